@@ -1,0 +1,1 @@
+"""The steps around the training: data in, shards out; no networks."""

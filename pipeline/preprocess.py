@@ -1,0 +1,349 @@
+"""Turns speech recordings into TFRecord shards of STFT windows.
+
+The source is a folder of recordings, a manifest CSV (file,label,speaker) or
+the built-in demo corpus (spoken digits by espeak-ng). Flags that are not
+listed here go to Apache Beam, such as --direct_num_workers.
+"""
+
+import argparse
+import collections
+import fcntl
+import importlib
+import json
+import logging
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import scipy
+import soundfile
+import soxr
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipeline import progress, sources, statistics, transforms
+from stftgan_tf import cli, example_io
+from stftgan_tf import config as config_lib
+from stftgan_tf.config import Config
+
+EXAMPLE = (
+    "python -m pipeline.preprocess --runner=DirectRunner "
+    "--config configs/digits8k.yaml --source recordings/ "
+    "--output tfrecords/digits"
+)
+
+# Runners whose workers share this machine's files, so that progress shows.
+LOCAL_RUNNERS = ("DirectRunner", "FnApiRunner", "PrismRunner", "Direct")
+
+
+def run(argv: list[str] | None = None) -> int:
+    """The command line; returns its exit code."""
+    args, beam_args = _parser().parse_known_args(argv)
+    return cli.guarded(_run, args, beam_args)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = cli.parser(__doc__, EXAMPLE)
+    config_lib.add_arguments(parser, default="digits8k")
+    parser.add_argument(
+        "--source",
+        default="demo",
+        help="a folder, a manifest CSV, or demo (default: demo)",
+    )
+    parser.add_argument(
+        "--output",
+        help="folder of the data set (default: tfrecords/<source's name>)",
+    )
+    parser.add_argument(
+        "--runner",
+        default="DirectRunner",
+        help="any Beam runner (default: DirectRunner)",
+    )
+    parser.add_argument(
+        "--max_bad_fraction",
+        type=float,
+        default=0.1,
+        help="share of recordings that may be unusable (default: 0.1)",
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace an existing data set once the new one is whole",
+    )
+    return parser
+
+
+def _run(args: argparse.Namespace, beam_args: list[str]) -> int:
+    config = config_lib.load(args.config, args.set)
+    options = _pipeline_options(args.runner, beam_args)
+    if args.print_config:
+        print(config.to_yaml(), end="")
+        return 0
+    output = Path(args.output or _default_output(args.source))
+    if args.source == str(output):
+        raise cli.UsageError(f"--source and --output are both {output}")
+    cli.refuse_existing(output, args.overwrite)
+    source = sources.open_source(args.source, config.audio)
+    start = time.monotonic()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(output), cli.published_dir(output, args.overwrite) as staging:
+        local = args.runner in LOCAL_RUNNERS
+        manifest = build(
+            config, source, staging, options, args.max_bad_fraction, local
+        )
+    _report(manifest, output, time.monotonic() - start)
+    return 0
+
+
+def build(
+    config: Config,
+    source: sources.Source,
+    root: Path,
+    options: PipelineOptions,
+    max_bad_fraction: float = 0.1,
+    show_progress: bool = False,
+) -> dict[str, Any]:
+    """Runs the job and writes a whole data set into `root`.
+
+    Returns:
+      The manifest, as written.
+
+    Raises:
+      UserError: if the job fails, too many recordings are unusable, or
+        nothing is left to train on.
+    """
+    recordings = len(source.recordings)
+    # Beside the data set: what is in it is its manifest's business.
+    with tempfile.TemporaryDirectory() as scratch:
+        ticks = progress.Ticks(scratch if show_progress else None)
+        summary_path = root / ".summary.json"
+        if show_progress:
+            with progress.shown(ticks, recordings):
+                _run_job(config, source, root, summary_path, options, ticks)
+        else:
+            _run_job(config, source, root, summary_path, options, ticks)
+    summary = json.loads(summary_path.read_text(encoding="utf-8"))
+    summary_path.unlink()
+    _check_dead_letters(summary["dead_letters"], recordings, max_bad_fraction)
+    manifest = _manifest(config, source, summary)
+    _write_files(root, config, source, summary, manifest)
+    if not manifest["windows"]["train"]:
+        raise cli.UserError(
+            f"no window is left to train on (of {recordings} recordings); "
+            "see split.eval_fraction, split.by and window.silence_db"
+        )
+    return manifest
+
+
+def _run_job(config, source, root, summary_path, options, ticks) -> None:
+    """The Beam job: reads like its diagram."""
+    try:
+        with beam.Pipeline(options=options) as pipeline:
+            segments, dead_planning = (
+                pipeline
+                | "Recordings" >> beam.Create(source.recordings)
+                | "Plan segments" >> transforms.PlanSegments(config, ticks)
+            )
+            shards, dead_writing = (
+                segments
+                | "Write shards"
+                >> transforms.WriteShards(config, str(root), ticks)
+            )
+            dead = (dead_planning, dead_writing) | "Dead" >> beam.Flatten()
+            (shards, dead) | "Write summary" >> transforms.WriteSummary(
+                config, str(summary_path)
+            )
+    # Each runner wraps what its workers raise in its own way.
+    except Exception as error:
+        raise cli.UserError(_job_failure(error)) from error
+
+
+def _job_failure(error: Exception) -> str:
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="preprocess-", suffix=".log", delete=False
+    ) as log:
+        traceback.print_exception(error, file=log)
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return f"the Beam job failed: {lines[-1]} (traceback in {log.name})"
+
+
+def _pipeline_options(runner: str, beam_args: list[str]) -> PipelineOptions:
+    """Beam's options.
+
+    Raises:
+      UsageError: for a flag that neither we nor Beam know; Beam itself would
+        drop it with a warning. Also for a runner that does not exist.
+    """
+    try:
+        # A runner's module declares the runner's flags.
+        if "." in runner:
+            importlib.import_module(runner.rpartition(".")[0])
+        beam.runners.create_runner(runner)
+    except (ImportError, ValueError, AttributeError) as error:
+        reason = str(error).splitlines()[0]
+        raise cli.UsageError(f"--runner {runner}: {reason}") from error
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    pending = [PipelineOptions]
+    while pending:
+        for options in pending.pop().__subclasses__():
+            pending.append(options)
+            if "_add_argparse_args" in vars(options):
+                options._add_argparse_args(parser)
+    _, unknown = parser.parse_known_args(beam_args)
+    if unknown:
+        raise cli.UsageError(
+            f"unknown arguments {' '.join(unknown)}; see --help"
+        )
+    return PipelineOptions(beam_args, runner=runner)
+
+
+def _default_output(source: str) -> Path:
+    path = Path(source).resolve()
+    name = path.stem if path.suffix == ".csv" else path.name
+    return Path("tfrecords", name)
+
+
+class _locked:
+    """Holds a data set's lock file; the kernel lets go when we are killed."""
+
+    def __init__(self, output: Path):
+        self._output = output
+        self._path = output.parent / f".{output.name}.lock"
+
+    def __enter__(self):
+        self._file = open(self._path, "w")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._file.close()
+            raise cli.UserError(
+                f"another job is writing {self._output}; wait for it"
+            ) from error
+        # Ours alone now: whatever lies half-written was killed.
+        cli.remove_leftovers(self._output)
+
+    def __exit__(self, *_):
+        self._path.unlink(missing_ok=True)
+        self._file.close()
+
+
+def _check_dead_letters(
+    dead: list[dict[str, str]], recordings: int, max_bad_fraction: float
+) -> None:
+    for letter in dead:
+        logging.warning(
+            "unusable recording %s: %s", letter["path"], _reason(letter)
+        )
+    bad = len({letter["path"] for letter in dead})
+    if bad > max_bad_fraction * recordings:
+        names = "; ".join(f"{d['path']}: {_reason(d)}" for d in dead)
+        raise cli.UserError(
+            f"{bad} of {recordings} recordings are unusable, more than "
+            f"--max_bad_fraction {max_bad_fraction}: {names}"
+        )
+
+
+def _reason(letter: dict[str, str]) -> str:
+    return ": ".join(filter(None, (letter["reason"], letter["exception"])))
+
+
+def _manifest(
+    config: Config, source: sources.Source, summary: dict[str, Any]
+) -> dict[str, Any]:
+    """What a data set tells about itself."""
+    windows = dict.fromkeys(example_io.SPLITS, 0)
+    for shard in summary["shards"]:
+        windows[shard["split"]] += shard["records"]
+    secs = config.stride_samples / config.audio.sample_rate_hz
+    dead = {letter["path"] for letter in summary["dead_letters"]}
+    return {
+        "format_version": example_io.FORMAT_VERSION,
+        "config_hash": config.data_hash(),
+        "config": config.data_dict(),
+        "labels": source.labels,
+        "recordings": len(source.recordings),
+        "dead_letters": len(dead),
+        "windows": windows,
+        "hours": {k: v * secs / 3600 for k, v in windows.items()},
+        "silent_windows": sum(s["silent"] for s in summary["shards"]),
+        "clipped_share": summary["clipped_share"],
+        "moments": summary["moments"],
+        "shards": [
+            {k: shard[k] for k in ("path", "records", "bytes", "sha256")}
+            for shard in summary["shards"]
+        ],
+        "versions": {
+            "decoder": f"libsndfile {soundfile.__libsndfile_version__}",
+            "resampler": f"soxr {soxr.__version__}",
+            "numpy": np.__version__,
+            "scipy": scipy.__version__,
+            "apache_beam": beam.__version__,
+        },
+    }
+
+
+def _write_files(
+    root: Path,
+    config: Config,
+    source: sources.Source,
+    summary: dict[str, Any],
+    manifest: dict[str, Any],
+) -> None:
+    """Everything of a data set but its shards."""
+    stats = {
+        "histogram": {
+            "low": config.log_floor,
+            "cells": statistics.HISTOGRAM_CELLS,
+            "counts": summary["histogram"],
+        }
+    }
+    for kind in ("labels", "speakers"):
+        stats[kind] = _counts(summary["shards"], kind, source.labels)
+    texts = {
+        "manifest.json": json.dumps(manifest, indent=1) + "\n",
+        "stats.json": json.dumps(stats) + "\n",
+        "schema.pbtxt": statistics.schema(config, source.labels),
+        "dead_letters.jsonl": "".join(
+            json.dumps(letter) + "\n" for letter in summary["dead_letters"]
+        ),
+    }
+    for name, text in texts.items():
+        (root / name).write_text(text, encoding="utf-8")
+
+
+def _counts(
+    shards: list[dict[str, Any]], kind: str, labels: list[str]
+) -> dict[str, dict[str, int]]:
+    """Windows per label or speaker, by split."""
+    counts: dict[str, collections.Counter] = {}
+    for shard in shards:
+        counter = counts.setdefault(shard["split"], collections.Counter())
+        for key, count in shard[kind].items():
+            known = kind == "labels" and int(key) >= 0
+            counter[labels[int(key)] if known else key] += count
+    return {split: dict(sorted(c.items())) for split, c in counts.items()}
+
+
+def _report(manifest: dict[str, Any], output: Path, secs: float) -> None:
+    windows = manifest["windows"]
+    rate = sum(manifest["hours"].values()) * 3600 / secs
+    print(
+        f"{manifest['recordings']} recordings "
+        f"({manifest['dead_letters']} unusable), "
+        f"{windows['train']} training and {windows['eval']} evaluation windows "
+        f"({manifest['silent_windows']} silent ones dropped) in {secs:.1f} s, "
+        f"{rate:.0f} x real time"
+    )
+    print(f"{100 * manifest['clipped_share']:.2f} % of values beyond 3 sigma")
+    if not windows["eval"]:
+        print("no recording fell into the evaluation split (see split.by)")
+    print(output)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(format="%(levelname)s: %(message)s")
+    sys.exit(run())

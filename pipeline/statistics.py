@@ -1,0 +1,159 @@
+"""Moments and histograms of the windows, and their schema.
+
+Partial moments are merged with Chan's formula in float64, in the order of the
+shards, so that every runner gives the same bits.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from stftgan_tf import example_io, features
+from stftgan_tf.config import Config
+
+# Cells of a bin's histogram, which spans the log-magnitudes from the floor to
+# `_HISTOGRAM_TOP`, about 12 dB above a full-scale sine.
+HISTOGRAM_CELLS = 128
+_HISTOGRAM_TOP = np.log(4.0)
+
+
+@dataclasses.dataclass
+class PartialMoments:
+    """Per-bin moments of some frames.
+
+    Attributes:
+      count: frames seen.
+      mean, m2: float64 [F], mean and sum of squared deviations from it.
+      low, high: float64 [F], extremes.
+      histogram: int64 [F, HISTOGRAM_CELLS].
+    """
+
+    count: int
+    mean: np.ndarray
+    m2: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    histogram: np.ndarray
+
+    @classmethod
+    def empty(cls, bins: int) -> "PartialMoments":
+        """Of no frame."""
+        return cls(
+            count=0,
+            mean=np.zeros(bins),
+            m2=np.zeros(bins),
+            low=np.full(bins, np.inf),
+            high=np.full(bins, -np.inf),
+            histogram=np.zeros((bins, HISTOGRAM_CELLS), np.int64),
+        )
+
+    @classmethod
+    def of(cls, frames: np.ndarray, config: Config) -> "PartialMoments":
+        """Of log-magnitudes [T, F], T at least 1."""
+        wide = frames.astype(np.float64)
+        mean = wide.mean(axis=0)
+        return cls(
+            count=len(wide),
+            mean=mean,
+            m2=np.square(wide - mean).sum(axis=0),
+            low=wide.min(axis=0),
+            high=wide.max(axis=0),
+            histogram=_histogram(frames, config),
+        )
+
+    def merge(self, other: "PartialMoments") -> "PartialMoments":
+        """Of both sets of frames.
+
+        Chan, Golub & LeVeque 1979, "Updating formulae and a pairwise
+        algorithm for computing sample variances", equation 2.1.
+        """
+        count = self.count + other.count
+        if not count:
+            return self
+        delta = other.mean - self.mean
+        share = other.count / count
+        return PartialMoments(
+            count=count,
+            mean=self.mean + delta * share,
+            m2=self.m2 + other.m2 + np.square(delta) * self.count * share,
+            low=np.minimum(self.low, other.low),
+            high=np.maximum(self.high, other.high),
+            histogram=self.histogram + other.histogram,
+        )
+
+    @property
+    def std(self) -> np.ndarray:
+        """Population standard deviation, float64 [F]."""
+        return np.sqrt(self.m2 / max(self.count, 1))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The manifest's `moments`, plain lists."""
+        return {
+            "frames": self.count,
+            "mean": self.mean.tolist(),
+            "std": self.std.tolist(),
+            "min": self.low.tolist(),
+            "max": self.high.tolist(),
+        }
+
+    def clipped_share(self, config: Config) -> float:
+        """Share of values beyond the clip at 3 sigma, from the histogram."""
+        low, high = _histogram_range(config)
+        edges = np.linspace(low, high, HISTOGRAM_CELLS + 1)
+        centres = (edges[1:] + edges[:-1]) / 2
+        std = np.maximum(self.std, features.MIN_STD)
+        sigmas = np.abs(centres - self.mean[:, None]) / std[:, None]
+        beyond = self.histogram[sigmas > features.CLIP_SIGMAS].sum()
+        return float(beyond / max(self.histogram.sum(), 1))
+
+
+def schema(config: Config, labels: list[str]) -> str:
+    """`schema.pbtxt`: a tensorflow_metadata Schema of the records."""
+    types = {
+        "float": schema_pb2.FLOAT,
+        "int64": schema_pb2.INT,
+        "bytes": schema_pb2.BYTES,
+    }
+    message = schema_pb2.Schema()
+    for name, kind in example_io.FIELDS.items():
+        feature = message.feature.add(name=name, type=types[kind])
+        feature.presence.min_fraction = 1.0
+        for size in config.window_shape if name == "window" else (1,):
+            feature.shape.dim.add(size=size)
+    _domains({f.name: f for f in message.feature}, config, labels)
+    return text_format.MessageToString(message)
+
+
+def _domains(
+    named: dict[str, schema_pb2.Feature], config: Config, labels: list[str]
+) -> None:
+    """What values the features may take."""
+    window = named["window"].float_domain
+    window.name, window.min = "window", float(np.float32(config.log_floor))
+    window.disallow_nan = window.disallow_inf = True
+    label = named["label"].int_domain
+    label.name, label.is_categorical = "label", True
+    label.min, label.max = example_io.UNKNOWN_LABEL, len(labels) - 1
+    rate = named["sample_rate_hz"].int_domain
+    rate.name = "sample_rate_hz"
+    rate.min = rate.max = config.audio.sample_rate_hz
+    named["window_index"].int_domain.min = 0
+
+
+def _histogram_range(config: Config) -> tuple[float, float]:
+    return config.log_floor, float(_HISTOGRAM_TOP)
+
+
+def _histogram(frames: np.ndarray, config: Config) -> np.ndarray:
+    """Counts [F, HISTOGRAM_CELLS]; what lies outside counts at the ends."""
+    low, high = _histogram_range(config)
+    bins = frames.shape[1]
+    scale = np.float32(HISTOGRAM_CELLS / (high - low))
+    cells = ((frames - np.float32(low)) * scale).astype(np.int32)
+    np.clip(cells, 0, HISTOGRAM_CELLS - 1, out=cells)
+    cells += np.arange(bins, dtype=np.int32) * HISTOGRAM_CELLS
+    counts = np.bincount(cells.ravel(), minlength=bins * HISTOGRAM_CELLS)
+    return counts.reshape(bins, HISTOGRAM_CELLS)

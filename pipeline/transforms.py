@@ -1,0 +1,409 @@
+"""The steps from recordings to shards, and the transforms that string them.
+
+Beam moves names, never samples: recordings are planned as segments, segments
+are grouped by shard, and one DoFn decodes, cuts and writes its shard.
+"""
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+from apache_beam.metrics import Metrics
+
+from pipeline import audio
+from pipeline.progress import Ticks
+from pipeline.sources import Recording
+from pipeline.statistics import PartialMoments
+from stftgan_tf import example_io, features
+from stftgan_tf.config import Config
+
+# What one DoFn call decodes at most; longer recordings are planned as several
+# segments, so that memory is flat in their length.
+SEGMENT_SECS = 60.0
+
+# A shard's size, roughly, and how many there are at least where there are
+# windows enough: shards are read interleaved.
+SHARD_BYTES = 64 << 20
+MIN_TRAIN_SHARDS = 4
+
+DEAD = "dead_letters"
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """A stretch of a recording that holds some of its windows.
+
+    Attributes:
+      recording: which one.
+      split: `train` or `eval`.
+      key: SHA-256 that decides the shard and the order within it.
+      first_window: index of its first window within the recording.
+      windows: how many it holds.
+      start: first sample at the target rate; negative inside the padding.
+      gain: the recording's one gain.
+      rms: of the recording, before the gain.
+    """
+
+    recording: Recording
+    split: str
+    key: str
+    first_window: int
+    windows: int
+    start: int
+    gain: float
+    rms: float
+
+
+@dataclasses.dataclass
+class ShardResult:
+    """What is told about a shard once it is written."""
+
+    split: str
+    index: int
+    path: str
+    records: int
+    bytes: int
+    sha256: str
+    silent: int
+    labels: dict[int, int]
+    speakers: dict[str, int]
+    moments: PartialMoments
+
+
+def split_of(recording: Recording, config: Config) -> str:
+    """`train` or `eval`, by hash of the speaker or the recording."""
+    split = config.split
+    if split.by == "regex":
+        held_out = re.search(split.eval_regex, recording.name)
+        return "eval" if held_out else "train"
+    who = recording.speaker if split.by == "speaker" else ""
+    identity = f"speaker {who}" if who else f"recording {recording.name}"
+    share = int(_sha256(recording.dataset, identity)[:13], 16) / 16**13
+    return "eval" if share < split.eval_fraction else "train"
+
+
+def plan(recording: Recording, config: Config) -> list[Segment]:
+    """The segments of a recording, whole windows each.
+
+    Raises:
+      AudioError: if the recording cannot be used.
+    """
+    found = audio.scan(recording.path, config.audio)
+    windows, offset = window_grid(found.samples, config)
+    stride = config.stride_samples
+    each = int(SEGMENT_SECS * config.audio.sample_rate_hz / stride)
+    each = max(1, each)
+    return [
+        Segment(
+            recording=recording,
+            split=split_of(recording, config),
+            key=_sha256(recording.dataset, recording.name, str(first)),
+            first_window=first,
+            windows=min(each, windows - first),
+            start=first * stride - offset,
+            gain=audio.gain(found, config.audio),
+            rms=found.rms,
+        )
+        for first in range(0, windows, each)
+    ]
+
+
+def window_grid(samples: int, config: Config) -> tuple[int, int]:
+    """How many windows a recording has, and where the first one starts.
+
+    Returns:
+      (count, offset): window i covers the samples from i * stride - offset.
+      The grid is centred on the recording.
+    """
+    size, stride = config.window_samples, config.stride_samples
+    strides = max(0, samples - size) / stride
+    rounded = np.ceil(strides) if config.window.tail == "pad" else strides + 0.5
+    count = 1 + int(rounded)
+    covered = size + (count - 1) * stride
+    return count, (covered - samples) // 2
+
+
+def cut(segment: Segment, config: Config) -> tuple[np.ndarray, np.ndarray]:
+    """Decodes a segment and cuts it into windows.
+
+    Returns:
+      (windows, audible): float32 [W, T, F] log-magnitudes, and bool [W],
+      false for a window `silence_db` below its recording.
+
+    Raises:
+      AudioError: if the recording cannot be decoded any more.
+    """
+    size, stride = config.window_samples, config.stride_samples
+    stop = segment.start + (segment.windows - 1) * stride + size
+    samples = audio.read(
+        segment.recording.path, segment.start, stop, config.audio
+    )
+    stfts = features.stft(samples * np.float32(segment.gain), config.stft)
+    logs = features.log_magnitude(stfts, config)
+    frames = config.window.frames
+    starts = np.arange(segment.windows) * config.window.stride_frames
+    windows = np.stack([logs[start : start + frames] for start in starts])
+    # Sums of squares of every window at once.
+    energy = np.concatenate([[0.0], np.cumsum(samples.astype(float) ** 2)])
+    first = np.arange(segment.windows) * stride
+    power = (energy[first + size] - energy[first]) / size
+    threshold = segment.rms**2 * 10 ** (-config.window.silence_db / 10)
+    return windows, power >= threshold
+
+
+def records(
+    segment: Segment,
+    windows: np.ndarray,
+    audible: np.ndarray,
+    config: Config,
+) -> Iterator[bytes]:
+    """The audible windows of a segment as encoded records."""
+    recording = segment.recording
+    for i in np.flatnonzero(audible):
+        yield example_io.encode(
+            {
+                "window": windows[i],
+                "window_index": segment.first_window + i,
+                "label": recording.label,
+                "sample_rate_hz": config.audio.sample_rate_hz,
+                "recording_id": _bytes(recording.name),
+                "speaker": _bytes(recording.speaker),
+                "dataset": _bytes(recording.dataset),
+            }
+        )
+
+
+def shard_count(split_windows: tuple[str, int], config: Config) -> int:
+    """How many shards a split with so many windows has."""
+    split, windows = split_windows
+    size = windows * int(np.prod(config.window_shape)) * 4
+    least = MIN_TRAIN_SHARDS if split == "train" else 1
+    return min(windows, max(least, -(-size // SHARD_BYTES)))
+
+
+class PlanSegments(beam.PTransform):
+    """Recordings -> segments; those that cannot be used go to `DEAD`."""
+
+    def __init__(self, config: Config, ticks: Ticks):
+        super().__init__()
+        self._config, self._ticks = config, ticks
+
+    def expand(self, recordings):
+        """Builds the transform."""
+        return (
+            recordings
+            | "Spread recordings" >> beam.Reshuffle()
+            | "Plan"
+            >> beam.ParDo(_Plan(self._config, self._ticks)).with_outputs(
+                DEAD, main="segments"
+            )
+        )
+
+
+class WriteShards(beam.PTransform):
+    """Segments -> `ShardResult`s; lost recordings go to `DEAD`."""
+
+    def __init__(self, config: Config, root: str, ticks: Ticks):
+        super().__init__()
+        self._config, self._root, self._ticks = config, root, ticks
+
+    def expand(self, segments):
+        """Builds the transform."""
+        counts = (
+            segments
+            | "Windows" >> beam.Map(lambda s: (s.split, s.windows))
+            | "Windows a split" >> beam.CombinePerKey(sum)
+            | "Shards a split"
+            >> beam.Map(_with_shard_count, config=self._config)
+        )
+        shards = beam.pvalue.AsDict(counts)
+        placed = segments | "Place" >> beam.Map(_place, counts=shards)
+        # Every shard is written, also one that no segment falls into.
+        empty = counts | "Every shard" >> beam.FlatMap(_every_shard)
+        return (
+            (placed, empty)
+            | "Both" >> beam.Flatten()
+            | "By shard" >> beam.GroupByKey()
+            | "Write"
+            >> beam.ParDo(
+                _WriteShard(self._config, self._root, self._ticks), shards
+            ).with_outputs(DEAD, main="shards")
+        )
+
+
+class WriteSummary(beam.PTransform):
+    """Shard results and dead letters -> one JSON file."""
+
+    def __init__(self, config: Config, path: str):
+        super().__init__()
+        self._config, self._path = config, path
+
+    def expand(self, inputs):
+        """Builds the transform from (shards, dead letters)."""
+        shards, dead = inputs
+        return (
+            shards.pipeline
+            | "Once" >> beam.Create([self._path])
+            | "Summarise"
+            >> beam.Map(
+                _write_summary,
+                shards=beam.pvalue.AsList(shards),
+                dead=beam.pvalue.AsList(dead),
+                config=self._config,
+            )
+        )
+
+
+class _Plan(beam.DoFn):
+    def __init__(self, config: Config, ticks: Ticks):
+        self._config, self._ticks = config, ticks
+        self._dead = Metrics.counter("preprocess", "dead_letters")
+
+    def process(self, recording: Recording):
+        try:
+            segments = plan(recording, self._config)
+        except audio.AudioError as error:
+            self._dead.inc()
+            yield beam.pvalue.TaggedOutput(DEAD, _letter(recording, error))
+        else:
+            self._ticks.add("segments", len(segments))
+            yield from segments
+        self._ticks.add("planned", 1)
+
+
+class _WriteShard(beam.DoFn):
+    def __init__(self, config: Config, root: str, ticks: Ticks):
+        self._config, self._root, self._ticks = config, root, ticks
+        self._windows = Metrics.counter("preprocess", "windows")
+        self._silent = Metrics.counter("preprocess", "silent_windows")
+
+    def process(
+        self,
+        element: tuple[tuple[str, int], Iterable[Segment | None]],
+        counts: dict[str, int],
+    ):
+        (split, index), segments = element
+        name = example_io.shard_name(split, index, counts[split])
+        path = Path(self._root, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A bundle that is tried again finds what the first try left.
+        path.unlink(missing_ok=True)
+        result = ShardResult(
+            split=split,
+            index=index,
+            path=name,
+            records=0,
+            bytes=0,
+            sha256="",
+            silent=0,
+            labels={},
+            speakers={},
+            moments=PartialMoments.empty(self._config.stft.bins),
+        )
+        ordered = sorted(filter(None, segments), key=lambda s: s.key)
+        with example_io.ShardWriter(path) as writer:
+            for segment in ordered:
+                try:
+                    self._write(segment, writer, result)
+                except audio.AudioError as error:
+                    letter = _letter(segment.recording, error)
+                    yield beam.pvalue.TaggedOutput(DEAD, letter)
+                self._ticks.add("written", 1)
+        result.records, result.bytes = writer.records, writer.bytes
+        result.sha256 = writer.sha256
+        self._windows.inc(result.records)
+        self._silent.inc(result.silent)
+        yield result
+
+    def _write(
+        self,
+        segment: Segment,
+        writer: example_io.ShardWriter,
+        result: ShardResult,
+    ) -> None:
+        windows, audible = cut(segment, self._config)
+        for record in records(segment, windows, audible, self._config):
+            writer.write(record)
+        kept = int(audible.sum())
+        result.silent += len(audible) - kept
+        if not kept:
+            return
+        who, label = segment.recording.speaker, segment.recording.label
+        result.labels[label] = result.labels.get(label, 0) + kept
+        result.speakers[who] = result.speakers.get(who, 0) + kept
+        if segment.split == "train":
+            frames = windows[audible].reshape(-1, windows.shape[-1])
+            moments = PartialMoments.of(frames, self._config)
+            result.moments = result.moments.merge(moments)
+
+
+def _with_shard_count(
+    split_windows: tuple[str, int], config: Config
+) -> tuple[str, int]:
+    return split_windows[0], shard_count(split_windows, config)
+
+
+def _place(
+    segment: Segment, counts: dict[str, int]
+) -> tuple[tuple[str, int], Segment]:
+    """((split, shard), segment): the shard is the key's bucket."""
+    return (
+        segment.split,
+        int(segment.key, 16) % counts[segment.split],
+    ), segment
+
+
+def _every_shard(split_count: tuple[str, int]):
+    split, count = split_count
+    return [((split, index), None) for index in range(count)]
+
+
+def _letter(recording: Recording, error: audio.AudioError) -> dict[str, str]:
+    reason, _, detail = str(error).partition(": ")
+    return {"path": recording.name, "reason": reason, "exception": detail}
+
+
+def _write_summary(
+    path: str,
+    shards: list[ShardResult],
+    dead: list[dict[str, str]],
+    config: Config,
+) -> None:
+    """Merges in the order of the shards, so that every runner agrees."""
+    shards = sorted(shards, key=lambda s: (s.split, s.index))
+    moments = PartialMoments.empty(config.stft.bins)
+    for shard in shards:
+        moments = moments.merge(shard.moments)
+    summary = {
+        "shards": [_plain(shard) for shard in shards],
+        "moments": moments.to_dict(),
+        "clipped_share": moments.clipped_share(config),
+        "histogram": moments.histogram.tolist(),
+        # The segments of one lost recording say the same.
+        "dead_letters": [
+            json.loads(text)
+            for text in sorted({json.dumps(d, sort_keys=True) for d in dead})
+        ],
+    }
+    Path(path).write_text(json.dumps(summary), encoding="utf-8")
+
+
+def _plain(shard: ShardResult) -> dict[str, Any]:
+    values = {f.name: getattr(shard, f.name) for f in dataclasses.fields(shard)}
+    del values["moments"]
+    return values
+
+
+def _bytes(text: str) -> bytes:
+    # File names that are no UTF-8 come back as the bytes they were.
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _sha256(*parts: str) -> str:
+    return hashlib.sha256(b"\0".join(map(_bytes, parts))).hexdigest()

@@ -1,0 +1,168 @@
+"""What every command shares: exit codes, one-line errors, progress, naming.
+
+Exit codes: 0 done, 1 the data or the run failed, 2 bad usage or config,
+130 interrupted by Ctrl-C.
+"""
+
+import argparse
+import contextlib
+import os
+import shutil
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from stftgan_tf import config as config_lib
+
+
+class UserError(RuntimeError):
+    """Data or a run that cannot be used; the message is for the user."""
+
+
+class UsageError(ValueError):
+    """A command line that cannot be followed; the message is for the user."""
+
+
+def parser(doc: str | None, example: str) -> argparse.ArgumentParser:
+    """An argument parser whose help opens with `doc` and ends in `example`."""
+    return argparse.ArgumentParser(
+        description=doc,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        # A prefix must never be taken for another command's flag.
+        allow_abbrev=False,
+    )
+
+
+def guarded(run: Callable[..., int], *args: object) -> int:
+    """Runs a command; expected failures become one line and an exit code."""
+    try:
+        return run(*args)
+    except (config_lib.ConfigError, UsageError) as error:
+        return _fail(str(error), 2)
+    except UserError as error:
+        return _fail(str(error), 1)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except BrokenPipeError:
+        # The reader of our output went away; that is no failure of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        return _fail(f"{error.filename or 'system'}: {error.strerror}", 1)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    return code
+
+
+@contextlib.contextmanager
+def published_dir(target: Path, overwrite: bool) -> Iterator[Path]:
+    """Yields a folder to fill, which becomes `target` by one rename.
+
+    On any error, or when killed, `target` is as it was before.
+
+    Raises:
+      UserError: if `target` exists and `overwrite` is false.
+    """
+    refuse_existing(target, overwrite)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = target.parent / f".incomplete-{target.name}-{uuid.uuid4().hex}"
+    staging.mkdir()
+    try:
+        yield staging
+        publish(staging, target, overwrite)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def refuse_existing(target: Path, overwrite: bool) -> None:
+    """Raises UserError where a target exists and may not be replaced."""
+    if target.exists() and not overwrite:
+        raise UserError(f"{target} exists; use --overwrite to replace it")
+    if target.exists() and not target.is_dir():
+        raise UserError(f"{target} is a file; expected a folder or nothing")
+
+
+def publish(staging: Path, target: Path, overwrite: bool) -> None:
+    """Renames `staging` to `target`; an old target goes once it is whole."""
+    refuse_existing(target, overwrite)
+    if not target.exists():
+        staging.rename(target)
+        return
+    old = target.parent / f".old-{target.name}-{uuid.uuid4().hex}"
+    target.rename(old)
+    staging.rename(target)
+    shutil.rmtree(old)
+
+
+def remove_leftovers(target: Path) -> None:
+    """Removes what killed runs left beside `target`.
+
+    Only for who holds the target alone.
+    """
+    for kind in ("incomplete", "old"):
+        for left in target.parent.glob(f".{kind}-{target.name}-*"):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes a file so that its name never shows half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class Progress:
+    """A line on stderr that says how far a long piece of work is.
+
+    On a terminal the line is redrawn; elsewhere it is printed now and then,
+    so that a log stays readable.
+    """
+
+    def __init__(self, what: str, total: int, unit: str):
+        self._what, self._total, self._unit = what, total, unit
+        self._start = time.monotonic()
+        self._tty = sys.stderr.isatty()
+        self._pause = 0.2 if self._tty else 10.0
+        self._next = self._start + self._pause
+
+    def update(self, done: int) -> None:
+        """Says that `done` of the total are done, if it is time to."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + self._pause
+        rate = done / (now - self._start)
+        left = (self._total - done) / rate if rate else float("inf")
+        self._print(
+            f"{self._what}: {done}/{self._total} {self._unit}, "
+            f"{rate:.0f}/s, ETA {clock(left)}",
+            end="" if self._tty else "\n",
+        )
+
+    def close(self, done: int) -> None:
+        """Prints the last line."""
+        secs = time.monotonic() - self._start
+        self._print(f"{self._what}: {done} {self._unit} in {secs:.1f} s", "\n")
+
+    def _print(self, text: str, end: str) -> None:
+        start = "\r\x1b[K" if self._tty else ""
+        print(f"{start}{text}", end=end, file=sys.stderr, flush=True)
+
+
+def clock(secs: float) -> str:
+    """Seconds as H:MM:SS, or MM:SS under an hour."""
+    if secs == float("inf"):
+        return "--:--"
+    minutes, seconds = divmod(int(secs), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}:{minutes:02d}:{seconds:02d}"
+    return f"{minutes:02d}:{seconds:02d}"

@@ -1,0 +1,570 @@
+"""One typed configuration for the pipeline, the training and the export.
+
+YAML holds values only; every number is written once and whatever follows from
+it is a property here. A config is checked when it loads: an unknown key, a
+value of another type or a combination that cannot work raises `ConfigError`.
+"""
+
+import argparse
+import copy
+import dataclasses
+import difflib
+import hashlib
+import json
+import math
+import re
+import typing
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+_PACKAGE = Path(__file__).resolve().parent
+# In a wheel the configs lie inside the package, in a checkout beside it.
+CONFIG_DIRS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")
+
+# What the bytes of the shards depend on, and nothing else.
+DATA_SECTIONS = ("audio", "stft", "window", "split")
+
+# A full-scale recording cut at 16 bits has no information below this.
+MIN_FLOOR_DB = -150.0
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message says how to mend it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AudioConfig:
+    """Recordings as they are brought to one rate, one channel, one level.
+
+    Attributes:
+      sample_rate_hz: rate that every recording is resampled to.
+      channels: `mean` of all channels, or the `first` one.
+      level: what one gain a recording brings to `level_db`: its `peak`, its
+        `rms`, or `none` (the recording stays as it is; full scale is the
+        reference then).
+      level_db: that level, in dB relative to full scale.
+      name_regex: searched in a recording's relative path; its named groups
+        `label` and `speaker` give these. Empty: neither is known.
+    """
+
+    sample_rate_hz: int
+    channels: Literal["mean", "first"] = "mean"
+    level: Literal["peak", "rms", "none"] = "peak"
+    level_db: float = -3.0
+    name_regex: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class StftConfig:
+    """The one STFT of pipeline, training and export.
+
+    Attributes:
+      frame_length: samples a frame, also the length of the FFT; even.
+      frame_step: samples from frame to frame (the hop).
+      floor_db: the lowest magnitude kept, in dB below that of a sine whose
+        amplitude is the recording's reference level (`audio.level_db`).
+    """
+
+    frame_length: int
+    frame_step: int
+    floor_db: float = -70.0
+
+    @property
+    def bins(self) -> int:
+        """Frequency bins F of a window: Nyquist is dropped."""
+        return self.frame_length // 2
+
+
+@dataclasses.dataclass(frozen=True)
+class WindowConfig:
+    """How a recording is cut into windows of T frames.
+
+    Attributes:
+      frames: T, the frames of a window.
+      stride_frames: frames from one window's start to the next one's.
+      tail: what happens where the windows do not fit the recording: `pad`
+        with zeros at both ends, or `crop` to the nearest number of windows,
+        equally at both ends. A recording shorter than a window is centred in
+        zeros either way.
+      silence_db: a window whose RMS is this far below its recording's RMS is
+        dropped, and counted.
+    """
+
+    frames: int
+    stride_frames: int
+    tail: Literal["pad", "crop"] = "pad"
+    silence_db: float = 30.0
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitConfig:
+    """Which recordings are kept for evaluation; windows are never divided.
+
+    Attributes:
+      by: `speaker` hashes the speaker (the recording where it is unknown),
+        `recording` the recording; `regex` takes what `eval_regex` finds.
+      eval_fraction: share of speakers or recordings held out.
+      eval_regex: searched in a recording's relative path when `by: regex`.
+    """
+
+    by: Literal["speaker", "recording", "regex"] = "speaker"
+    eval_fraction: float = 0.1
+    eval_regex: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkConfig:
+    """Size of one network.
+
+    Attributes:
+      width: channels of the `frames` networks; of the layer next to the
+        window in the `dcgan` networks, doubled at each halving.
+      kernel: size of the convolutions, odd.
+    """
+
+    width: int = 256
+    kernel: int = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Generator and critic, and how the export finds the phase.
+
+    Attributes:
+      networks: `frames` (1-D over time, frequencies are channels) or `dcgan`
+        (2-D, as in SpecGAN).
+      latent_dim: Z.
+      halvings: times the critic halves the frames (and, in `dcgan`, the
+        bins); the generator doubles them as often.
+      griffin_lim_iterations: phase iterations in the exported graph.
+    """
+
+    networks: Literal["frames", "dcgan"] = "frames"
+    latent_dim: int = 64
+    halvings: int = 4
+    generator: NetworkConfig = NetworkConfig()
+    critic: NetworkConfig = NetworkConfig()
+    griffin_lim_iterations: int = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """The WGAN loop.
+
+    Attributes:
+      loss: `wgan-gp` (gradient penalty) or `wgan` (weight clipping).
+      penalty_weight: lambda of the gradient penalty.
+      clip_value: bound of the critic's weights under `wgan`.
+      critic_steps: critic updates for each generator update.
+      batch_size: windows a critic update sees.
+      optimizer: `adam` or `rmsprop`, for both networks.
+      generator_lr, critic_lr: learning rates.
+      beta_1, beta_2: of Adam.
+      ema_decay: of the generator's running average, which is what is
+        exported. It warms up as (1 + step) / (10 + step).
+      steps: generator updates of a whole training.
+      seed: of weights, noise and the order of windows.
+      jit_compile: XLA; `auto` means on a GPU and not on a CPU.
+      shuffle_windows: size of the shuffle buffer.
+      log_every, preview_every, checkpoint_every: in steps.
+      keep_checkpoints: how many of the newest stay.
+    """
+
+    loss: Literal["wgan-gp", "wgan"] = "wgan-gp"
+    penalty_weight: float = 10.0
+    clip_value: float = 0.01
+    critic_steps: int = 1
+    batch_size: int = 64
+    optimizer: Literal["adam", "rmsprop"] = "adam"
+    generator_lr: float = 2e-4
+    critic_lr: float = 2e-4
+    beta_1: float = 0.0
+    beta_2: float = 0.9
+    ema_decay: float = 0.995
+    steps: int = 10000
+    seed: int = 0
+    jit_compile: Literal["auto", "true", "false"] = "auto"
+    shuffle_windows: int = 4096
+    log_every: int = 50
+    preview_every: int = 500
+    checkpoint_every: int = 500
+    keep_checkpoints: int = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+    """How the variety of an export is measured.
+
+    Attributes:
+      samples: windows generated, and at most as many real ones compared.
+      clusters: K of the number of statistically different bins (NDB).
+      seed: of the first sample, and of the clustering.
+    """
+
+    samples: int = 1000
+    clusters: int = 50
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything that a run depends on. Sections are attributes."""
+
+    audio: AudioConfig
+    stft: StftConfig
+    window: WindowConfig
+    split: SplitConfig = SplitConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+    @property
+    def window_samples(self) -> int:
+        """N, samples that a window of T frames spans."""
+        steps = (self.window.frames - 1) * self.stft.frame_step
+        return steps + self.stft.frame_length
+
+    @property
+    def stride_samples(self) -> int:
+        """Samples from one window's start to the next one's."""
+        return self.window.stride_frames * self.stft.frame_step
+
+    @property
+    def window_shape(self) -> tuple[int, int]:
+        """(T, F)."""
+        return self.window.frames, self.stft.bins
+
+    @property
+    def log_floor(self) -> float:
+        """Natural log of the lowest magnitude kept (see `stft.floor_db`)."""
+        level_db = 0.0 if self.audio.level == "none" else self.audio.level_db
+        return (level_db + self.stft.floor_db) / 20 * math.log(10)
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """The config as nested plain values, complete."""
+        return dataclasses.asdict(self)
+
+    def to_yaml(self) -> str:
+        """The config as YAML that loads back to the same config."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False)
+
+    def data_dict(self) -> dict[str, dict[str, Any]]:
+        """The sections that the bytes of the shards depend on."""
+        whole = self.to_dict()
+        return {name: whole[name] for name in DATA_SECTIONS}
+
+    def data_hash(self) -> str:
+        """SHA-256 of `data_dict`, as hexadecimal."""
+        text = json.dumps(self.data_dict(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def from_dict(
+    values: dict[str, Any], overrides: typing.Sequence[str] = ()
+) -> Config:
+    """Builds and checks a config from nested plain values.
+
+    Args:
+      values: sections of keys and values.
+      overrides: `section.key=value` texts that replace what `values` say.
+
+    Raises:
+      ConfigError: for an unknown key, a wrong type or values that contradict.
+    """
+    values = copy.deepcopy(values)
+    for override in overrides:
+        _override(values, override)
+    config = _build(Config, values, "")
+    _check(config)
+    return config
+
+
+def load(name: str, overrides: typing.Sequence[str] = ()) -> Config:
+    """Loads a YAML file, or a shipped config by its bare name.
+
+    Args:
+      name: a path, or a name such as `digits8k`.
+      overrides: `section.key=value` texts that replace what the file says.
+
+    Raises:
+      ConfigError: if there is no such config, or it cannot be used.
+    """
+    path = find(name)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path}: not readable as YAML: {reason}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected sections, got {values!r}")
+    try:
+        return from_dict(values, overrides)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def shipped() -> dict[str, Path]:
+    """The configs that come with the project, by name."""
+    return {
+        path.stem: path
+        for folder in CONFIG_DIRS
+        for path in sorted(folder.glob("*.yaml"))
+    }
+
+
+def find(name: str) -> Path:
+    """The file that `--config` means: a path, else a shipped name.
+
+    Raises:
+      ConfigError: if there is neither.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    known = shipped()
+    # A bare name, or `configs/digits8k.yaml` from a folder that lacks it.
+    bare = name
+    if path.parent == Path("configs") and path.suffix == ".yaml":
+        bare = path.stem
+    if bare in known:
+        return known[bare]
+    names = ", ".join(sorted(known))
+    raise ConfigError(f"no config file {name!r}; shipped configs: {names}")
+
+
+def differences(
+    ours: dict[str, Any], theirs: dict[str, Any], prefix: str = ""
+) -> list[tuple[str, Any, Any]]:
+    """Lists (dotted key, ours, theirs) wherever two nested dicts differ."""
+    found = []
+    for key in sorted(set(ours) | set(theirs)):
+        a, b = ours.get(key), theirs.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found.append((f"{prefix}{key}", a, b))
+    return found
+
+
+def add_arguments(parser: argparse.ArgumentParser, default: str | None) -> None:
+    """Adds `--config`, `--set` and `--print-config` to a command.
+
+    With no default, the command has a config of its own to fall back on.
+    """
+    parser.add_argument(
+        "--config",
+        default=default,
+        help="a YAML file, or the name of a shipped config: "
+        f"{', '.join(sorted(shipped()))} "
+        f"(default: {default or 'the one the input was made with'})",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="override a config value; repeatable",
+    )
+    parser.add_argument(
+        "--print-config",
+        action="store_true",
+        help="print the config as it resolves, and exit",
+    )
+
+
+def _build(cls: type, values: Any, prefix: str) -> Any:
+    """A dataclass from a dict, every key and type checked."""
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"{prefix.rstrip('.')}: expected keys and values, got {values!r}"
+        )
+    hints = typing.get_type_hints(cls)
+    for key in values:
+        if key not in hints:
+            raise ConfigError(_unknown(prefix, key, hints))
+    for field in dataclasses.fields(cls):
+        required = field.default is dataclasses.MISSING
+        if required and field.name not in values:
+            raise ConfigError(f"{prefix}{field.name} is missing")
+    return cls(
+        **{
+            key: _typed(hints[key], value, f"{prefix}{key}")
+            for key, value in values.items()
+        }
+    )
+
+
+def _unknown(prefix: str, key: Any, hints: dict[str, Any]) -> str:
+    near = difflib.get_close_matches(str(key), hints, n=1, cutoff=0.0)
+    return f"unknown key {prefix}{key}; did you mean {prefix}{near[0]}?"
+
+
+def _typed(hint: Any, value: Any, key: str) -> Any:
+    """The value as the hint has it; ints pass as floats, nothing else does."""
+    if dataclasses.is_dataclass(hint):
+        return _build(hint, value, f"{key}.")
+    if typing.get_origin(hint) is Literal:
+        choices = typing.get_args(hint)
+        # YAML reads an unquoted true as a boolean.
+        value = str(value).lower() if isinstance(value, bool) else value
+        if value not in choices:
+            raise ConfigError(
+                f"{key} is {value!r}; expected one of {', '.join(choices)}"
+            )
+        return value
+    if hint is float:
+        return _number(value, key)
+    if type(value) is not hint:
+        raise ConfigError(
+            f"{key} is {value!r} ({type(value).__name__}); "
+            f"expected {hint.__name__}"
+        )
+    return value
+
+
+def _number(value: Any, key: str) -> float:
+    # YAML 1.1 reads 2e-4, without a dot, as text.
+    number = math.nan
+    if isinstance(value, int | float | str) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except ValueError:
+            pass
+    if not math.isfinite(number):
+        raise ConfigError(f"{key} is {value!r}; expected a finite number")
+    return number
+
+
+def _override(values: dict[str, Any], text: str) -> None:
+    """Puts one `a.b=c` into nested values; types are checked on building."""
+    key, equals, value = text.partition("=")
+    parts = key.strip().split(".")
+    if not equals or len(parts) < 2 or not all(parts):
+        raise ConfigError(f"--set {text!r}; expected SECTION.KEY=VALUE")
+    try:
+        # An empty right-hand side is an empty text, not YAML's null.
+        parsed = yaml.safe_load(value) if value.strip() else ""
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {text!r}: value is not YAML") from error
+    here = values
+    for part in parts[:-1]:
+        here = here.setdefault(part, {})
+        if not isinstance(here, dict):
+            raise ConfigError(f"--set {text!r}: {part} is no section")
+    here[parts[-1]] = parsed
+
+
+def _check(config: Config) -> None:
+    """Raises ConfigError for values that cannot work, alone or together."""
+    for key, value, low, high in _ranges(config):
+        if not low <= value <= high:
+            raise ConfigError(f"{key} is {value}; expected {low} to {high}")
+    _check_stft(config)
+    _check_networks(config)
+    for key, text in (
+        ("audio.name_regex", config.audio.name_regex),
+        ("split.eval_regex", config.split.eval_regex),
+    ):
+        try:
+            groups = set(re.compile(text).groupindex)
+        except re.error as error:
+            raise ConfigError(f"{key} is no regex: {error}") from error
+        if key == "audio.name_regex" and groups - {"label", "speaker"}:
+            raise ConfigError(
+                f"{key} has the named groups {sorted(groups)}; expected only "
+                "label and speaker"
+            )
+    if config.split.by == "regex" and not config.split.eval_regex:
+        raise ConfigError("split.by is regex; split.eval_regex is empty")
+
+
+def _ranges(config: Config) -> list[tuple[str, float, float, float]]:
+    """(key, value, lowest, highest) of every number that has bounds."""
+    c, big = config, 2**31
+    rows = [
+        ("audio.sample_rate_hz", c.audio.sample_rate_hz, 1000, 384000),
+        ("audio.level_db", c.audio.level_db, -100, 0),
+        ("stft.frame_length", c.stft.frame_length, 4, 65536),
+        ("stft.frame_step", c.stft.frame_step, 1, c.stft.frame_length),
+        ("stft.floor_db", c.stft.floor_db, MIN_FLOOR_DB, -10),
+        ("window.frames", c.window.frames, 1, 65536),
+        ("window.stride_frames", c.window.stride_frames, 1, big),
+        ("window.silence_db", c.window.silence_db, 0, 1000),
+        ("split.eval_fraction", c.split.eval_fraction, 0, 0.9),
+        ("model.latent_dim", c.model.latent_dim, 1, 65536),
+        ("model.halvings", c.model.halvings, 0, 16),
+        (
+            "model.griffin_lim_iterations",
+            c.model.griffin_lim_iterations,
+            1,
+            10000,
+        ),
+        ("train.penalty_weight", c.train.penalty_weight, 0, 1e6),
+        ("train.clip_value", c.train.clip_value, 1e-9, 1e3),
+        ("train.critic_steps", c.train.critic_steps, 1, 100),
+        ("train.batch_size", c.train.batch_size, 1, 65536),
+        ("train.generator_lr", c.train.generator_lr, 0, 10),
+        ("train.critic_lr", c.train.critic_lr, 0, 10),
+        ("train.beta_1", c.train.beta_1, 0, 0.999999),
+        ("train.beta_2", c.train.beta_2, 0, 0.999999),
+        ("train.ema_decay", c.train.ema_decay, 0, 0.999999),
+        ("train.steps", c.train.steps, 1, big),
+        ("train.seed", c.train.seed, 0, big),
+        ("train.shuffle_windows", c.train.shuffle_windows, 1, big),
+        ("train.log_every", c.train.log_every, 1, big),
+        ("train.preview_every", c.train.preview_every, 1, big),
+        ("train.checkpoint_every", c.train.checkpoint_every, 1, big),
+        ("train.keep_checkpoints", c.train.keep_checkpoints, 1, 1000),
+        ("evaluate.samples", c.evaluate.samples, 50, 1000000),
+        ("evaluate.clusters", c.evaluate.clusters, 2, 1000),
+        ("evaluate.seed", c.evaluate.seed, 0, big),
+    ]
+    for name in ("generator", "critic"):
+        network = getattr(c.model, name)
+        rows.append((f"model.{name}.width", network.width, 1, 65536))
+        rows.append((f"model.{name}.kernel", network.kernel, 1, 255))
+    return rows
+
+
+def _check_stft(config: Config) -> None:
+    length, step = config.stft.frame_length, config.stft.frame_step
+    if length % 2:
+        raise ConfigError(f"stft.frame_length is {length}; expected even")
+    if not _overlap_reconstructs(length, step):
+        raise ConfigError(
+            f"stft.frame_step is {step}: Hann frames of {length} samples that "
+            "far apart leave samples that no frame holds, so the audio cannot "
+            f"be reconstructed; use at most {length // 2}"
+        )
+
+
+def _overlap_reconstructs(length: int, step: int) -> bool:
+    """Whether the squares of periodic Hann windows add up to > 0 everywhere.
+
+    (The nonzero overlap-add constraint, as in `scipy.signal.check_NOLA`.)
+    """
+    sums = [0.0] * step
+    for n in range(length):
+        sums[n % step] += math.sin(math.pi * n / length) ** 4
+    return min(sums) > 1e-3
+
+
+def _check_networks(config: Config) -> None:
+    model, (frames, bins) = config.model, config.window_shape
+    factor = 2**model.halvings
+    sizes = [("window.frames", frames)]
+    if model.networks == "dcgan":
+        sizes.append(("stft.frame_length / 2", bins))
+    for key, size in sizes:
+        if size % factor:
+            raise ConfigError(
+                f"{key} is {size}, which model.halvings {model.halvings} "
+                f"cannot halve: expected a multiple of {factor}, or fewer "
+                "halvings"
+            )
+    for name in ("generator", "critic"):
+        kernel = getattr(model, name).kernel
+        if kernel % 2 == 0:
+            raise ConfigError(f"model.{name}.kernel is {kernel}; expected odd")

@@ -1,0 +1,206 @@
+"""Shards as a stream of training batches, the same after a resume.
+
+The order of windows depends on (seed, epoch) alone, so a position in the
+stream is one number: the windows consumed so far.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from stftgan_tf import config as config_lib
+from stftgan_tf import example_io, features
+from stftgan_tf.cli import UserError
+from stftgan_tf.config import Config
+
+# Shards read at the same time, so that a batch mixes them.
+_CYCLE_LENGTH = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Shards:
+    """A data set that matches a config."""
+
+    root: Path
+    manifest: dict[str, Any]
+
+    @property
+    def moments(self) -> features.Moments:
+        """Of the training split."""
+        return features.Moments.from_dict(self.manifest["moments"])
+
+    def windows(self, split: str) -> int:
+        """How many windows a split has."""
+        return self.manifest["windows"][split]
+
+    def files(self, split: str) -> list[str]:
+        """The shards of a split that hold anything, in order."""
+        return [
+            str(self.root / shard["path"])
+            for shard in self.manifest["shards"]
+            if shard["path"].startswith(f"Split-{split}/") and shard["records"]
+        ]
+
+
+def open_shards(root: Path, config: Config) -> Shards:
+    """Opens a data set that `pipeline.preprocess` wrote.
+
+    Raises:
+      UserError: if it is none, was written with other values than the
+        config's, or a shard is missing or cut short.
+    """
+    path = Path(root) / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{root} holds no data set (no manifest.json); "
+            "make one with python -m pipeline.preprocess"
+        ) from error
+    except ValueError as error:
+        raise UserError(f"{path} is no JSON: {error}") from error
+    if manifest.get("format_version") != example_io.FORMAT_VERSION:
+        raise UserError(
+            f"{root} has format version {manifest.get('format_version')}; "
+            f"expected {example_io.FORMAT_VERSION}: run preprocess again"
+        )
+    check_same(f"shards {root}", manifest["config"], config.data_dict())
+    for shard in manifest["shards"]:
+        _check_size(Path(root, shard["path"]), shard["bytes"])
+    return Shards(root=Path(root), manifest=manifest)
+
+
+def check_same(what: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+    """Raises UserError that names every value in which two configs differ."""
+    found = config_lib.differences(theirs, ours)
+    if found:
+        values = "; ".join(f"{k}: {a!r} there, {b!r} here" for k, a, b in found)
+        raise UserError(f"{what} do not match the config: {values}")
+
+
+def verify(shards: Shards) -> None:
+    """Reads every shard against its checksum.
+
+    Raises:
+      UserError: naming the first one that is damaged.
+    """
+    for shard in shards.manifest["shards"]:
+        digest = hashlib.sha256()
+        with open(shards.root / shard["path"], "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+        if digest.hexdigest() != shard["sha256"]:
+            raise UserError(
+                f"shard {shards.root / shard['path']} is damaged: its "
+                "checksum is not the manifest's; run preprocess again"
+            )
+
+
+def training_batches(
+    shards: Shards, config: Config, consumed: int = 0
+) -> tf.data.Dataset:
+    """An endless stream of standardised training windows.
+
+    Args:
+      shards: an opened data set.
+      config: batch size, critic steps, seed, shuffle buffer.
+      consumed: windows that an earlier part of the training took.
+
+    Returns:
+      Batches float32 [critic_steps * batch_size, T, F].
+    """
+    train = config.train
+    files, windows = shards.files("train"), shards.windows("train")
+
+    def epoch(index):
+        order = tf.random.experimental.stateless_shuffle(
+            tf.constant(files), seed=tf.stack([train.seed, index])
+        )
+        return (
+            tf.data.Dataset.from_tensor_slices(order)
+            .interleave(
+                tf.data.TFRecordDataset,
+                cycle_length=_CYCLE_LENGTH,
+                num_parallel_calls=min(_CYCLE_LENGTH, len(files)),
+                deterministic=True,
+            )
+            .shuffle(
+                min(train.shuffle_windows, windows),
+                seed=train.seed + index,
+                reshuffle_each_iteration=False,
+            )
+        )
+
+    first, skipped = divmod(consumed, windows)
+    epochs = tf.data.Dataset.range(first, tf.int64.max)
+    return (
+        epochs.flat_map(epoch)
+        .skip(skipped)
+        .batch(train.batch_size * train.critic_steps, drop_remainder=True)
+        .map(_parser(shards, config), num_parallel_calls=2, deterministic=True)
+        .prefetch(4)
+    )
+
+
+def load_windows(
+    shards: Shards, config: Config, split: str, limit: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Some windows of a split, spread evenly over it, in a fixed order.
+
+    Returns:
+      (windows, labels): standardised float32 [B, T, F] and int64 [B], with B
+      at most `limit`.
+    """
+    files, total = shards.files(split), shards.windows(split)
+    every = max(1, math.ceil(total / limit))
+    dataset = tf.data.TFRecordDataset(files).shard(every, 0).batch(256)
+    windows, labels = [np.zeros((0, *config.window_shape), np.float32)], [[]]
+    for batch in dataset:
+        parsed = _parse(batch, config, ("window", "label"))
+        scaled = features.standardise(parsed["window"], shards.moments)
+        windows.append(scaled.numpy())
+        labels.append(parsed["label"].numpy())
+    return np.concatenate(windows), np.concatenate(labels).astype(np.int64)
+
+
+def _parser(shards: Shards, config: Config):
+    moments = shards.moments
+
+    def parse(serialised: tf.Tensor) -> tf.Tensor:
+        parsed = _parse(serialised, config, ("window",))
+        return features.standardise(parsed["window"], moments)
+
+    return parse
+
+
+def _parse(
+    serialised: tf.Tensor, config: Config, names: tuple[str, ...]
+) -> dict[str, tf.Tensor]:
+    """Serialised records [B] as tensors; `window` is float32 [B, T, F]."""
+    types = {"float": tf.float32, "int64": tf.int64, "bytes": tf.string}
+    spec = {}
+    for name in names:
+        shape = config.window_shape if name == "window" else ()
+        kind = types[example_io.FIELDS[name]]
+        spec[name] = tf.io.FixedLenFeature(shape, kind)
+    return tf.io.parse_example(serialised, spec)
+
+
+def _check_size(path: Path, expected: int) -> None:
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError as error:
+        raise UserError(
+            f"shard {path} is missing; run preprocess again"
+        ) from error
+    if size != expected:
+        raise UserError(
+            f"shard {path} is truncated or altered: {size} bytes, "
+            f"expected {expected}; run preprocess again"
+        )

@@ -1,0 +1,130 @@
+"""The record: one flat `tf.train.Example` a window, in TFRecord files.
+
+Declared once here; the pipeline writes it and `dataset.py` reads it. Writing
+needs neither TensorFlow nor protobuf: a worker encodes the few fields of the
+Example message (tensorflow/core/example/feature.proto) and the framing of
+TFRecord (tensorflow/core/lib/io/record_writer.h) itself, byte for byte as
+TensorFlow does.
+"""
+
+import hashlib
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+
+FORMAT_VERSION = 1
+SPLITS = ("train", "eval")
+# Label of a recording that has none.
+UNKNOWN_LABEL = -1
+
+# Name -> kind of list. `window` is the log-magnitude [T, F], row by row.
+FIELDS = {
+    "window": "float",
+    "window_index": "int64",
+    "label": "int64",
+    "sample_rate_hz": "int64",
+    "recording_id": "bytes",
+    "speaker": "bytes",
+    "dataset": "bytes",
+}
+
+# Numbers of Feature's oneof.
+_KIND_FIELD = {"bytes": 1, "float": 2, "int64": 3}
+
+
+def shard_name(split: str, index: int, count: int) -> str:
+    """Path of a shard below its data set, as TFX names it."""
+    return f"Split-{split}/data_tfrecord-{index:05d}-of-{count:05d}"
+
+
+def encode(record: dict[str, Any]) -> bytes:
+    """A record as the bytes of a `tf.train.Example`, keys in sorted order.
+
+    Args:
+      record: a value for each of `FIELDS`: a float32 array for `window`, an
+        int for an int64 field, bytes for a bytes field.
+
+    Raises:
+      KeyError: if a field is missing.
+    """
+    entries = b"".join(
+        _delimited(
+            1,
+            _delimited(1, name.encode())
+            + _delimited(2, _feature(FIELDS[name], record[name])),
+        )
+        for name in sorted(FIELDS)
+    )
+    return _delimited(1, entries)
+
+
+class ShardWriter:
+    """Writes records to one TFRecord file and hashes what it writes."""
+
+    def __init__(self, path: Path):
+        self._file = open(path, "xb")
+        self._sha256 = hashlib.sha256()
+        self.records = 0
+        self.bytes = 0
+
+    def __enter__(self) -> "ShardWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    @property
+    def sha256(self) -> str:
+        """Of everything written so far, as hexadecimal."""
+        return self._sha256.hexdigest()
+
+    def write(self, data: bytes) -> None:
+        """Appends one record."""
+        length = struct.pack("<Q", len(data))
+        record = b"".join(
+            (length, _masked_crc(length), data, _masked_crc(data))
+        )
+        self._file.write(record)
+        self._sha256.update(record)
+        self.records += 1
+        self.bytes += len(record)
+
+
+def _masked_crc(data: bytes) -> bytes:
+    """CRC-32C, rotated and offset as TFRecord stores it."""
+    crc = google_crc32c.value(data)
+    rotated = (crc >> 15 | crc << 17) & 0xFFFFFFFF
+    return struct.pack("<I", (rotated + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+def _feature(kind: str, value: Any) -> bytes:
+    """The Feature message of one value."""
+    if kind == "float":
+        items = _delimited(1, np.ascontiguousarray(value, "<f4").tobytes())
+    elif kind == "int64":
+        items = _delimited(1, _varint(int(value)))
+    else:
+        items = _delimited(1, value)
+    return _delimited(_KIND_FIELD[kind], items)
+
+
+def _delimited(field: int, payload: bytes) -> bytes:
+    """A length-delimited protobuf field (wire type 2)."""
+    return _varint(field << 3 | 2) + _varint(len(payload)) + payload
+
+
+def _varint(value: int) -> bytes:
+    """A base-128 varint; negative numbers as 64-bit two's complement."""
+    value &= 0xFFFFFFFFFFFFFFFF
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

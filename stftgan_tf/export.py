@@ -1,0 +1,201 @@
+"""Exports the averaged generator of a run as a SavedModel that makes audio.
+
+Signatures, every row independent of the others:
+  serving_default  seed int64 [B]      -> audio, window, wav_bytes
+  generate         latent float [B, Z] -> audio, window, wav_bytes
+Moments, phase and inverse STFT are inside the graph. metadata.json beside it
+tells the sample rate and what it was made from.
+"""
+
+import argparse
+import hashlib
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from stftgan_tf import (
+    checkpoints,
+    cli,
+    exported,
+    features,
+    networks,
+    phase,
+)
+from stftgan_tf import config as config_lib
+from stftgan_tf.config import Config
+
+EXAMPLE = (
+    "python -m stftgan_tf.export --run runs/digits --output exports/digits"
+)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; returns its exit code."""
+    return cli.guarded(_run, _parser().parse_args(argv))
+
+
+class Served(tf.Module):
+    """The exported graph: latents or seeds to windows and audio."""
+
+    def __init__(
+        self,
+        generator: keras.Model,
+        moments: features.Moments,
+        config: Config,
+    ):
+        """Keeps the generator's variables for the SavedModel."""
+        super().__init__()
+        self._generator, self._moments = generator, moments
+        self._config = config
+        self._variables = [v.value for v in generator.variables]
+
+    def signatures(self) -> dict[str, Any]:
+        """Concrete functions by the name they are served under."""
+        latent_dim = self._config.model.latent_dim
+        seed = tf.TensorSpec([None], tf.int64, name="seed")
+        latent = tf.TensorSpec([None, latent_dim], tf.float32, name="latent")
+        return {
+            "serving_default": self.sample.get_concrete_function(seed),
+            "generate": self.generate.get_concrete_function(latent),
+        }
+
+    @tf.function
+    def sample(self, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What `generate` makes of the latents that seeds [B] stand for."""
+        return self._outputs(latents_of(seed, self._config.model.latent_dim))
+
+    @tf.function
+    def generate(self, latent: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Audio [B, N], window [B, T, F] and WAV files of latents [B, Z]."""
+        return self._outputs(latent)
+
+    def _outputs(self, latent: tf.Tensor) -> dict[str, tf.Tensor]:
+        window = self._generator(latent, training=False)
+        audio = phase.audio_of(window, self._moments, self._config)
+        rate_hz = self._config.audio.sample_rate_hz
+
+        def to_wav(samples):
+            return tf.audio.encode_wav(samples[:, None], rate_hz)
+
+        wav = tf.map_fn(to_wav, audio, fn_output_signature=tf.string)
+        return {"audio": audio, "window": window, "wav_bytes": wav}
+
+
+def latents_of(seed: tf.Tensor, latent_dim: int) -> tf.Tensor:
+    """Latents float32 [B, Z] of seeds int64 [B], each row by its own seed.
+
+    Philox (Salmon et al. 2011) by name: the default generator gives other
+    numbers on other devices.
+    """
+
+    def row(one):
+        key = tf.stack([one, tf.zeros_like(one)])
+        return tf.random.stateless_normal([latent_dim], key, alg="philox")
+
+    return tf.map_fn(row, seed, fn_output_signature=tf.float32)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = cli.parser(__doc__, EXAMPLE)
+    parser.add_argument(
+        "--run",
+        type=Path,
+        default=Path("runs/demo"),
+        help="the training's folder (default: runs/demo)",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="folder of the export (default: exports/<name of the run>)",
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace an existing export once the new one is whole",
+    )
+    return parser
+
+
+def _run(args: argparse.Namespace) -> int:
+    output = args.output or Path("exports", args.run.resolve().name)
+    cli.refuse_existing(output, args.overwrite)
+    config, manifest = _open_run(args.run)
+    moments = features.Moments.from_dict(manifest["moments"])
+    generator = networks.build_generator(config)
+    step, secs = checkpoints.restore_average(
+        args.run / "checkpoints", generator
+    )
+    served = Served(generator, moments, config)
+    with cli.published_dir(output, args.overwrite) as staging:
+        tf.saved_model.save(served, str(staging), served.signatures())
+        text = json.dumps(
+            _metadata(config, manifest, generator, step, secs), indent=1
+        )
+        (staging / exported.METADATA).write_text(text + "\n", encoding="utf-8")
+    print(
+        f"step {step}, {generator.count_params():,} parameters, "
+        f"{_size_mb(output):.1f} MB, {_latency_ms(output):.0f} ms a sample "
+        "at batch 16 on this machine"
+    )
+    print(output)
+    return 0
+
+
+def _open_run(run: Path) -> tuple[Config, dict[str, Any]]:
+    """Config and data manifest of a training."""
+    path = run / "config.yaml"
+    if not path.is_file():
+        raise cli.UserError(f"{run} holds no run (no config.yaml)")
+    manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+    return config_lib.load(str(path)), manifest
+
+
+def _metadata(
+    config: Config,
+    manifest: dict[str, Any],
+    generator: keras.Model,
+    step: int,
+    secs: float,
+) -> dict[str, Any]:
+    """What the export tells about itself."""
+    moments = json.dumps(manifest["moments"], sort_keys=True)
+    return {
+        "sample_rate_hz": config.audio.sample_rate_hz,
+        "samples": config.window_samples,
+        "window_shape": list(config.window_shape),
+        "latent_dim": config.model.latent_dim,
+        "labels": manifest["labels"],
+        "parameters": generator.count_params(),
+        "step": step,
+        "train_secs": round(secs, 1),
+        "moments_sha256": hashlib.sha256(moments.encode()).hexdigest(),
+        "data_config_hash": manifest["config_hash"],
+        "tensorflow": tf.__version__,
+        "config": config.to_dict(),
+    }
+
+
+def _size_mb(folder: Path) -> float:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return sum(path.stat().st_size for path in files) / 1e6
+
+
+def _latency_ms(export: Path, batch: int = 16) -> float:
+    """Milliseconds a sample, of the export as it was written."""
+    sample = tf.saved_model.load(str(export)).signatures["serving_default"]
+    seeds = tf.range(batch, dtype=tf.int64)
+    sample(seed=seeds)
+    start = time.perf_counter()
+    sample(seed=seeds)
+    return 1000 * (time.perf_counter() - start) / batch
+
+
+if __name__ == "__main__":
+    logging.basicConfig(format="%(levelname)s: %(message)s")
+    sys.exit(main())
