@@ -19,6 +19,16 @@ from stftgan_tf.wgan import WGAN
 _LOG = logging.getLogger(__name__)
 _PREFIX = "step-"
 
+# What TensorFlow and JSON raise for missing, cut or altered files.
+_DAMAGE = (
+    tf.errors.OpError,
+    AssertionError,
+    IndexError,
+    KeyError,
+    OSError,
+    ValueError,
+)
+
 
 def save(folder: Path, model: WGAN, step: int, secs: float, keep: int) -> Path:
     """Writes a checkpoint and removes all but the newest `keep`.
@@ -87,8 +97,7 @@ def _restore(folder, read, nothing=None):
     for path in paths:
         try:
             return read(path)
-        # What TensorFlow raises for missing, cut or altered files.
-        except (tf.errors.OpError, AssertionError, ValueError, OSError) as e:
+        except _DAMAGE as e:
             reason = str(e).strip().splitlines() or [type(e).__name__]
             _LOG.warning("checkpoint %s is damaged: %s", path, reason[0])
     if paths or nothing is None:

@@ -4,10 +4,12 @@ The order of windows depends on (seed, epoch) alone, so a position in the
 stream is one number: the windows consumed so far.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +102,22 @@ def verify(shards: Shards) -> None:
                 f"shard {shards.root / shard['path']} is damaged: its "
                 "checksum is not the manifest's; run preprocess again"
             )
+
+
+@contextlib.contextmanager
+def damage_named(shards: Shards) -> Iterator[None]:
+    """Names the shard when reading one fails inside of the block.
+
+    TensorFlow says only at which byte a record is corrupt.
+
+    Raises:
+      UserError: in place of TensorFlow's DataLossError.
+    """
+    try:
+        yield
+    except tf.errors.DataLossError as error:
+        verify(shards)
+        raise UserError(f"{shards.root}: {error.message}") from error
 
 
 def training_batches(

@@ -58,7 +58,8 @@ def _run(args: argparse.Namespace) -> int:
         print(config.to_yaml(), end="")
         return 0
     shards = dataset.open_shards(args.data, config)
-    report = evaluate(model, shards, config)
+    with dataset.damage_named(shards):
+        report = evaluate(model, shards, config)
     for row in ("real", "generated"):
         print(row, json.dumps(report[row]))
     if args.output:

@@ -64,7 +64,13 @@ def load(path: Path) -> Export:
         signatures = tf.saved_model.load(str(path)).signatures
         signatures["serving_default"]
     # What TensorFlow raises for a damaged SavedModel.
-    except (tf.errors.OpError, ValueError, KeyError, OSError) as error:
+    except (
+        tf.errors.OpError,
+        IndexError,
+        KeyError,
+        OSError,
+        ValueError,
+    ) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(f"export {path} is damaged: {lines[0]}") from error
     return Export(path=path, metadata=metadata, signatures=signatures)

@@ -93,7 +93,7 @@ class LabelJudge:
 
     def __init__(self, windows: np.ndarray, labels: np.ndarray):
         """Learns from labelled training windows."""
-        components = min(64, len(windows) - 1)
+        components = min(64, len(windows) - 1, windows[0].size)
         self._model = make_pipeline(
             PCA(components, whiten=True, random_state=0), SVC(C=10.0)
         )

@@ -56,7 +56,9 @@ def _frames_generator(config: Config) -> keras.Model:
             width, kernel, padding="same", kernel_initializer=next(init)
         )(x)
         x = layers.LeakyReLU(negative_slope=_SLOPE)(x)
-    x = layers.Conv1D(bins, _EDGE_KERNEL, padding="same")(x)  # (B, T, F)
+    x = layers.Conv1D(
+        bins, _EDGE_KERNEL, padding="same", kernel_initializer=next(init)
+    )(x)  # (B, T, F)
     window = layers.Activation("tanh", dtype="float32")(x)
     return keras.Model(latent, window, name="generator")
 
@@ -80,7 +82,9 @@ def _frames_critic(config: Config) -> keras.Model:
         )(x)
         x = layers.LeakyReLU(negative_slope=_SLOPE)(x)
     x = layers.Flatten()(x)
-    score = layers.Dense(1, dtype="float32")(x)  # (B, 1)
+    score = layers.Dense(1, kernel_initializer=next(init), dtype="float32")(
+        x
+    )  # (B, 1)
     return keras.Model(window, score, name="critic")
 
 

@@ -114,7 +114,11 @@ def _run(args: argparse.Namespace) -> int:
         raise cli.UserError(f"{args.data} holds no training windows")
     _check_run(run, config, shards, args.resume)
     run.mkdir(parents=True, exist_ok=True)
-    with _locked(run), _logging_to(run / "log.txt"):
+    with (
+        _locked(run),
+        _logging_to(run / "log.txt"),
+        dataset.damage_named(shards),
+    ):
         _claim(run, config, shards)
         steps = args.steps or config.train.steps
         return _train(config, shards, run, steps, args.minutes)
@@ -179,7 +183,6 @@ def _train(
             dataset.training_batches(shards, config, consumed),
             steps - step,
             [bounds, report, preview, saver],
-            shards,
         )
     saver.save()
     preview.show()
@@ -193,20 +196,16 @@ def _train(
     return 130 if bounds.stopped_by == "interrupted" else 0
 
 
-def _fit(model, batches, steps, hooks, shards) -> None:
+def _fit(model, batches, steps, hooks) -> None:
     """Keras' own loop, one epoch of the steps that are left."""
-    try:
-        model.fit(
-            batches,
-            epochs=1,
-            steps_per_epoch=steps,
-            shuffle=False,
-            verbose=0,
-            callbacks=hooks,
-        )
-    except tf.errors.DataLossError as error:
-        dataset.verify(shards)
-        raise cli.UserError(f"{shards.root}: {error.message}") from error
+    model.fit(
+        batches,
+        epochs=1,
+        steps_per_epoch=steps,
+        shuffle=False,
+        verbose=0,
+        callbacks=hooks,
+    )
 
 
 def _announce(

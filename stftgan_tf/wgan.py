@@ -21,7 +21,7 @@ class WGAN(keras.Model):
     """A generator, its critic and the running average of the generator.
 
     All noise is drawn from (seed, step), so that a resumed training is the
-    uninterrupted one.
+    uninterrupted one. (With XLA the same seed gives other noise.)
 
     Attributes:
       generator, critic: the networks that learn.
@@ -102,9 +102,7 @@ class WGAN(keras.Model):
             scores = self.critic(tf.concat([real, fake], 0), training=True)
             loss = losses.critic_loss(scores[:batch], scores[batch:])
             if config.loss == "wgan-gp":
-                mix = tf.random.stateless_uniform(
-                    [batch], self._seed(step, index, 1), alg="philox"
-                )
+                mix = self._mixing(batch, step, index)
                 penalty = losses.gradient_penalty(self.critic, real, fake, mix)
             total = loss + config.penalty_weight * penalty
         variables = self.critic.trainable_variables
@@ -156,6 +154,13 @@ class WGAN(keras.Model):
     ) -> tf.Tensor:
         return tf.random.stateless_normal(
             [batch, self._latent_dim], self._seed(step, index, 0), alg="philox"
+        )
+
+    def _mixing(
+        self, batch: tf.Tensor, step: tf.Tensor, index: int
+    ) -> tf.Tensor:
+        return tf.random.stateless_uniform(
+            [batch], self._seed(step, index, 1), alg="philox"
         )
 
     def _seed(self, step: tf.Tensor, index: int, purpose: int) -> tf.Tensor:

@@ -1,0 +1,96 @@
+"""Recordings, shards, runs and exports that tests share, all of them real."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline import demo, preprocess
+from stftgan_tf import config as config_lib
+
+ROOT = Path(__file__).resolve().parents[1]
+SPEECH = ROOT.parent / "shared" / "speech"
+
+needs_speech = pytest.mark.skipif(
+    not SPEECH.is_dir(), reason=f"no recordings in {SPEECH}"
+)
+
+
+def run_command(*args, **kwargs) -> subprocess.CompletedProcess:
+    """`python -m ARGS` in a process of its own, output captured."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-m", *map(str, args)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
+        **kwargs,
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    return config_lib.load("tiny")
+
+
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory) -> Path:
+    """60 spoken digits of the demo corpus: 2 speakers, 3 takes."""
+    folder = tmp_path_factory.mktemp("digits")
+    demo.write(folder, ["adam", "dora"], 3)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shards(recordings, tmp_path_factory) -> Path:
+    """A data set of `recordings` as the command line makes it."""
+    output = tmp_path_factory.mktemp("shards") / "digits"
+    assert preprocess_tiny(recordings, output) == 0
+    return output
+
+
+@pytest.fixture(scope="session")
+def trained(shards, tmp_path_factory) -> Path:
+    """A run of 20 steps."""
+    from stftgan_tf import train
+
+    run = tmp_path_factory.mktemp("runs") / "digits"
+    assert train.main(train_args(shards, run)) == 0
+    return run
+
+
+@pytest.fixture(scope="session")
+def export(trained, tmp_path_factory) -> Path:
+    """The export of `trained`."""
+    from stftgan_tf import export as export_lib
+
+    output = tmp_path_factory.mktemp("exports") / "digits"
+    args = ["--run", str(trained), "--output", str(output)]
+    assert export_lib.main(args) == 0
+    return output
+
+
+@pytest.fixture
+def shards_copy(shards, tmp_path) -> Path:
+    """A data set that a test may damage."""
+    return Path(shutil.copytree(shards, tmp_path / "shards"))
+
+
+def preprocess_tiny(source, output, *more) -> int:
+    return preprocess.run(
+        [
+            "--runner=FnApiRunner",
+            "--config=tiny",
+            f"--source={source}",
+            f"--output={output}",
+            *more,
+        ]
+    )
+
+
+def train_args(shards, run, *more) -> list[str]:
+    return ["--config=tiny", f"--data={shards}", f"--run={run}", *more]

@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from stftgan_tf import checkpoints, networks, train
+from stftgan_tf.cli import UserError
+
+
+@pytest.fixture(scope="module")
+def model(tiny):
+    model = train.build(tiny)
+    model.train_step(tf.zeros([8, 16, 32]))
+    return model
+
+
+def state(model):
+    return model.get_weights() + [
+        np.array(v)
+        for optimizer in (model.critic_optimizer, model.generator_optimizer)
+        for v in optimizer.variables
+    ]
+
+
+def same(ours, theirs):
+    return all(map(np.array_equal, ours, theirs))
+
+
+def test_everything_comes_back(model, tiny, tmp_path):
+    checkpoints.save(tmp_path, model, 1, 2.5, keep=2)
+    fresh = train.build(tiny)
+    assert not same(state(fresh), state(model))
+    assert checkpoints.restore_newest(tmp_path, fresh) == (1, 2.5)
+    assert len(state(fresh)) == len(state(model))
+    assert same(state(fresh), state(model))
+
+
+def test_only_the_newest_are_kept(model, tmp_path):
+    for step in (5, 10, 200):
+        checkpoints.save(tmp_path, model, step, 0.0, keep=2)
+    names = [p.name for p in checkpoints.newest_first(tmp_path)]
+    assert names == ["step-00000200", "step-00000010"]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_fresh_run_starts_at_zero(tiny, tmp_path):
+    assert checkpoints.restore_newest(tmp_path, train.build(tiny)) == (0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "name", ["weights.data-00000-of-00001", "weights.index"]
+)
+@pytest.mark.parametrize("damage", ["cut", "missing"])
+def test_a_damaged_newest_one_falls_back(
+    model, tiny, tmp_path, caplog, name, damage
+):
+    for step in (1, 2):
+        checkpoints.save(tmp_path, model, step, 0.0, keep=2)
+    file = tmp_path / "step-00000002" / name
+    data = file.read_bytes()
+    file.unlink()
+    if damage == "cut":
+        file.write_bytes(data[: len(data) // 2])
+    fresh = train.build(tiny)
+    assert checkpoints.restore_newest(tmp_path, fresh) == (1, 0.0)
+    assert same(state(fresh), state(model))
+    assert "step-00000002 is damaged" in caplog.text
+
+
+def test_only_damaged_ones_are_an_error(model, tiny, tmp_path):
+    checkpoints.save(tmp_path, model, 1, 0.0, keep=2)
+    (tmp_path / "step-00000001" / "state.json").unlink()
+    with pytest.raises(UserError, match="only damaged checkpoints"):
+        checkpoints.restore_newest(tmp_path, train.build(tiny))
+
+
+def test_the_export_gets_the_average(model, tiny, tmp_path):
+    checkpoints.save(tmp_path, model, 1, 0.0, keep=2)
+    generator = networks.build_generator(tiny)
+    checkpoints.restore_average(tmp_path, generator)
+    assert same(generator.get_weights(), model.ema_generator.get_weights())
+    assert not same(generator.get_weights(), model.generator.get_weights())
+
+
+def test_an_export_without_a_checkpoint_is_refused(tiny, tmp_path):
+    with pytest.raises(UserError, match="holds no checkpoint"):
+        checkpoints.restore_average(tmp_path, networks.build_generator(tiny))

@@ -1,0 +1,91 @@
+import pytest
+
+from stftgan_tf import cli
+from stftgan_tf.config import ConfigError
+
+
+def fail(error):
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigError("a b"), 2),
+        (cli.UsageError("a b"), 2),
+        (cli.UserError("a\n  b"), 1),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_expected_failures_are_one_line_and_a_code(capsys, error, code):
+    assert cli.guarded(fail, error) == code
+    assert capsys.readouterr().err in ("error: a b\n", "error: interrupted\n")
+
+
+def test_an_error_of_the_system_names_the_file(capsys):
+    assert cli.guarded(open, "/nowhere/at/all") == 1
+    wanted = "error: /nowhere/at/all: No such file or directory\n"
+    assert capsys.readouterr().err == wanted
+
+
+def test_what_nobody_expects_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        cli.guarded(lambda: 1 // 0)
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "a" / "b"
+    with pytest.raises(ZeroDivisionError):
+        with cli.published_dir(target, overwrite=False) as staging:
+            (staging / "x").touch()
+            assert not target.exists()
+            fail(ZeroDivisionError())
+    assert not list(target.parent.iterdir())
+    with cli.published_dir(target, overwrite=False) as staging:
+        (staging / "x").touch()
+    assert [p.name for p in target.parent.iterdir()] == ["b"]
+    assert (target / "x").exists()
+
+
+def test_an_existing_folder_is_replaced_only_on_demand(tmp_path):
+    target = tmp_path / "a"
+    target.mkdir()
+    (target / "old").touch()
+    with pytest.raises(cli.UserError, match="use --overwrite"):
+        with cli.published_dir(target, overwrite=False):
+            pass
+    with cli.published_dir(target, overwrite=True) as staging:
+        (staging / "new").touch()
+        assert (target / "old").exists()
+    assert [p.name for p in target.iterdir()] == ["new"]
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_file_is_never_half_written(tmp_path, monkeypatch):
+    path = tmp_path / "a"
+    cli.write_atomically(path, b"old")
+    with pytest.raises(TypeError):
+        cli.write_atomically(path, "no bytes")
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("secs", "text"),
+    [(0, "00:00"), (61.9, "01:01"), (3725, "1:02:05"), (float("inf"), "--:--")],
+)
+def test_clock(secs, text):
+    assert cli.clock(secs) == text
+
+
+def test_progress_says_how_far_and_how_long(capsys, monkeypatch):
+    now = iter([0.0, 20.0, 21.0, 30.0])
+    monkeypatch.setattr(cli.time, "monotonic", lambda: next(now))
+    progress = cli.Progress("write", 100, "files")
+    progress.update(40)
+    progress.update(41)  # too soon after the last one
+    progress.close(100)
+    assert capsys.readouterr().err.splitlines() == [
+        "write: 40/100 files, 2/s, ETA 00:30",
+        "write: 100 files in 30.0 s",
+    ]

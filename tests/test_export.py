@@ -1,0 +1,135 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from stftgan_tf import checkpoints, exported, networks
+from stftgan_tf import export as export_lib
+
+
+@pytest.fixture(scope="module")
+def loaded(export):
+    return exported.load(export)
+
+
+def sample(loaded, *seeds):
+    made = loaded.signatures["serving_default"](
+        seed=tf.constant(seeds, tf.int64)
+    )
+    return {name: value.numpy() for name, value in made.items()}
+
+
+def test_outputs_by_their_stable_names(loaded, tiny):
+    made = sample(loaded, 0, 1, 2)
+    assert sorted(made) == ["audio", "wav_bytes", "window"]
+    assert made["audio"].shape == (3, tiny.window_samples)
+    assert made["window"].shape == (3, *tiny.window_shape)
+    assert made["audio"].dtype == made["window"].dtype == np.float32
+    assert np.isfinite(made["audio"]).all()
+    assert np.abs(made["audio"]).max() > 1e-3
+
+
+def test_wav_bytes_are_the_audio(loaded, tiny):
+    made = sample(loaded, 3)
+    audio, rate = tf.audio.decode_wav(made["wav_bytes"][0])
+    assert int(rate) == tiny.audio.sample_rate_hz
+    np.testing.assert_allclose(audio[:, 0], made["audio"][0], atol=2**-14)
+
+
+def test_a_seed_makes_the_same_alone_or_in_any_batch(loaded):
+    alone = sample(loaded, 7)["audio"][0]
+    np.testing.assert_array_equal(sample(loaded, 1, 7, 5)["audio"][1], alone)
+    np.testing.assert_array_equal(sample(loaded, *range(9))["audio"][7], alone)
+
+
+def test_seeds_differ(loaded):
+    audio = sample(loaded, *range(8), 2**62)["audio"]
+    assert len(np.unique(audio, axis=0)) == 9
+
+
+def test_generate_is_the_averaged_generator(loaded, trained, tiny):
+    generator = networks.build_generator(tiny)
+    checkpoints.restore_average(trained / "checkpoints", generator)
+    latent = tf.random.stateless_normal([2, tiny.model.latent_dim], [0, 0])
+    made = loaded.signatures["generate"](latent=latent)
+    np.testing.assert_allclose(made["window"], generator(latent), atol=1e-6)
+
+
+def test_seeds_stand_for_normal_latents():
+    seeds = tf.range(2000, dtype=tf.int64)
+    latents = export_lib.latents_of(seeds, 16).numpy()
+    assert latents.mean() == pytest.approx(0, abs=0.02)
+    assert latents.std() == pytest.approx(1, abs=0.02)
+    between = np.corrcoef(latents.T) - np.eye(16)
+    assert np.abs(between).max() < 0.1
+
+
+def test_no_function_asks_for_xla(export):
+    assert b"_XlaMustCompile" not in (export / "saved_model.pb").read_bytes()
+
+
+# Runs an export in a process that knows nothing of this project, with XLA
+# switched off the way the stock model server switches it off.
+SERVER_LIKE = """
+import ctypes, glob, os, sys
+import tensorflow as tf
+folder = os.path.dirname(tf.__file__)
+(library,) = glob.glob(folder + "/libtensorflow_cc.so.2")
+ctypes.CDLL(library)._ZN10tensorflow21DisableXlaCompilationEv()
+model = tf.saved_model.load(sys.argv[1])
+made = model.signatures["serving_default"](seed=tf.constant([7, 1], tf.int64))
+assert not any(name.startswith("stftgan") for name in sys.modules)
+sys.stdout.buffer.write(made["audio"].numpy()[0].tobytes())
+"""
+
+
+def test_a_process_without_the_package_and_xla_makes_the_same(
+    export, loaded, tmp_path
+):
+    done = subprocess.run(
+        [sys.executable, "-c", SERVER_LIKE, str(export)],
+        capture_output=True,
+        cwd=tmp_path,
+        env={"TF_CPP_MIN_LOG_LEVEL": "3", "PATH": ""},
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    audio = np.frombuffer(done.stdout, np.float32)
+    np.testing.assert_array_equal(audio, sample(loaded, 7)["audio"][0])
+
+
+def test_metadata_tells_what_it_is(export, tiny, trained):
+    metadata = json.loads((export / "metadata.json").read_text())
+    assert metadata["sample_rate_hz"] == 8000
+    assert metadata["samples"] == tiny.window_samples
+    assert metadata["step"] == 20
+    assert metadata["config"] == tiny.to_dict()
+    manifest = json.loads((trained / "manifest.json").read_text())
+    assert metadata["data_config_hash"] == manifest["config_hash"]
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [("nowhere", "nowhere holds no run"), ("", "holds no run")],
+)
+def test_what_is_no_run_is_refused(tmp_path, capsys, run, message):
+    args = [f"--run={run or tmp_path}", f"--output={tmp_path / 'x'}"]
+    assert export_lib.main(args) == 1
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_existing_export_is_replaced_only_on_demand(
+    trained, export, tmp_path, capsys
+):
+    output = tmp_path / "x"
+    output.mkdir()
+    args = [f"--run={trained}", f"--output={output}"]
+    assert export_lib.main(args) == 1
+    assert "use --overwrite" in capsys.readouterr().err
+    assert export_lib.main([*args, "--overwrite"]) == 0
+    assert (output / "saved_model.pb").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]

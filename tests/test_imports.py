@@ -1,0 +1,143 @@
+"""The arrows between modules run one way, as the README draws them."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+# Module -> modules of ours that it may import. What is not named here may
+# import nothing of ours.
+ALLOWED = {
+    "stftgan_tf.cli": {"config"},
+    "stftgan_tf.features": {"config"},
+    "stftgan_tf.phase": {"config", "features"},
+    "stftgan_tf.dataset": {"cli", "config", "example_io", "features"},
+    "stftgan_tf.networks": {"config"},
+    "stftgan_tf.wgan": {"config", "losses"},
+    "stftgan_tf.checkpoints": {"cli", "wgan"},
+    "stftgan_tf.callbacks": {
+        "checkpoints",
+        "cli",
+        "config",
+        "features",
+        "metrics",
+        "phase",
+        "pictures",
+        "wgan",
+    },
+    "stftgan_tf.train": {
+        "callbacks",
+        "checkpoints",
+        "cli",
+        "config",
+        "dataset",
+        "networks",
+        "wgan",
+    },
+    "stftgan_tf.export": {
+        "checkpoints",
+        "cli",
+        "config",
+        "exported",
+        "features",
+        "networks",
+        "phase",
+    },
+    "stftgan_tf.exported": {"cli"},
+    "stftgan_tf.sample": {"cli", "exported", "pictures"},
+    "stftgan_tf.evaluate": {"cli", "config", "dataset", "exported", "metrics"},
+    "pipeline.audio": {"config"},
+    "pipeline.demo": {"cli"},
+    "pipeline.progress": {"cli"},
+    "pipeline.statistics": {"config", "example_io", "features"},
+    "pipeline.sources": {"cli", "config", "example_io", "audio", "demo"},
+    "pipeline.transforms": {
+        "config",
+        "example_io",
+        "features",
+        "audio",
+        "progress",
+        "sources",
+        "statistics",
+    },
+    "pipeline.preprocess": {
+        "cli",
+        "config",
+        "example_io",
+        "progress",
+        "sources",
+        "statistics",
+        "transforms",
+    },
+}
+PACKAGES = ("pipeline", "stftgan_tf")
+MODULES = sorted(
+    f"{package}.{path.stem}"
+    for package in PACKAGES
+    for path in (ROOT / package).glob("*.py")
+    if path.stem != "__init__"
+)
+
+
+def imports_of(module):
+    """(package, module) of ours that a module imports anywhere."""
+    source = (ROOT / f"{module.replace('.', '/')}.py").read_text()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            package, _, name = node.module.partition(".")
+            if package in PACKAGES:
+                for alias in node.names:
+                    yield package, name or alias.name
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                package, _, name = alias.name.partition(".")
+                if package in PACKAGES:
+                    yield package, name
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_what_it_may(module):
+    found = list(imports_of(module))
+    assert {name for _, name in found} <= ALLOWED.get(module, set())
+    if module.startswith("stftgan_tf."):
+        assert all(package == "stftgan_tf" for package, _ in found)
+
+
+def test_the_arrows_have_no_cycle():
+    def reach(module, seen):
+        assert module not in seen, f"cycle through {seen}"
+        for package, name in set(imports_of(module)):
+            reach(f"{package}.{name}", (*seen, module))
+
+    for module in MODULES:
+        reach(module, ())
+
+
+def loaded_by(statement):
+    code = f"{statement}; import sys; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def test_packages_alone_load_nothing_heavy():
+    loaded = loaded_by("import pipeline, stftgan_tf")
+    assert not loaded & {"numpy", "tensorflow", "keras", "apache_beam"}
+
+
+def test_sampling_loads_no_training_code():
+    loaded = loaded_by("import stftgan_tf.sample")
+    ours = {name for name in loaded if name.startswith("stftgan_tf.")}
+    assert ours == {
+        "stftgan_tf.cli",
+        "stftgan_tf.config",
+        "stftgan_tf.exported",
+        "stftgan_tf.pictures",
+        "stftgan_tf.sample",
+    }
+    assert "apache_beam" not in loaded

@@ -1,0 +1,316 @@
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import soundfile
+import tensorflow as tf
+
+from pipeline import preprocess
+from stftgan_tf import config as config_lib
+from stftgan_tf import example_io
+from tests.conftest import ROOT, preprocess_tiny, run_command
+
+
+def digests(folder):
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(
+            path.read_bytes()
+        ).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def manifest_of(folder):
+    return json.loads((folder / "manifest.json").read_text())
+
+
+def examples(folder, split):
+    files = sorted(str(p) for p in (folder / f"Split-{split}").iterdir())
+    for record in tf.data.TFRecordDataset(files):
+        yield tf.train.Example.FromString(record.numpy()).features.feature
+
+
+def test_what_lies_in_a_data_set(shards):
+    names = {path.split("/")[0] for path in digests(shards)}
+    assert names == {
+        "Split-train",
+        "Split-eval",
+        "manifest.json",
+        "schema.pbtxt",
+        "stats.json",
+        "dead_letters.jsonl",
+    }
+    assert not list(shards.parent.glob(".*"))
+
+
+def test_the_manifest_tells_the_truth(shards, tiny):
+    manifest = manifest_of(shards)
+    assert manifest["recordings"] == 60 and manifest["dead_letters"] == 0
+    assert manifest["labels"] == list("0123456789")
+    assert manifest["config_hash"] == tiny.data_hash()
+    found = digests(shards)
+    for shard in manifest["shards"]:
+        assert found[shard["path"]] == shard["sha256"]
+    for split in example_io.SPLITS:
+        assert len(list(examples(shards, split))) == manifest["windows"][split]
+
+
+def test_moments_are_those_of_the_training_windows(shards, tiny):
+    windows = np.float64(
+        [e["window"].float_list.value for e in examples(shards, "train")]
+    ).reshape(-1, tiny.stft.bins)
+    moments = manifest_of(shards)["moments"]
+    assert moments["frames"] == len(windows)
+    np.testing.assert_allclose(moments["mean"], windows.mean(0), rtol=1e-9)
+    np.testing.assert_allclose(moments["std"], windows.std(0), rtol=1e-9)
+    np.testing.assert_allclose(moments["min"], windows.min(0), rtol=1e-9)
+
+
+def test_no_recording_is_in_both_splits(shards):
+    ids = {
+        split: {
+            e["recording_id"].bytes_list.value[0]
+            for e in examples(shards, split)
+        }
+        for split in example_io.SPLITS
+    }
+    assert ids["train"] and ids["eval"]
+    assert not ids["train"] & ids["eval"]
+
+
+def test_records_carry_label_and_speaker(shards):
+    for example in examples(shards, "eval"):
+        name = example["recording_id"].bytes_list.value[0].decode()
+        digit, speaker, _ = name.split("_")
+        assert example["label"].int64_list.value[0] == int(digit)
+        assert example["speaker"].bytes_list.value[0].decode() == speaker
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--runner=DirectRunner"],
+        ["--direct_running_mode=multi_processing", "--direct_num_workers=2"],
+    ],
+)
+def test_every_runner_writes_the_same_bytes(
+    shards, recordings, tmp_path, flags
+):
+    output = tmp_path / "again"
+    assert preprocess_tiny(recordings, output, *flags) == 0
+    assert digests(output) == digests(shards)
+
+
+def test_bad_recordings_are_dead_letters_and_the_rest_goes_on(
+    recordings, tmp_path, shards
+):
+    source = tmp_path / "source"
+    source.mkdir()
+    for path in recordings.iterdir():
+        (source / path.name).symlink_to(path)
+    (source / "text.wav").write_text("no sound")
+    whole = (source / "3_adam_0.wav").read_bytes()
+    (source / "cut.wav").write_bytes(whole[: len(whole) // 2])
+    (source / "9_dora_9.flac").write_bytes(b"fLaC")
+    output = tmp_path / "out"
+    assert preprocess_tiny(source, output) == 0
+    lines = (output / "dead_letters.jsonl").read_text().splitlines()
+    letters = {d["path"]: d["reason"] for d in map(json.loads, lines)}
+    assert letters == {
+        "text.wav": "undecodable",
+        "cut.wav": "truncated",
+        "9_dora_9.flac": "undecodable",
+    }
+    windows = manifest_of(shards)["windows"]
+    assert manifest_of(output)["windows"] == windows
+
+
+def test_too_many_bad_recordings_fail_with_their_names(tmp_path, capsys):
+    soundfile.write(tmp_path / "good.wav", np.full(2000, 0.5), 8000)
+    (tmp_path / "bad.wav").write_text("no sound")
+    output = tmp_path / "out" / "x"
+    assert preprocess_tiny(tmp_path, output) == 1
+    error = capsys.readouterr().err
+    assert "1 of 2 recordings are unusable" in error
+    assert "bad.wav: undecodable" in error
+    assert not list(output.parent.iterdir())
+
+
+def test_nothing_to_train_on_is_refused(tmp_path, capsys):
+    soundfile.write(tmp_path / "a.wav", np.full(2000, 0.5), 8000)
+    more = ["--set=split.by=regex", "--set=split.eval_regex=a"]
+    assert preprocess_tiny(tmp_path, tmp_path / "out", *more) == 1
+    assert "no window is left to train on" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_existing_data_set_is_replaced_only_on_demand(
+    recordings, shards_copy, capsys
+):
+    before, old = digests(shards_copy), manifest_of(shards_copy)
+    assert preprocess_tiny(recordings, shards_copy) == 1
+    assert "exists; use --overwrite" in capsys.readouterr().err
+    assert digests(shards_copy) == before
+    more = ["--overwrite", "--set=window.stride_frames=8"]
+    assert preprocess_tiny(recordings, shards_copy, *more) == 0
+    new = manifest_of(shards_copy)
+    assert new["windows"]["train"] > 1.5 * old["windows"]["train"]
+    assert not list(shards_copy.parent.glob(".*"))
+
+
+def test_an_overwrite_that_fails_leaves_the_old_set(shards_copy, tmp_path):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "bad.wav").write_text("no sound")
+    before = digests(shards_copy)
+    assert preprocess_tiny(tmp_path / "source", shards_copy, "--overwrite") == 1
+    assert digests(shards_copy) == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        (["--source=nowhere"], 1, "source nowhere does not exist"),
+        (["--sourze=x"], 2, "unknown arguments --sourze=x"),
+        (["--runner=NoRunner"], 2, "--runner NoRunner"),
+        (["--config=digits9k"], 2, "no config file 'digits9k'"),
+        (["--set=stft.hop=3"], 2, "unknown key stft.hop"),
+    ],
+)
+def test_bad_usage_is_one_line_and_an_exit_code(
+    recordings, tmp_path, capsys, flags, code, message
+):
+    assert preprocess_tiny(recordings, tmp_path / "x", *flags) == code
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1 and error.startswith("error: ")
+
+
+def test_a_full_disk_is_one_line_and_publishes_nothing(recordings, tmp_path):
+    # A file-size limit makes writes fail as a full disk does.
+    script = (
+        "import resource, sys; from pipeline import preprocess;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000));"
+        "sys.exit(preprocess.run(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            script,
+            "--runner=FnApiRunner",
+            "--config=tiny",
+            f"--source={recordings}",
+            f"--output={tmp_path / 'x'}",
+        ],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=300,
+    )
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: the Beam job failed") and "large" in last
+    assert not list(tmp_path.iterdir())
+
+
+def start(recordings, output):
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "pipeline.preprocess",
+            "--runner=FnApiRunner",
+            "--config=tiny",
+            f"--source={recordings}",
+            f"--output={output}",
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(condition, secs=60):
+    end = time.monotonic() + secs
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_killed_in_its_middle_nothing_shows_and_a_rerun_succeeds(
+    recordings, shards, tmp_path
+):
+    output = tmp_path / "x"
+    for pause in (0.0, 0.1, 0.3):
+        job = start(recordings, output)
+        wait_for(lambda: list(tmp_path.glob(".incomplete-x-*")))
+        time.sleep(pause)
+        if job.poll() is None:
+            os.kill(job.pid, signal.SIGKILL)
+        job.communicate()
+        if output.exists():
+            assert digests(output) == digests(shards)
+            break
+    assert preprocess_tiny(recordings, output, "--overwrite") == 0
+    assert digests(output) == digests(shards)
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_ctrl_c_says_so_and_leaves_nothing(recordings, tmp_path):
+    job = start(recordings, tmp_path / "x")
+    wait_for(lambda: list(tmp_path.glob(".incomplete-x-*")))
+    os.kill(job.pid, signal.SIGINT)
+    _, error = job.communicate()
+    if job.returncode == 0:
+        pytest.skip("the job was done before the signal came")
+    assert job.returncode == 130, error
+    assert "Traceback" not in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_second_job_for_the_same_target_is_refused(
+    recordings, tmp_path, capsys
+):
+    output = tmp_path / "x"
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(preprocess._locked(output))
+        assert preprocess_tiny(recordings, output) == 1
+    assert "another job is writing" in capsys.readouterr().err
+
+
+def test_workers_load_no_tensorflow():
+    done = run_command_code(
+        "import sys, pipeline.preprocess; "
+        "print(sorted({'tensorflow', 'keras'} & set(sys.modules)))"
+    )
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def run_command_code(code):
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
+    )
+
+
+def test_help_shows_an_example():
+    done = run_command("pipeline.preprocess", "--help")
+    assert done.returncode == 0
+    assert preprocess.EXAMPLE in done.stdout
+
+
+def test_the_config_decides_the_windows(recordings, tmp_path):
+    more = ["--set=window.frames=32", "--set=window.stride_frames=32"]
+    assert preprocess_tiny(recordings, tmp_path / "x", *more) == 0
+    config = config_lib.load("tiny", ["window.frames=32"])
+    size = int(np.prod(config.window_shape))
+    for example in examples(tmp_path / "x", "train"):
+        assert len(example["window"].float_list.value) == size

@@ -1,0 +1,244 @@
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import yaml
+
+from stftgan_tf import checkpoints, train
+from stftgan_tf import config as config_lib
+from tests.conftest import ROOT, run_command, train_args
+
+
+def weights(run):
+    """Every tensor of a run's newest checkpoint by name."""
+    path = checkpoints.newest_first(run / "checkpoints")[0]
+    reader = tf.train.load_checkpoint(str(path / "weights"))
+    names = reader.get_variable_to_shape_map()
+    return {
+        name: reader.get_tensor(name)
+        for name in names
+        if name != "_CHECKPOINTABLE_OBJECT_GRAPH" and "save_counter" not in name
+    }
+
+
+def assert_same_weights(run, other):
+    ours, theirs = weights(run), weights(other)
+    assert ours.keys() == theirs.keys() and len(ours) > 40
+    for name, value in ours.items():
+        np.testing.assert_array_equal(value, theirs[name], err_msg=name)
+
+
+def start(shards, run, *more):
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "stftgan_tf.train",
+            *train_args(shards, run, *more),
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_step(run, step):
+    """Until `metrics.jsonl` tells of a step."""
+    end = time.monotonic() + 120
+    path = run / "metrics.jsonl"
+    while not path.exists() or f'"step": {step},' not in path.read_text():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_what_lies_in_a_run(trained):
+    names = {path.name for path in trained.iterdir()}
+    assert names == {
+        ".lock",
+        "config.yaml",
+        "manifest.json",
+        "metrics.jsonl",
+        "log.txt",
+        "samples",
+        "checkpoints",
+        "tensorboard",
+    }
+    config = config_lib.from_dict(
+        yaml.safe_load((trained / "config.yaml").read_text())
+    )
+    assert config == config_lib.load("tiny")
+    names = [p.name for p in checkpoints.newest_first(trained / "checkpoints")]
+    assert names == ["step-00000020", "step-00000010"]
+
+
+def test_same_seed_same_weights(shards, trained, tmp_path):
+    assert train.main(train_args(shards, tmp_path / "x")) == 0
+    assert_same_weights(tmp_path / "x", trained)
+
+
+@pytest.mark.parametrize(
+    "changes", [[], ["--set=train.critic_steps=3", "--set=train.loss=wgan"]]
+)
+def test_resumed_in_parts_equals_uninterrupted(shards, tmp_path, changes):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert train.main(train_args(shards, whole, *changes)) == 0
+    assert train.main(train_args(shards, parts, "--steps=7", *changes)) == 0
+    for steps in (13, 20):
+        more = [f"--steps={steps}", "--resume", *changes]
+        assert train.main(train_args(shards, parts, *more)) == 0
+    assert_same_weights(parts, whole)
+
+
+def test_killed_and_resumed_equals_uninterrupted(shards, tmp_path):
+    changes = ["--set=train.steps=400", "--set=train.checkpoint_every=50"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert train.main(train_args(shards, whole, *changes)) == 0
+    job = start(shards, killed, *changes)
+    wait_for_step(killed, 120)
+    os.kill(job.pid, signal.SIGKILL)
+    job.communicate()
+    step = checkpoints.newest_first(killed / "checkpoints")[0].name
+    assert step < "step-00000400"
+    assert train.main(train_args(shards, killed, "--resume", *changes)) == 0
+    assert_same_weights(killed, whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_saves_and_says_so(shards, tmp_path, number):
+    run = tmp_path / "x"
+    job = start(
+        shards, run, "--steps=1000000", "--set=train.preview_every=100000"
+    )
+    wait_for_step(run, 10)
+    os.kill(job.pid, number)
+    _, error = job.communicate(timeout=60)
+    assert job.returncode == 130, error
+    assert "Traceback" not in error
+    assert "interrupted at step" in error
+    newest = checkpoints.newest_first(run / "checkpoints")[0]
+    step = json.loads((newest / "state.json").read_text())["step"]
+    assert f"interrupted at step {step}" in error
+    assert (run / "samples" / f"step-{step:08d}.png").exists()
+
+
+def test_minutes_bound_a_training_resumed_ones_included(
+    shards, tmp_path, capsys
+):
+    run = tmp_path / "x"
+    bound = ["--steps=1000000", "--minutes=0.05"]
+    assert train.main(train_args(shards, run, *bound)) == 0
+    newest = checkpoints.newest_first(run / "checkpoints")[0]
+    assert json.loads((newest / "state.json").read_text())["secs"] >= 3
+    before = weights(run)
+    assert train.main(train_args(shards, run, *bound, "--resume")) == 0
+    assert "already trained for" in capsys.readouterr().err
+    assert weights(run).keys() == before.keys()
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_step(
+    shards, tmp_path, capsys
+):
+    run = tmp_path / "x"
+    # Adam's steps have the size of the rate: weights overflow at once.
+    more = ["--set=train.critic_lr=10", "--set=train.generator_lr=10"]
+    more += ["--set=train.penalty_weight=1e6", "--steps=2000"]
+    assert train.main(train_args(shards, run, *more)) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: a loss or gradient was not finite at step ")
+    for path in checkpoints.newest_first(run / "checkpoints"):
+        reader = tf.train.load_checkpoint(str(path / "weights"))
+        for name in reader.get_variable_to_shape_map():
+            value = reader.get_tensor(name)
+            if getattr(value, "dtype", None) == np.float32:
+                assert np.isfinite(value).all()
+
+
+def test_a_run_with_another_config_is_refused(shards, trained, capsys):
+    more = ["--resume", "--set=train.batch_size=4"]
+    assert train.main(train_args(shards, trained, *more)) == 1
+    error = capsys.readouterr().err
+    assert "train.batch_size: 8 there, 4 here" in error
+
+
+def test_an_existing_run_is_gone_on_with_only_on_demand(
+    shards, trained, capsys
+):
+    assert train.main(train_args(shards, trained)) == 1
+    assert "use --resume to go on" in capsys.readouterr().err
+    assert train.main(train_args(shards, trained, "--resume")) == 0
+    assert "already trained for 20 steps" in capsys.readouterr().err
+
+
+def test_a_run_of_other_shards_is_refused(shards_copy, trained, capsys):
+    path = shards_copy / "manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps({**manifest, "recordings": 61}))
+    assert train.main(train_args(shards_copy, trained, "--resume")) == 1
+    assert "trained on other shards" in capsys.readouterr().err
+
+
+def test_a_second_training_of_a_run_is_refused(
+    shards, trained, tmp_path, capsys
+):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(train._locked(trained))
+        assert train.main(train_args(shards, trained, "--resume")) == 1
+    assert "another training owns" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        (["--resume"], 1, "holds no run to resume"),
+        (["--data=nowhere"], 1, "nowhere holds no data set"),
+        (["--steps=0"], 2, "--steps is 0; expected more than 0"),
+        (["--set=trian.steps=1"], 2, "did you mean train"),
+        (["--set=stft.frame_step=16"], 1, "stft.frame_step: 32 there, 16 here"),
+    ],
+)
+def test_bad_usage_is_one_line_and_an_exit_code(
+    shards, tmp_path, capsys, more, code, message
+):
+    assert train.main(train_args(shards, tmp_path / "x", *more)) == code
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_shard_that_is_damaged_inside_is_named(shards_copy, tmp_path, capsys):
+    shard = sorted(shards_copy.glob("Split-train/*"))[1]
+    data = bytearray(shard.read_bytes())
+    data[5000] ^= 1
+    shard.write_bytes(data)
+    assert train.main(train_args(shards_copy, tmp_path / "x")) == 1
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("error: ") and f"{shard.name} is damaged" in last
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_anew(
+    shards, trained, tmp_path
+):
+    run = shutil.copytree(trained, tmp_path / "x")
+    shutil.rmtree(run / "checkpoints")
+    assert train.main(train_args(shards, run, "--resume")) == 0
+    assert_same_weights(run, trained)
+
+
+def test_xla_can_be_asked_for(shards, tmp_path, capsys):
+    more = ["--set=train.jit_compile=true", "--steps=5"]
+    assert train.main(train_args(shards, tmp_path / "x", *more)) == 0
+    assert "jit_compile true became True" in capsys.readouterr().err
+
+
+def test_help_shows_an_example():
+    done = run_command("stftgan_tf.train", "--help")
+    assert done.returncode == 0 and train.EXAMPLE in done.stdout
