@@ -73,7 +73,7 @@ def corpus() -> Path:
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(cache) / "stftgan_tf" / f"demo-v{_VERSION}"
     if not folder.is_dir():
-        with published_dir(folder, overwrite=False) as staging:
+        with published_dir(folder, marker="0_adam_0.wav") as staging:
             write(staging, list(SPEAKERS), TAKES)
     return folder
 

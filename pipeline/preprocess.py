@@ -11,6 +11,7 @@ import fcntl
 import importlib
 import json
 import logging
+import os
 import sys
 import tempfile
 import time
@@ -35,6 +36,9 @@ EXAMPLE = (
     "--config configs/digits8k.yaml --source recordings/ "
     "--output tfrecords/digits"
 )
+
+# Dead letters shown on the terminal; the rest is in dead_letters.jsonl.
+MAX_WARNINGS = 20
 
 # Runners whose workers share this machine's files, so that progress shows.
 LOCAL_RUNNERS = ("DirectRunner", "FnApiRunner", "PrismRunner", "Direct")
@@ -86,11 +90,16 @@ def _run(args: argparse.Namespace, beam_args: list[str]) -> int:
     output = Path(args.output or _default_output(args.source))
     if args.source == str(output):
         raise cli.UsageError(f"--source and --output are both {output}")
-    cli.refuse_existing(output, args.overwrite)
+    cli.refuse_existing(output, example_io.MANIFEST, args.overwrite)
     source = sources.open_source(args.source, config.audio)
     start = time.monotonic()
     output.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(output), cli.published_dir(output, args.overwrite) as staging:
+    with (
+        _locked(output),
+        cli.published_dir(
+            output, example_io.MANIFEST, args.overwrite
+        ) as staging,
+    ):
         local = args.runner in LOCAL_RUNNERS
         manifest = build(
             config, source, staging, options, args.max_bad_fraction, local
@@ -218,11 +227,17 @@ class _locked:
         self._file = open(self._path, "w")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            # The job before may have removed its lock since we opened it.
+            ours = os.path.samestat(
+                os.fstat(self._file.fileno()), os.stat(self._path)
+            )
+        except (BlockingIOError, FileNotFoundError):
+            ours = False
+        if not ours:
             self._file.close()
             raise cli.UserError(
                 f"another job is writing {self._output}; wait for it"
-            ) from error
+            )
         # Ours alone now: whatever lies half-written was killed.
         cli.remove_leftovers(self._output)
 
@@ -234,10 +249,12 @@ class _locked:
 def _check_dead_letters(
     dead: list[dict[str, str]], recordings: int, max_bad_fraction: float
 ) -> None:
-    for letter in dead:
+    for letter in dead[:MAX_WARNINGS]:
         logging.warning(
             "unusable recording %s: %s", letter["path"], _reason(letter)
         )
+    if len(dead) > MAX_WARNINGS:
+        logging.warning("and more, see dead_letters.jsonl")
     bad = len({letter["path"] for letter in dead})
     if bad > max_bad_fraction * recordings:
         names = "; ".join(f"{d['path']}: {_reason(d)}" for d in dead)
@@ -304,7 +321,7 @@ def _write_files(
     for kind in ("labels", "speakers"):
         stats[kind] = _counts(summary["shards"], kind, source.labels)
     texts = {
-        "manifest.json": json.dumps(manifest, indent=1) + "\n",
+        example_io.MANIFEST: json.dumps(manifest, indent=1) + "\n",
         "stats.json": json.dumps(stats) + "\n",
         "schema.pbtxt": statistics.schema(config, source.labels),
         "dead_letters.jsonl": "".join(
@@ -345,5 +362,6 @@ def _report(manifest: dict[str, Any], output: Path, secs: float) -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(format="%(levelname)s: %(message)s")
+    # Beam has set up logging of its own when it was imported.
+    logging.basicConfig(format="%(levelname)s: %(message)s", force=True)
     sys.exit(run())

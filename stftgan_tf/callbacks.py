@@ -1,5 +1,6 @@
 """What happens around the training steps: reports, previews, checkpoints."""
 
+import contextlib
 import io
 import json
 import logging
@@ -94,6 +95,7 @@ class Report(keras.callbacks.Callback):
         self._path = run / "metrics.jsonl"
         self._config, self._bounds, self._writer = config, bounds, writer
         self._mark = time.monotonic(), bounds.step
+        self._drop_rows_after(bounds.step)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Reports if it is time to."""
@@ -123,6 +125,20 @@ class Report(keras.callbacks.Callback):
             values["gradient_penalty"],
             cli.clock(self._bounds.eta_secs()),
         )
+
+    def _drop_rows_after(self, step: int) -> None:
+        """What was logged after the checkpoint that training resumes from.
+
+        Those steps are done again. A row that a kill cut short goes too.
+        """
+        if not self._path.exists():
+            return
+        kept = []
+        for line in self._path.read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(ValueError):
+                if json.loads(line)["step"] <= step:
+                    kept.append(line + "\n")
+        cli.write_atomically(self._path, "".join(kept).encode())
 
     def _rate(self) -> float:
         """Real windows a second since the last report."""

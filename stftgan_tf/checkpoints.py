@@ -42,6 +42,9 @@ def save(folder: Path, model: WGAN, step: int, secs: float, keep: int) -> Path:
 
     Returns:
       The checkpoint's folder.
+
+    Raises:
+      UserError: if it cannot be written (a full disk); earlier ones stay.
     """
     target = folder / f"{_PREFIX}{step:08d}"
     staging = folder / f".incomplete-{target.name}-{os.getpid()}"
@@ -53,6 +56,9 @@ def save(folder: Path, model: WGAN, step: int, secs: float, keep: int) -> Path:
         (staging / "state.json").write_text(json.dumps(state))
         shutil.rmtree(target, ignore_errors=True)
         staging.rename(target)
+    except tf.errors.OpError as error:
+        reason = error.message.splitlines()[0]
+        raise UserError(f"cannot write {target}: {reason}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     for old in newest_first(folder)[keep:]:

@@ -60,36 +60,52 @@ def _fail(message: str, code: int) -> int:
 
 
 @contextlib.contextmanager
-def published_dir(target: Path, overwrite: bool) -> Iterator[Path]:
+def published_dir(
+    target: Path, marker: str, overwrite: bool = False
+) -> Iterator[Path]:
     """Yields a folder to fill, which becomes `target` by one rename.
 
     On any error, or when killed, `target` is as it was before.
 
+    Args:
+      target: the folder's final name.
+      marker: a file that tells a folder of this kind, such as
+        `manifest.json`; any other folder is never replaced.
+      overwrite: whether an existing target is replaced.
+
     Raises:
-      UserError: if `target` exists and `overwrite` is false.
+      UserError: as `refuse_existing`.
     """
-    refuse_existing(target, overwrite)
+    refuse_existing(target, marker, overwrite)
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = target.parent / f".incomplete-{target.name}-{uuid.uuid4().hex}"
     staging.mkdir()
     try:
         yield staging
-        publish(staging, target, overwrite)
+        publish(staging, target, marker, overwrite)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def refuse_existing(target: Path, overwrite: bool) -> None:
+def refuse_existing(target: Path, marker: str, overwrite: bool) -> None:
     """Raises UserError where a target exists and may not be replaced."""
-    if target.exists() and not overwrite:
-        raise UserError(f"{target} exists; use --overwrite to replace it")
-    if target.exists() and not target.is_dir():
+    if not target.exists():
+        return
+    if not target.is_dir():
         raise UserError(f"{target} is a file; expected a folder or nothing")
+    if not overwrite:
+        raise UserError(f"{target} exists; use --overwrite to replace it")
+    # Somebody's photographs, say.
+    if any(target.iterdir()) and not (target / marker).is_file():
+        raise UserError(
+            f"{target} holds something else (no {marker}) and is not "
+            "replaced; choose another --output"
+        )
 
 
-def publish(staging: Path, target: Path, overwrite: bool) -> None:
+def publish(staging: Path, target: Path, marker: str, overwrite: bool) -> None:
     """Renames `staging` to `target`; an old target goes once it is whole."""
-    refuse_existing(target, overwrite)
+    refuse_existing(target, marker, overwrite)
     if not target.exists():
         staging.rename(target)
         return

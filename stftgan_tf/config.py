@@ -154,7 +154,8 @@ class TrainConfig:
     """The WGAN loop.
 
     Attributes:
-      loss: `wgan-gp` (gradient penalty) or `wgan` (weight clipping).
+      loss: `wgan-gp` (gradient penalty) or `wgan` (weight clipping; its
+        paper goes with rmsprop, rates of 5e-5 and 5 critic steps).
       penalty_weight: lambda of the gradient penalty.
       clip_value: bound of the critic's weights under `wgan`.
       critic_steps: critic updates for each generator update.

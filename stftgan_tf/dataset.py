@@ -57,7 +57,7 @@ def open_shards(root: Path, config: Config) -> Shards:
       UserError: if it is none, was written with other values than the
         config's, or a shard is missing or cut short.
     """
-    path = Path(root) / "manifest.json"
+    path = Path(root) / example_io.MANIFEST
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -67,9 +67,11 @@ def open_shards(root: Path, config: Config) -> Shards:
         ) from error
     except ValueError as error:
         raise UserError(f"{path} is no JSON: {error}") from error
-    if manifest.get("format_version") != example_io.FORMAT_VERSION:
+    known = isinstance(manifest, dict)
+    version = manifest.get("format_version") if known else None
+    if version != example_io.FORMAT_VERSION:
         raise UserError(
-            f"{root} has format version {manifest.get('format_version')}; "
+            f"{root} has format version {version}; "
             f"expected {example_io.FORMAT_VERSION}: run preprocess again"
         )
     check_same(f"shards {root}", manifest["config"], config.data_dict())

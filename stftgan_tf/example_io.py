@@ -17,6 +17,7 @@ import google_crc32c
 import numpy as np
 
 FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
 SPLITS = ("train", "eval")
 # Label of a recording that has none.
 UNKNOWN_LABEL = -1

@@ -124,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace) -> int:
     output = args.output or Path("exports", args.run.resolve().name)
-    cli.refuse_existing(output, args.overwrite)
+    cli.refuse_existing(output, exported.METADATA, args.overwrite)
     config, manifest = _open_run(args.run)
     moments = features.Moments.from_dict(manifest["moments"])
     generator = networks.build_generator(config)
@@ -132,7 +132,9 @@ def _run(args: argparse.Namespace) -> int:
         args.run / "checkpoints", generator
     )
     served = Served(generator, moments, config)
-    with cli.published_dir(output, args.overwrite) as staging:
+    with cli.published_dir(
+        output, exported.METADATA, args.overwrite
+    ) as staging:
         tf.saved_model.save(served, str(staging), served.signatures())
         text = json.dumps(
             _metadata(config, manifest, generator, step, secs), indent=1

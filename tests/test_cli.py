@@ -36,12 +36,12 @@ def test_what_nobody_expects_keeps_its_traceback():
 def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     target = tmp_path / "a" / "b"
     with pytest.raises(ZeroDivisionError):
-        with cli.published_dir(target, overwrite=False) as staging:
+        with cli.published_dir(target, "x") as staging:
             (staging / "x").touch()
             assert not target.exists()
             fail(ZeroDivisionError())
     assert not list(target.parent.iterdir())
-    with cli.published_dir(target, overwrite=False) as staging:
+    with cli.published_dir(target, "x") as staging:
         (staging / "x").touch()
     assert [p.name for p in target.parent.iterdir()] == ["b"]
     assert (target / "x").exists()
@@ -50,15 +50,23 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
 def test_an_existing_folder_is_replaced_only_on_demand(tmp_path):
     target = tmp_path / "a"
     target.mkdir()
-    (target / "old").touch()
+    (target / "marker").touch()
     with pytest.raises(cli.UserError, match="use --overwrite"):
-        with cli.published_dir(target, overwrite=False):
+        with cli.published_dir(target, "marker"):
             pass
-    with cli.published_dir(target, overwrite=True) as staging:
+    with cli.published_dir(target, "marker", overwrite=True) as staging:
         (staging / "new").touch()
-        assert (target / "old").exists()
+        assert (target / "marker").exists()
     assert [p.name for p in target.iterdir()] == ["new"]
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_folder_of_another_kind_is_never_replaced(tmp_path):
+    (tmp_path / "photograph.png").touch()
+    with pytest.raises(cli.UserError, match="holds something else"):
+        with cli.published_dir(tmp_path, "manifest.json", overwrite=True):
+            pass
+    assert [p.name for p in tmp_path.iterdir()] == ["photograph.png"]
 
 
 def test_a_file_is_never_half_written(tmp_path, monkeypatch):

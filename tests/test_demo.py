@@ -49,7 +49,6 @@ def test_the_corpus_is_made_once_and_kept(tmp_path, monkeypatch):
 def test_every_speakers_voice_exists(tmp_path):
     demo.write(tmp_path, list(demo.SPEAKERS), 1)
     assert len(list(tmp_path.iterdir())) == 10 * len(demo.SPEAKERS)
-    assert {"adam", "lena"} < set(demo.SPEAKERS)
 
 
 @pytest.mark.parametrize("word", range(10))

@@ -166,6 +166,15 @@ def test_an_existing_data_set_is_replaced_only_on_demand(
     assert not list(shards_copy.parent.glob(".*"))
 
 
+def test_a_folder_that_is_no_data_set_is_never_replaced(
+    recordings, tmp_path, capsys
+):
+    (tmp_path / "thesis.tex").touch()
+    assert preprocess_tiny(recordings, tmp_path, "--overwrite") == 1
+    assert "holds something else" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
 def test_an_overwrite_that_fails_leaves_the_old_set(shards_copy, tmp_path):
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "bad.wav").write_text("no sound")

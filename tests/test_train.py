@@ -224,6 +224,40 @@ def test_a_shard_that_is_damaged_inside_is_named(shards_copy, tmp_path, capsys):
     assert last.startswith("error: ") and f"{shard.name} is damaged" in last
 
 
+def test_a_full_disk_is_one_line_and_keeps_what_was_good(
+    shards, trained, tmp_path
+):
+    run = shutil.copytree(trained, tmp_path / "x")
+    # A file-size limit makes writes fail as a full disk does.
+    script = (
+        "import resource, sys; from stftgan_tf import train;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50000, 50000));"
+        "sys.exit(train.main(sys.argv[1:]))"
+    )
+    more = ["--resume", "--steps=29", "--set=train.preview_every=10"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *train_args(shards, run, *more)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: cannot write ")
+    assert_same_weights(run, trained)
+
+
+def test_rows_after_the_checkpoint_are_written_once(shards, trained, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "x")
+    shutil.rmtree(run / "checkpoints" / "step-00000020")
+    with open(run / "metrics.jsonl", "a") as file:
+        file.write('{"step": 25, "secs')
+    assert train.main(train_args(shards, run, "--resume")) == 0
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    steps = [json.loads(line)["step"] for line in lines]
+    assert steps == [5, 10, 15, 20]
+
+
 def test_a_run_killed_before_its_first_checkpoint_starts_anew(
     shards, trained, tmp_path
 ):
