@@ -5,8 +5,9 @@ Digit Dataset (`<digit>_<speaker>_<take>.wav`). It needs no network: the extra
 `demo` brings espeak-ng and its voices as a wheel.
 """
 
+import concurrent.futures
 import ctypes
-import functools
+import importlib.util
 import multiprocessing
 import os
 from pathlib import Path
@@ -72,9 +73,15 @@ def corpus() -> Path:
     """
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(cache) / "stftgan_tf" / f"demo-v{_VERSION}"
-    if not folder.is_dir():
+    if folder.is_dir():
+        return folder
+    try:
         with published_dir(folder, marker="0_adam_0.wav") as staging:
             write(staging, list(SPEAKERS), TAKES)
+    except UserError:
+        # Another process may have made the same one meanwhile.
+        if not folder.is_dir():
+            raise
     return folder
 
 
@@ -84,22 +91,38 @@ def write(folder: Path, speakers: list[str], takes: int) -> None:
     Raises:
       UserError: if espeak-ng is not installed or cannot speak.
     """
+    _check_installed()
     total = len(speakers) * len(DIGITS) * takes
     progress = Progress("demo corpus", total, "recordings")
     done = 0
     # espeak-ng keeps state from word to word: a process of its own for each
     # speaker makes the samples independent of how work is spread.
     context = multiprocessing.get_context("spawn")
-    with context.Pool(os.cpu_count(), maxtasksperchild=1) as pool:
-        speak = functools.partial(_speak, folder, takes)
-        for count in pool.imap_unordered(speak, speakers):
-            done += count
+
+    def speak(speaker: str) -> int:
+        process = context.Process(target=_speak, args=(folder, takes, speaker))
+        process.start()
+        process.join()
+        return process.exitcode
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for exit_code in pool.map(speak, speakers):
+            if exit_code:
+                raise UserError(f"espeak-ng failed with exit code {exit_code}")
+            done += takes * len(DIGITS)
             progress.update(done)
     progress.close(done)
 
 
-def _speak(folder: Path, takes: int, speaker: str) -> int:
-    """Writes all recordings of one speaker; returns how many."""
+def _check_installed() -> None:
+    if importlib.util.find_spec("espeakng_loader") is None:
+        raise UserError(
+            "the demo corpus needs espeak-ng: pip install espeakng-loader"
+        )
+
+
+def _speak(folder: Path, takes: int, speaker: str) -> None:
+    """Writes all recordings of one speaker."""
     voice, pitch = SPEAKERS[speaker]
     say, rate_hz = _synthesiser(voice)
     for take in range(takes):
@@ -109,17 +132,12 @@ def _speak(folder: Path, takes: int, speaker: str) -> int:
             samples = say(word, speed, pitch + higher)
             path = folder / f"{digit}_{speaker}_{take}.wav"
             soundfile.write(path, samples, rate_hz, subtype="PCM_16")
-    return takes * len(DIGITS)
 
 
 def _synthesiser(voice: str):
     """A function (word, speed, pitch) -> int16 samples, and their rate."""
-    try:
-        import espeakng_loader
-    except ImportError as error:
-        raise UserError(
-            "the demo corpus needs espeak-ng: pip install espeakng-loader"
-        ) from error
+    import espeakng_loader
+
     library = ctypes.CDLL(espeakng_loader.get_library_path())
     data = espeakng_loader.get_data_path().encode()
     rate_hz = library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, data, 0)
