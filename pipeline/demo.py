@@ -126,12 +126,21 @@ def _speak(folder: Path, takes: int, speaker: str) -> None:
     voice, pitch = SPEAKERS[speaker]
     say, rate_hz = _synthesiser(voice)
     for take in range(takes):
-        speed = _SPEEDS_WPM[take % len(_SPEEDS_WPM)]
-        higher = _PITCHES[take // len(_SPEEDS_WPM) % len(_PITCHES)]
+        speed, higher = _ways(take)
         for digit, word in enumerate(DIGITS):
             samples = say(word, speed, pitch + higher)
             path = folder / f"{digit}_{speaker}_{take}.wav"
             soundfile.write(path, samples, rate_hz, subtype="PCM_16")
+
+
+def _ways(take: int) -> tuple[int, int]:
+    """Speed and pitch of a take; any few takes in a row are spread evenly.
+
+    (7 has no common factor with the 30 combinations.)
+    """
+    number = 7 * take % (len(_SPEEDS_WPM) * len(_PITCHES))
+    pitch = number // len(_SPEEDS_WPM)
+    return _SPEEDS_WPM[number % len(_SPEEDS_WPM)], _PITCHES[pitch]
 
 
 def _synthesiser(voice: str):

@@ -35,6 +35,14 @@ def test_takes_differ(recordings):
     assert len(takes) == 3
 
 
+def test_every_take_of_the_corpus_speaks_in_a_way_of_its_own():
+    ways = [demo._ways(take) for take in range(demo.TAKES)]
+    assert len(set(ways)) == demo.TAKES == 30
+    # The first takes are held out by `digits8k`: all pitches are among them.
+    assert len({pitch for _, pitch in ways[:5]}) == 5
+    assert len({speed for speed, _ in ways[:5]}) == 5
+
+
 def test_the_corpus_is_made_once_and_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(demo, "SPEAKERS", {"adam": demo.SPEAKERS["adam"]})
