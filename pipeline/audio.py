@@ -138,6 +138,8 @@ def gain(found: Scan, config: AudioConfig) -> float:
 
 def _open(path: str) -> soundfile.SoundFile:
     try:
+        if not os.path.exists(path):
+            raise AudioError("missing: no such file")
         # A FIFO or a device would block for ever.
         if not os.path.isfile(path):
             raise AudioError("not a regular file")

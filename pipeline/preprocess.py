@@ -41,7 +41,7 @@ EXAMPLE = (
 MAX_WARNINGS = 20
 
 # Runners whose workers share this machine's files, so that progress shows.
-LOCAL_RUNNERS = ("DirectRunner", "FnApiRunner", "PrismRunner", "Direct")
+LOCAL_RUNNERS = ("DirectRunner", "FnApiRunner", "PrismRunner")
 
 
 def run(argv: list[str] | None = None) -> int:

@@ -111,6 +111,7 @@ def write_cut(path, keep):
         ("a.wav", lambda p: p.write_text("no sound"), "undecodable"),
         ("a.wav", lambda p: write_cut(p, 0.5), "truncated: 7978 of 16000"),
         ("a.flac", lambda p: write_cut(p, 0.5), "truncated|undecodable"),
+        ("a.wav", lambda p: None, "missing"),
         ("a.wav", lambda p: p.mkdir(), "not a regular file"),
         ("a.wav", os.mkfifo, "not a regular file"),
         (
