@@ -144,7 +144,8 @@ def _open(path: str) -> soundfile.SoundFile:
         if not os.path.isfile(path):
             raise AudioError("not a regular file")
         _check_riff(path)
-        return soundfile.SoundFile(path)
+        # As bytes: a name need not be valid UTF-8.
+        return soundfile.SoundFile(os.fsencode(path))
     except soundfile.LibsndfileError as error:
         raise AudioError(f"undecodable: {error.error_string}") from error
     except OSError as error:

@@ -101,6 +101,9 @@ def _run(args: argparse.Namespace, beam_args: list[str]) -> int:
         ) as staging,
     ):
         local = args.runner in LOCAL_RUNNERS
+        if local:
+            # A failure is told once, by us; the traceback goes to a file.
+            logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
         manifest = build(
             config, source, staging, options, args.max_bad_fraction, local
         )

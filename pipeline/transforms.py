@@ -365,15 +365,17 @@ def _every_shard(split_count: tuple[str, int]):
     return [((split, index), None) for index in range(count)]
 
 
-def _letter(recording: Recording, error: audio.AudioError) -> dict[str, str]:
+def _letter(recording: Recording, error: audio.AudioError) -> str:
+    """A dead letter as JSON: ASCII, whatever the recording's name is."""
     reason, _, detail = str(error).partition(": ")
-    return {"path": recording.name, "reason": reason, "exception": detail}
+    letter = {"path": recording.name, "reason": reason, "exception": detail}
+    return json.dumps(letter)
 
 
 def _write_summary(
     path: str,
     shards: list[ShardResult],
-    dead: list[dict[str, str]],
+    dead: list[str],
     config: Config,
 ) -> None:
     """Merges in the order of the shards, so that every runner agrees."""
@@ -387,10 +389,7 @@ def _write_summary(
         "clipped_share": moments.clipped_share(config),
         "histogram": moments.histogram.tolist(),
         # The segments of one lost recording say the same.
-        "dead_letters": [
-            json.loads(text)
-            for text in sorted({json.dumps(d, sort_keys=True) for d in dead})
-        ],
+        "dead_letters": [json.loads(letter) for letter in sorted(set(dead))],
     }
     Path(path).write_text(json.dumps(summary), encoding="utf-8")
 

@@ -133,6 +133,28 @@ def test_bad_recordings_are_dead_letters_and_the_rest_goes_on(
     assert manifest_of(output)["windows"] == windows
 
 
+def test_names_of_any_kind(recordings, tmp_path, capfd):
+    source = tmp_path / "so urce"
+    names = ["a b.wav", "new\nline.wav", "x" * 251 + ".wav", "日本.wav"]
+    good = [*map(os.fsencode, names), b"caf\xe9.wav"]
+    source.mkdir()
+    wav = (recordings / "3_adam_0.wav").read_bytes()
+    for name in [*good, b"bad\xe9.wav"]:
+        path = os.path.join(os.fsencode(source), name)
+        with open(path, "wb") as file:
+            file.write(wav if name in good else b"x")
+    output = tmp_path / "out"
+    more = ["--max_bad_fraction=0.5", "--set=split.eval_fraction=0"]
+    assert preprocess_tiny(source, output, *more) == 0
+    ids = {
+        e["recording_id"].bytes_list.value[0] for e in examples(output, "train")
+    }
+    assert ids == set(good)
+    (line,) = (output / "dead_letters.jsonl").read_text().splitlines()
+    assert os.fsencode(json.loads(line)["path"]) == b"bad\xe9.wav"
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_too_many_bad_recordings_fail_with_their_names(tmp_path, capsys):
     soundfile.write(tmp_path / "good.wav", np.full(2000, 0.5), 8000)
     (tmp_path / "bad.wav").write_text("no sound")

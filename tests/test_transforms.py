@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import apache_beam as beam
 import numpy as np
@@ -151,9 +152,13 @@ def test_planning_gives_segments_and_dead_letters(tiny, tmp_path):
         )
         names = segments | beam.Map(lambda s: (s.recording.name, s.windows))
         assert_that(names, equal_to([(str(good), 4)]), "segments")
-        reasons = dead | beam.Map(lambda d: (d["path"], d["reason"]))
-        wanted = [(str(bad), "undecodable")]
-        assert_that(reasons, equal_to(wanted), "dead")
+        letter = {
+            "path": str(bad),
+            "reason": "undecodable",
+            "exception": "Format not recognised.",
+        }
+        wanted = [letter]
+        assert_that(dead | beam.Map(json.loads), equal_to(wanted), "dead")
 
 
 def test_a_recording_that_vanishes_after_planning_is_a_dead_letter(
@@ -176,5 +181,5 @@ def test_a_recording_that_vanishes_after_planning_is_a_dead_letter(
             shards | beam.Map(lambda s: s.records) | beam.CombineGlobally(sum)
         )
         assert_that(written, equal_to([4]), "written")
-        paths = dead | beam.Map(lambda d: d["path"])
+        paths = dead | beam.Map(lambda text: json.loads(text)["path"])
         assert_that(paths, equal_to([str(gone)]), "dead")
