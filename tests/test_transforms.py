@@ -5,7 +5,7 @@ import apache_beam as beam
 import numpy as np
 import pytest
 import soundfile
-from apache_beam.testing.test_pipeline import TestPipeline
+from apache_beam.testing import test_pipeline
 from apache_beam.testing.util import assert_that, equal_to
 
 from pipeline import transforms
@@ -144,7 +144,7 @@ def test_planning_gives_segments_and_dead_letters(tiny, tmp_path):
     good, bad = tmp_path / "good.wav", tmp_path / "bad.wav"
     soundfile.write(good, np.full(2000, 0.5), RATE)
     bad.write_text("no sound")
-    with TestPipeline() as pipeline:
+    with test_pipeline.TestPipeline() as pipeline:
         segments, dead = (
             pipeline
             | beam.Create([recording(good), recording(bad)])
@@ -171,7 +171,7 @@ def test_a_recording_that_vanishes_after_planning_is_a_dead_letter(
         (segment,) = transforms.plan(recording(path), tiny)
         segments.append(dataclasses.replace(segment, split="train"))
     gone.unlink()
-    with TestPipeline() as pipeline:
+    with test_pipeline.TestPipeline() as pipeline:
         shards, dead = (
             pipeline
             | beam.Create(segments)
