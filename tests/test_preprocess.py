@@ -268,6 +268,8 @@ def start(recordings, output, *more):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Where tests run in the background, a shell has SIGINT ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -298,7 +300,7 @@ def test_killed_in_its_middle_nothing_shows_and_a_rerun_succeeds(
 
 
 def test_ctrl_c_says_so_and_leaves_nothing(recordings, tmp_path):
-    # Half a minute of work.
+    # Many seconds of work.
     more = ["--set=window.stride_frames=1", "--set=stft.frame_step=1"]
     job = start(recordings, tmp_path / "x", *more)
     wait_for(lambda: list(tmp_path.glob(".incomplete-x-*")))
