@@ -76,9 +76,13 @@ class ShardWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        finally:
+            # Where flushing fails (a full disk), closing fails too; without
+            # it the file would try once more when it is forgotten.
+            self._file.close()
 
     @property
     def sha256(self) -> str:
