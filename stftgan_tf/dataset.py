@@ -85,7 +85,7 @@ def check_same(what: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
     found = config_lib.differences(theirs, ours)
     if found:
         values = "; ".join(f"{k}: {a!r} there, {b!r} here" for k, a, b in found)
-        raise UserError(f"{what} do not match the config: {values}")
+        raise UserError(f"{what} and the config differ: {values}")
 
 
 def verify(shards: Shards) -> None:
