@@ -1,4 +1,4 @@
-"""What happens around the training steps: reports, previews, checkpoints."""
+"""What happens around the training steps: reports, watch, checkpoints."""
 
 import contextlib
 import io
@@ -13,16 +13,25 @@ import numpy as np
 import soundfile
 import tensorflow as tf
 
-from stftgan_tf import checkpoints, cli, features, metrics, phase, pictures
-from stftgan_tf import wgan as wgan_lib
+from stftgan_tf import (
+    checkpoints,
+    cli,
+    embedding,
+    features,
+    metrics,
+    phase,
+    pictures,
+    wgan,
+)
 from stftgan_tf.config import Config
 
 _LOG = logging.getLogger(__name__)
 
-# Windows that a picture and a preview's audio show, and that its variety is
-# measured on.
-_SHOWN = 16
-MEASURED = 256
+# Windows that a picture and a preview's audio show.
+SHOWN = 16
+
+# Generated windows made at a time.
+_BATCH = 64
 
 
 class Bounds(keras.callbacks.Callback):
@@ -41,6 +50,7 @@ class Bounds(keras.callbacks.Callback):
         self._secs, self._minutes = secs, minutes
         self._start = time.monotonic()
         self._first_step, self._first_secs = step, secs
+        self._fit_from = step
         self.stopped_by: str | None = None
 
     @property
@@ -67,12 +77,13 @@ class Bounds(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Stops at once where a signal came before the first step."""
+        self._fit_from = self.step
         if self.stopped_by:
             self.model.stop_training = True
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Counts the step."""
-        self.step += 1
+        """Counts the steps; with several in one execution, all of them."""
+        self.step = self._fit_from + batch + 1
         if self._minutes is not None and self.secs >= 60 * self._minutes:
             self.stop(f"{self._minutes:g} minutes are over")
 
@@ -102,11 +113,8 @@ class Report(keras.callbacks.Callback):
         if self._bounds.step % self._config.train.log_every == 0:
             self._report(logs)
 
-    def _report(self, logs: dict[str, Any]) -> None:
-        check_finite(self.model)
-        values = {name: float(value) for name, value in logs.items()}
-        self.model.reset_metrics()
-        values["windows_per_sec"] = self._rate()
+    def add(self, values: dict[str, float]) -> None:
+        """Adds a row of figures to `metrics.jsonl` and TensorBoard."""
         step, secs = self._bounds.step, self._bounds.secs
         row = {"step": step, "secs": round(secs, 3), **values}
         with open(self._path, "a", encoding="utf-8") as file:
@@ -114,15 +122,26 @@ class Report(keras.callbacks.Callback):
         with self._writer.as_default(step=step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
+
+    def _report(self, logs: dict[str, Any]) -> None:
+        check_finite(self.model)
+        values = {name: float(value) for name, value in logs.items()}
+        self.model.reset_metrics()
+        values["windows_per_sec"] = self._rate()
+        step, secs = self._bounds.step, self._bounds.secs
+        self.add(values)
         _LOG.info(
             "step %d  %s  %.0f windows/s  critic %+.3f  generator %+.3f  "
-            "penalty %.4f  ETA %s",
+            "penalty %.4f%s  ETA %s",
             step,
             cli.clock(secs),
             values["windows_per_sec"],
             values["critic_loss"],
             values["generator_loss"],
-            values["gradient_penalty"],
+            values["penalty"],
+            f"  augment {values['augment_p']:.2f}"
+            if self._config.augment.target
+            else "",
             cli.clock(self._bounds.eta_secs()),
         )
 
@@ -149,8 +168,136 @@ class Report(keras.callbacks.Callback):
         return (self._bounds.step - step) * windows / (now - then)
 
 
+class Watch(keras.callbacks.Callback):
+    """Measures the variety of the same latents as training goes on.
+
+    Generated and real windows are compared in `embedding.Embedding`.
+    `variety` is the smaller of two ratios of generated to real: of the mean
+    distance between two windows, and of the mean distance to the nearest
+    other one. The first falls when all windows become alike, the second when
+    a few kinds are repeated; both are blind to how good the windows are,
+    which `frechet` tells.
+
+    Attributes:
+      state: `alarms` in a row, `rollbacks` made, `best_frechet`, `best_step`.
+      collapsed: whether a collapse has just ended the fit.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        bounds: Bounds,
+        report: Report | None,
+        space: embedding.Embedding,
+        training: np.ndarray,
+        inputs: Any,
+    ):
+        """Clusters the training windows and measures real variety.
+
+        Args:
+          config: of the run.
+          bounds: knows the step.
+          report: where figures go; None on workers that only follow.
+          space: where windows are compared.
+          training: real windows [N, T, F].
+          inputs: of the generator, for `watch.windows` windows.
+        """
+        super().__init__()
+        self._config, self._bounds = config, bounds
+        self._report, self._space, self._inputs = report, space, inputs
+        vectors = space(training)
+        clusters = min(config.watch.clusters, len(vectors))
+        self._bins = metrics.BinTest(vectors, clusters, config.train.seed)
+        every = -(-len(vectors) // config.watch.windows)
+        self._real = vectors[::every]
+        self.state = {
+            "alarms": 0,
+            "rollbacks": 0,
+            "best_frechet": None,
+            "best_step": None,
+        }
+        self.collapsed = False
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Watches if it is time to."""
+        if self._bounds.step % self._config.watch.every == 0:
+            self._look()
+
+    def _look(self) -> None:
+        windows = self.model.ema_generator.predict(
+            self._inputs, batch_size=_BATCH, verbose=0
+        )
+        found = self.measure(self._space(windows))
+        settings, state = self._config.watch, self.state
+        alarm = found["variety"] < settings.min_variety
+        state["alarms"] = state["alarms"] + 1 if alarm else 0
+        best = state["best_frechet"]
+        if not alarm and (best is None or found["frechet"] < best):
+            state["best_frechet"] = found["frechet"]
+            state["best_step"] = self._bounds.step
+        if self._report:
+            self._report.add(found)
+        _LOG.info(
+            "step %d  variety %.2f of the data's  NDB %d of %d  coverage %.2f  "
+            "density %.2f  Frechet %.1f%s",
+            self._bounds.step,
+            found["variety"],
+            found["ndb"],
+            self._bins.clusters,
+            found["coverage"],
+            found["density"],
+            found["frechet"],
+            "  best so far"
+            if state["best_step"] == self._bounds.step
+            else f"  ALARM {state['alarms']}"
+            if alarm
+            else "",
+        )
+        if state["alarms"] >= settings.patience:
+            self._collapse()
+
+    def measure(self, vectors: np.ndarray) -> dict[str, float]:
+        """Figures of generated windows, as vectors of the space."""
+        real, bins = self._real, self._bins.compare(vectors)
+        density, coverage = metrics.density_and_coverage(vectors, real)
+        diversity = metrics.diversity_ratio(vectors, real)
+        apart = metrics.nearest_ratio(vectors, real)
+        return {
+            "variety": min(diversity, apart),
+            "diversity_ratio": diversity,
+            "nearest_ratio": apart,
+            "ndb": bins.different,
+            "jensen_shannon": bins.jensen_shannon,
+            "density": density,
+            "coverage": coverage,
+            "frechet": metrics.frechet_distance(vectors, real),
+        }
+
+    def _collapse(self) -> None:
+        settings = self._config.watch
+        what = (
+            f"variety collapsed: {self.state['alarms']} watches in a row below "
+            f"{settings.min_variety:g} of the data's, up to step "
+            f"{self._bounds.step}"
+        )
+        if settings.on_collapse == "warn":
+            _LOG.warning("%s (watch.on_collapse is warn)", what)
+            return
+        if (
+            settings.on_collapse == "stop"
+            or self.state["rollbacks"] >= settings.max_rollbacks
+        ):
+            raise cli.UserError(
+                f"{what}; rolled back {self.state['rollbacks']} times: try "
+                "train.loss rpgan-r1r2, model.packing 2 or smaller rates"
+            )
+        _LOG.warning("%s", what)
+        self.collapsed = True
+        self.model.stop_training = True
+
+
 class Preview(keras.callbacks.Callback):
-    """Picture, audio and variety of the same latents as training goes on."""
+    """Picture and audio of the same latents as training goes on."""
 
     def __init__(
         self,
@@ -159,16 +306,13 @@ class Preview(keras.callbacks.Callback):
         bounds: Bounds,
         writer: tf.summary.SummaryWriter,
         moments: features.Moments,
-        real: np.ndarray,
+        inputs: Any,
     ):
-        """`real` are windows [B, T, F] to compare the variety with."""
+        """`inputs` are the generator's, for the windows that are shown."""
         super().__init__()
         self._folder = run / "samples"
         self._config, self._bounds, self._writer = config, bounds, writer
-        self._moments, self._real = moments, real
-        self._latents = wgan_lib.latents(
-            MEASURED, config.model.latent_dim, config.train.seed
-        )
+        self._moments, self._inputs = moments, inputs
         self._to_audio = tf.function(self._audio)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -182,42 +326,44 @@ class Preview(keras.callbacks.Callback):
         path = self._folder / f"step-{step:08d}.png"
         if path.exists():
             return
-        windows = self.model.ema_generator.predict(
-            self._latents, batch_size=64, verbose=0
-        )
-        variety = metrics.diversity_ratio(windows, self._real)
-        audio = self._to_audio(windows[:_SHOWN]).numpy()
+        windows = self.model.ema_generator(self._inputs, training=False)
+        audio = self._to_audio(windows).numpy()
         rate_hz = self._config.audio.sample_rate_hz
-        picture = pictures.grid(windows[:_SHOWN])
+        picture = pictures.grid(windows.numpy())
         with self._writer.as_default(step=step):
             image = tf.io.decode_png(picture, channels=3)
             tf.summary.image("windows", image[None])
             tf.summary.audio("audio", audio[..., None], rate_hz, max_outputs=4)
-            tf.summary.scalar("diversity_ratio", variety)
         wav = io.BytesIO()
         soundfile.write(wav, audio.ravel(), rate_hz, format="WAV")
         self._folder.mkdir(exist_ok=True)
         cli.write_atomically(path.with_suffix(".wav"), wav.getvalue())
         cli.write_atomically(path, picture)
-        _LOG.info(
-            "step %d  variety %.2f of the data's  %s", step, variety, path
-        )
+        _LOG.info("step %d  preview %s", step, path)
 
     def _audio(self, windows: tf.Tensor) -> tf.Tensor:
         return phase.audio_of(windows, self._moments, self._config)
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """A checkpoint every `checkpoint_every` steps."""
+    """A checkpoint every `checkpoint_every` steps, and of the best watch."""
 
-    def __init__(self, run: Path, config: Config, bounds: Bounds):
+    def __init__(self, run: Path, config: Config, bounds: Bounds, watch: Watch):
         super().__init__()
         self._folder = run / "checkpoints"
-        self._config, self._bounds = config.train, bounds
+        self._config, self._bounds, self._watch = config.train, bounds, watch
         self._saved = bounds.step
+        self._best = watch.state["best_step"]
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Saves if it is time to."""
+        """Saves if it is time to, or the watch has found the best so far."""
+        if self._watch.state["best_step"] != self._best:
+            check_finite(self.model)
+            self._best = self._watch.state["best_step"]
+            path = checkpoints.save_best(
+                self._folder, self.model, self._state()
+            )
+            _LOG.info("step %d  checkpoint %s", self._bounds.step, path)
         if self._bounds.step % self._config.checkpoint_every == 0:
             self.save()
 
@@ -227,17 +373,53 @@ class Checkpoints(keras.callbacks.Callback):
         Raises:
           UserError: if a value was not finite; what is saved stays good.
         """
-        step, secs = self._bounds.step, self._bounds.secs
+        step = self._bounds.step
         if step == self._saved:
             return
         check_finite(self.model)
         keep = self._config.keep_checkpoints
-        path = checkpoints.save(self._folder, self.model, step, secs, keep)
+        path = checkpoints.save(self._folder, self.model, self._state(), keep)
         self._saved = step
         _LOG.info("step %d  checkpoint %s", step, path)
 
+    def roll_back(self) -> None:
+        """Goes back to the newest healthy checkpoint, in another way.
 
-def check_finite(model: wgan_lib.WGAN) -> None:
+        The noise is other from here on, the learning rates are smaller.
+
+        Raises:
+          UserError: if there is no healthy checkpoint.
+        """
+        state = checkpoints.restore_healthy(self._folder, self.model)
+        if state is None:
+            raise cli.UserError(
+                "variety collapsed before any healthy checkpoint; try smaller "
+                "train.generator_lr and train.critic_lr"
+            )
+        made = self._watch.state["rollbacks"] + 1
+        self._watch.state |= state.watch | {"rollbacks": made}
+        self._watch.collapsed = False
+        self._best = self._watch.state["best_step"]
+        self.model.go_another_way(made)
+        self._bounds.step = state.step
+        self._saved = None
+        self.save()
+        _LOG.warning(
+            "rolled back to step %d, rates %.3g and %.3g",
+            state.step,
+            float(self.model.generator_optimizer.learning_rate),
+            float(self.model.critic_optimizer.learning_rate),
+        )
+
+    def _state(self) -> checkpoints.State:
+        return checkpoints.State(
+            step=self._bounds.step,
+            secs=self._bounds.secs,
+            watch=dict(self._watch.state),
+        )
+
+
+def check_finite(model: wgan.WGAN) -> None:
     """Raises UserError with the step of the first value not finite."""
     bad = int(model.first_bad_step)
     if bad >= 0:

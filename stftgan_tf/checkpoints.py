@@ -1,14 +1,21 @@
 """Checkpoints of a run: folders that appear by one rename.
 
-checkpoints/step-00001000/state.json    step and seconds trained
-                          weights.*     tf.train.Checkpoint
+checkpoints/step-00001000/state.json  step, seconds trained, state of the watch
+                          weights.*   tf.train.Checkpoint
+            best-00000500/            the same, of the best watch so far
+
+After a rollback names end in -r1, -r2 and so on, so that none is written
+twice.
 """
 
+import dataclasses
 import json
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import keras
 import tensorflow as tf
@@ -17,7 +24,7 @@ from stftgan_tf.cli import UserError
 from stftgan_tf.wgan import WGAN
 
 _LOG = logging.getLogger(__name__)
-_PREFIX = "step-"
+_STEP, _BEST = "step-", "best-"
 
 # What TensorFlow and JSON raise for missing, cut or altered files.
 _DAMAGE = (
@@ -26,19 +33,41 @@ _DAMAGE = (
     IndexError,
     KeyError,
     OSError,
+    TypeError,
     ValueError,
 )
 
+_T = TypeVar("_T")
 
-def save(folder: Path, model: WGAN, step: int, secs: float, keep: int) -> Path:
-    """Writes a checkpoint and removes all but the newest `keep`.
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """What a checkpoint tells besides weights.
+
+    Attributes:
+      step: generator updates so far.
+      secs: seconds trained so far.
+      watch: `callbacks.Watch.state`.
+    """
+
+    step: int = 0
+    secs: float = 0.0
+    watch: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the last watch before it was no alarm."""
+        return not self.watch.get("alarms", 0)
+
+
+def save(folder: Path, model: WGAN, state: State, keep: int) -> Path:
+    """Writes a checkpoint and removes old ones.
 
     Args:
       folder: the run's `checkpoints`.
       model: compiled.
-      step: generator updates so far.
-      secs: seconds trained so far.
-      keep: how many stay.
+      state: of the training.
+      keep: how many of the newest stay; the newest healthy one always does.
 
     Returns:
       The checkpoint's folder.
@@ -46,32 +75,34 @@ def save(folder: Path, model: WGAN, step: int, secs: float, keep: int) -> Path:
     Raises:
       UserError: if it cannot be written (a full disk); earlier ones stay.
     """
-    target = folder / f"{_PREFIX}{step:08d}"
-    staging = folder / f".incomplete-{target.name}-{os.getpid()}"
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    try:
-        _objects(model).write(str(staging / "weights"))
-        state = {"step": step, "secs": secs}
-        (staging / "state.json").write_text(json.dumps(state))
-        shutil.rmtree(target, ignore_errors=True)
-        staging.rename(target)
-    except tf.errors.OpError as error:
-        reason = error.message.splitlines()[0]
-        raise UserError(f"cannot write {target}: {reason}") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    for old in newest_first(folder)[keep:]:
-        shutil.rmtree(old, ignore_errors=True)
+    target = folder / _name(_STEP, model, state)
+    _write(target, model, state)
+    old = newest_first(folder)[keep:]
+    if not any(_healthy(path) for path in newest_first(folder)[:keep]):
+        spared = next((path for path in old if _healthy(path)), None)
+        old = [path for path in old if path != spared]
+    _remove(old)
     return target
 
 
-def newest_first(folder: Path) -> list[Path]:
+def save_best(folder: Path, model: WGAN, state: State) -> Path:
+    """Writes the best checkpoint so far, which replaces the one before.
+
+    Raises:
+      UserError: as `save`.
+    """
+    target = folder / _name(_BEST, model, state)
+    _write(target, model, state)
+    _remove(p for p in newest_first(folder, _BEST) if p != target)
+    return target
+
+
+def newest_first(folder: Path, prefix: str = _STEP) -> list[Path]:
     """The checkpoints of a run."""
-    return sorted(folder.glob(f"{_PREFIX}*"), reverse=True)
+    return sorted(folder.glob(f"{prefix}*"), reverse=True)
 
 
-def restore_newest(folder: Path, model: WGAN) -> tuple[int, float]:
+def restore_newest(folder: Path, model: WGAN) -> State:
     """Restores the newest checkpoint that is whole.
 
     Args:
@@ -79,46 +110,109 @@ def restore_newest(folder: Path, model: WGAN) -> tuple[int, float]:
       model: compiled; gets weights, averages and the optimizers' state.
 
     Returns:
-      (step, seconds trained), (0, 0.0) where there is no checkpoint.
+      The state; that of step 0 where there is no checkpoint.
 
     Raises:
       UserError: if there are checkpoints and all are damaged.
     """
-    return _restore(folder, lambda path: _read(path, _objects(model)), (0, 0.0))
+    paths = newest_first(folder)
+    if not paths:
+        return State()
+    return _first(folder, paths, lambda path: _read(path, _objects(model)))
 
 
-def restore_average(folder: Path, generator: keras.Model) -> tuple[int, float]:
-    """Restores only the averaged generator, for the export.
+def restore_healthy(folder: Path, model: WGAN) -> State | None:
+    """Restores the newest checkpoint whose variety was healthy.
+
+    All later ones are removed: training goes on from this one.
+
+    Returns:
+      Its state, or None where there is no such checkpoint.
+    """
+    healthy = [path for path in newest_first(folder) if _healthy(path)]
+    if not healthy:
+        return None
+    state = _first(folder, healthy, lambda path: _read(path, _objects(model)))
+    for prefix in (_STEP, _BEST):
+        paths = newest_first(folder, prefix)
+        _remove(p for p in paths if int(p.name.split("-")[1]) > state.step)
+    return state
+
+
+def restore_average(folder: Path, generator: keras.Model) -> State:
+    """Restores only the averaged generator of the best checkpoint.
+
+    Where there is no best one, or it is damaged: of the newest.
 
     Raises:
       UserError: if there is no checkpoint, or all are damaged.
     """
     checkpoint = tf.train.Checkpoint(ema_generator=generator)
-    return _restore(folder, lambda path: _read(path, checkpoint, partly=True))
+    paths = newest_first(folder, _BEST) + newest_first(folder)
+    return _first(
+        folder, paths, lambda path: _read(path, checkpoint, partly=True)
+    )
 
 
-def _restore(folder, read, nothing=None):
-    """The first checkpoint that `read` can read, newest first."""
-    paths = newest_first(folder)
+def _first(folder: Path, paths: list[Path], read: Callable[[Path], _T]) -> _T:
+    """What `read` makes of the first checkpoint that it can read."""
     for path in paths:
         try:
             return read(path)
         except _DAMAGE as e:
             reason = str(e).strip().splitlines() or [type(e).__name__]
             _LOG.warning("checkpoint %s is damaged: %s", path, reason[0])
-    if paths or nothing is None:
-        what = "only damaged checkpoints" if paths else "no checkpoint"
-        raise UserError(f"{folder} holds {what}")
-    return nothing
+    what = "only damaged checkpoints" if paths else "no checkpoint"
+    raise UserError(f"{folder} holds {what}")
 
 
-def _read(path: Path, checkpoint: tf.train.Checkpoint, partly: bool = False):
-    state = json.loads((path / "state.json").read_text())
+def _name(prefix: str, model: WGAN, state: State) -> str:
+    rollbacks = int(model.rollbacks)
+    return f"{prefix}{state.step:08d}" + (f"-r{rollbacks}" if rollbacks else "")
+
+
+def _write(target: Path, model: WGAN, state: State) -> None:
+    staging = target.with_name(f".incomplete-{target.name}-{os.getpid()}")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    try:
+        _objects(model).write(str(staging / "weights"))
+        text = json.dumps(dataclasses.asdict(state))
+        (staging / "state.json").write_text(text)
+        shutil.rmtree(target, ignore_errors=True)
+        staging.rename(target)
+    except tf.errors.OpError as error:
+        reason = error.message.splitlines()[0]
+        raise UserError(f"cannot write {target}: {reason}") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _read(
+    path: Path, checkpoint: tf.train.Checkpoint, partly: bool = False
+) -> State:
+    state = _state(path)
     status = checkpoint.read(str(path / "weights"))
     if partly:
         status.expect_partial()
     status.assert_existing_objects_matched()
-    return state["step"], state["secs"]
+    return state
+
+
+def _state(path: Path) -> State:
+    return State(**json.loads((path / "state.json").read_text()))
+
+
+def _healthy(path: Path) -> bool:
+    try:
+        return _state(path).healthy
+    except _DAMAGE:
+        return False
+
+
+def _remove(paths) -> None:
+    for path in list(paths):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _objects(model: WGAN) -> tf.train.Checkpoint:
@@ -128,4 +222,6 @@ def _objects(model: WGAN) -> tf.train.Checkpoint:
         ema_generator=model.ema_generator,
         generator_optimizer=model.generator_optimizer,
         critic_optimizer=model.critic_optimizer,
+        augment_p=model.augment_p,
+        rollbacks=model.rollbacks,
     )

@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from stftgan_tf import config as config_lib
 
@@ -125,14 +126,22 @@ def remove_leftovers(target: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a file so that its name never shows half of it."""
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Yields a file to write, whose name never shows half of it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(data)
+        with open(temporary, "wb") as file:
+            yield file
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes a file so that its name never shows half of it."""
+    with atomic_file(path) as file:
+        file.write(data)
 
 
 class Progress:

@@ -34,6 +34,17 @@ class ConfigError(ValueError):
     """A configuration that cannot be used; the message says how to mend it."""
 
 
+def _bounded(
+    low: float, high: float, default: Any = dataclasses.MISSING
+) -> Any:
+    """A field whose values must lie within [low, high]."""
+    return dataclasses.field(default=default, metadata={"range": (low, high)})
+
+
+# More than any count here can be.
+_BIG = 2**31
+
+
 @dataclasses.dataclass(frozen=True)
 class AudioConfig:
     """Recordings as they are brought to one rate, one channel, one level.
@@ -49,10 +60,10 @@ class AudioConfig:
         `label` and `speaker` give these. Empty: neither is known.
     """
 
-    sample_rate_hz: int
+    sample_rate_hz: int = _bounded(1000, 384000)
     channels: Literal["mean", "first"] = "mean"
     level: Literal["peak", "rms", "none"] = "peak"
-    level_db: float = -3.0
+    level_db: float = _bounded(-100, 0, -3.0)
     name_regex: str = ""
 
 
@@ -67,9 +78,9 @@ class StftConfig:
         amplitude is the recording's reference level (`audio.level_db`).
     """
 
-    frame_length: int
-    frame_step: int
-    floor_db: float = -70.0
+    frame_length: int = _bounded(4, 65536)
+    frame_step: int = _bounded(1, 65536)
+    floor_db: float = _bounded(MIN_FLOOR_DB, -10, -70.0)
 
     @property
     def bins(self) -> int:
@@ -92,10 +103,10 @@ class WindowConfig:
         dropped, and counted.
     """
 
-    frames: int
-    stride_frames: int
+    frames: int = _bounded(1, 65536)
+    stride_frames: int = _bounded(1, _BIG)
     tail: Literal["pad", "crop"] = "pad"
-    silence_db: float = 30.0
+    silence_db: float = _bounded(0, 1000, 30.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +121,7 @@ class SplitConfig:
     """
 
     by: Literal["speaker", "recording", "regex"] = "speaker"
-    eval_fraction: float = 0.1
+    eval_fraction: float = _bounded(0, 0.9, 0.1)
     eval_regex: str = ""
 
 
@@ -124,8 +135,8 @@ class NetworkConfig:
       kernel: size of the convolutions, odd.
     """
 
-    width: int = 256
-    kernel: int = 5
+    width: int = _bounded(1, 65536, 256)
+    kernel: int = _bounded(1, 255, 5)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,15 +149,31 @@ class ModelConfig:
       latent_dim: Z.
       halvings: times the critic halves the frames (and, in `dcgan`, the
         bins); the generator doubles them as often.
+      condition: what both networks are told of a window: `none`, its `label`
+        (a sample is then asked for by label), or which of `clusters` it is
+        in (no labels needed; a sample draws its cluster as often as the data
+        has it).
+      clusters: K-means clusters of the training windows, for
+        `condition: cluster`.
+      packing: windows that the critic judges at once (PacGAN's k).
+      minibatch_stddev: windows in a group whose spread the critic is shown;
+        1 is off.
+      spectral_norm: whether every layer of the critic is divided by its
+        spectral norm.
       griffin_lim_iterations: phase iterations in the exported graph.
     """
 
     networks: Literal["frames", "dcgan"] = "frames"
-    latent_dim: int = 64
-    halvings: int = 4
+    latent_dim: int = _bounded(1, 65536, 64)
+    halvings: int = _bounded(0, 16, 4)
+    condition: Literal["none", "label", "cluster"] = "none"
+    clusters: int = _bounded(2, 65536, 60)
+    packing: int = _bounded(1, 64, 1)
+    minibatch_stddev: int = _bounded(1, 1024, 1)
+    spectral_norm: bool = False
     generator: NetworkConfig = NetworkConfig()
     critic: NetworkConfig = NetworkConfig()
-    griffin_lim_iterations: int = 32
+    griffin_lim_iterations: int = _bounded(1, 10000, 32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,49 +181,123 @@ class TrainConfig:
     """The WGAN loop.
 
     Attributes:
-      loss: `wgan-gp` (gradient penalty) or `wgan` (weight clipping; its
-        paper goes with rmsprop, rates of 5e-5 and 5 critic steps).
-      penalty_weight: lambda of the gradient penalty.
+      loss: `wgan` (weight clipping; its paper goes with rmsprop, rates of
+        5e-5 and 5 critic steps), `wgan-gp`, `wgan-lp`, `wgan-div` or
+        `rpgan-r1r2`; `stftgan_tf/losses.py` has the sources.
+      penalty_weight: of the loss's penalty. Usual: 10 (gp, lp), 2 (div), .1
+        to 10 (r1r2).
+      penalty_every: critic updates from penalty to penalty, which is
+        multiplied by as much (Karras et al. 2020, "Analyzing and Improving",
+        appendix B: lazy regularisation). For the penalties centred at zero.
+      drift_weight: of the squared scores of real windows.
       clip_value: bound of the critic's weights under `wgan`.
       critic_steps: critic updates for each generator update.
-      batch_size: windows a critic update sees.
+      batch_size: windows a critic update sees, on all devices together.
       optimizer: `adam` or `rmsprop`, for both networks.
-      generator_lr, critic_lr: learning rates.
+      generator_lr, critic_lr: learning rates (two time scales).
       beta_1, beta_2: of Adam.
-      ema_decay: of the generator's running average, which is what is
-        exported. It warms up as (1 + step) / (10 + step).
+      ema_half_life_windows: half-life of the generator's running average,
+        which is what is exported. In the beginning it is a twentieth of the
+        windows seen.
       steps: generator updates of a whole training.
       seed: of weights, noise and the order of windows.
+      precision: `float32`, or `mixed_bfloat16` (weights, scores and penalties
+        stay float32).
       jit_compile: XLA; `auto` means on a GPU and not on a CPU.
+      steps_per_execution: steps in one call of the compiled function; all
+        `*_every` must be multiples of it.
+      strategy: `none` (one device), `mirrored` (all of this machine's) or
+        `multiworker` (as TF_CONFIG says).
       shuffle_windows: size of the shuffle buffer.
       log_every, preview_every, checkpoint_every: in steps.
-      keep_checkpoints: how many of the newest stay.
+      keep_checkpoints: how many of the newest stay, besides the best.
     """
 
-    loss: Literal["wgan-gp", "wgan"] = "wgan-gp"
-    penalty_weight: float = 10.0
-    clip_value: float = 0.01
-    critic_steps: int = 1
-    batch_size: int = 64
+    loss: Literal["wgan", "wgan-gp", "wgan-lp", "wgan-div", "rpgan-r1r2"] = (
+        "wgan-gp"
+    )
+    penalty_weight: float = _bounded(0, 1e6, 10.0)
+    penalty_every: int = _bounded(1, 1000, 1)
+    drift_weight: float = _bounded(0, 1e6, 0.0)
+    clip_value: float = _bounded(1e-9, 1e3, 0.01)
+    critic_steps: int = _bounded(1, 100, 1)
+    batch_size: int = _bounded(1, 65536, 64)
     optimizer: Literal["adam", "rmsprop"] = "adam"
-    generator_lr: float = 2e-4
-    critic_lr: float = 2e-4
-    beta_1: float = 0.0
-    beta_2: float = 0.9
-    ema_decay: float = 0.995
-    steps: int = 10000
-    seed: int = 0
+    generator_lr: float = _bounded(0, 10, 2e-4)
+    critic_lr: float = _bounded(0, 10, 2e-4)
+    beta_1: float = _bounded(0, 0.999999, 0.0)
+    beta_2: float = _bounded(0, 0.999999, 0.9)
+    ema_half_life_windows: float = _bounded(0, 1e12, 20000.0)
+    steps: int = _bounded(1, _BIG, 10000)
+    seed: int = _bounded(0, _BIG, 0)
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
     jit_compile: Literal["auto", "true", "false"] = "auto"
-    shuffle_windows: int = 4096
-    log_every: int = 50
-    preview_every: int = 500
-    checkpoint_every: int = 500
-    keep_checkpoints: int = 2
+    steps_per_execution: int = _bounded(1, 10000, 1)
+    strategy: Literal["none", "mirrored", "multiworker"] = "none"
+    shuffle_windows: int = _bounded(1, _BIG, 4096)
+    log_every: int = _bounded(1, _BIG, 50)
+    preview_every: int = _bounded(1, _BIG, 500)
+    checkpoint_every: int = _bounded(1, _BIG, 500)
+    keep_checkpoints: int = _bounded(1, 1000, 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentConfig:
+    """Variation of what the critic sees, real and generated alike.
+
+    Each of three changes (level, place in time, a hidden band and stretch) is
+    made with the same probability, which rises while the critic tells more
+    than `target` of the windows apart (Karras et al. 2020, "Training GANs with
+    Limited Data", section 3.1).
+
+    Attributes:
+      target: share of real windows, from 0 (half of them) to 1 (all), that
+        score above their generated partner before the probability rises; 0
+        turns augmentation off. Usual: .6.
+      adjust_windows: windows in which the probability can go from 0 to 1.
+      gain_db: largest change of level.
+      shift_frames: largest shift in time.
+      mask_frames, mask_bins: largest stretch and band that are hidden.
+    """
+
+    target: float = _bounded(0, 1, 0.0)
+    adjust_windows: int = _bounded(1, _BIG, 200000)
+    gain_db: float = _bounded(0, 60, 6.0)
+    shift_frames: int = _bounded(0, 65536, 8)
+    mask_frames: int = _bounded(0, 65536, 16)
+    mask_bins: int = _bounded(0, 65536, 32)
+
+
+@dataclasses.dataclass(frozen=True)
+class WatchConfig:
+    """How variety is watched during training, and what is done when it goes.
+
+    Attributes:
+      every: steps from watch to watch.
+      windows: generated windows of the same latents, and as many real ones.
+      clusters: K of the number of statistically different bins (NDB).
+      min_variety: below this share of the data's variety it is an alarm.
+      patience: alarms in a row that make a collapse.
+      on_collapse: `warn` in the log, `stop` the training, or `rollback` to
+        the newest healthy checkpoint, with other noise and learning rates
+        multiplied by `rollback_lr_factor`.
+      max_rollbacks: after as many, a collapse stops the training.
+      rollback_lr_factor: see `on_collapse`.
+    """
+
+    every: int = _bounded(1, _BIG, 500)
+    windows: int = _bounded(8, 65536, 512)
+    clusters: int = _bounded(2, 1000, 50)
+    min_variety: float = _bounded(0, 1, 0.5)
+    patience: int = _bounded(1, 1000, 3)
+    on_collapse: Literal["warn", "stop", "rollback"] = "rollback"
+    max_rollbacks: int = _bounded(0, 1000, 3)
+    rollback_lr_factor: float = _bounded(0.001, 1, 0.5)
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateConfig:
-    """How the variety of an export is measured.
+    """How an export is measured.
 
     Attributes:
       samples: windows generated, and at most as many real ones compared.
@@ -204,9 +305,9 @@ class EvaluateConfig:
       seed: of the first sample, and of the clustering.
     """
 
-    samples: int = 1000
-    clusters: int = 50
-    seed: int = 0
+    samples: int = _bounded(50, 1000000, 1000)
+    clusters: int = _bounded(2, 1000, 50)
+    seed: int = _bounded(0, _BIG, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,6 +320,8 @@ class Config:
     split: SplitConfig = SplitConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
+    augment: AugmentConfig = AugmentConfig()
+    watch: WatchConfig = WatchConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
 
     @property
@@ -385,16 +488,24 @@ def _build(cls: type, values: Any, prefix: str) -> Any:
     for key in values:
         if key not in hints:
             raise ConfigError(_unknown(prefix, key, hints))
+    typed = {}
     for field in dataclasses.fields(cls):
-        required = field.default is dataclasses.MISSING
-        if required and field.name not in values:
-            raise ConfigError(f"{prefix}{field.name} is missing")
-    return cls(
-        **{
-            key: _typed(hints[key], value, f"{prefix}{key}")
-            for key, value in values.items()
-        }
-    )
+        key = f"{prefix}{field.name}"
+        if field.name in values:
+            value = _typed(hints[field.name], values[field.name], key)
+            _check_range(key, value, field.metadata.get("range"))
+            typed[field.name] = value
+        elif field.default is dataclasses.MISSING:
+            raise ConfigError(f"{key} is missing")
+    return cls(**typed)
+
+
+def _check_range(
+    key: str, value: Any, bounds: tuple[float, float] | None
+) -> None:
+    if bounds and not bounds[0] <= value <= bounds[1]:
+        low, high = bounds
+        raise ConfigError(f"{key} is {value}; expected {low} to {high}")
 
 
 def _unknown(prefix: str, key: Any, hints: dict[str, Any]) -> str:
@@ -459,11 +570,9 @@ def _override(values: dict[str, Any], text: str) -> None:
 
 def _check(config: Config) -> None:
     """Raises ConfigError for values that cannot work, alone or together."""
-    for key, value, low, high in _ranges(config):
-        if not low <= value <= high:
-            raise ConfigError(f"{key} is {value}; expected {low} to {high}")
     _check_stft(config)
     _check_networks(config)
+    _check_training(config)
     for key, text in (
         ("audio.name_regex", config.audio.name_regex),
         ("split.eval_regex", config.split.eval_regex),
@@ -481,58 +590,11 @@ def _check(config: Config) -> None:
         raise ConfigError("split.by is regex; split.eval_regex is empty")
 
 
-def _ranges(config: Config) -> list[tuple[str, float, float, float]]:
-    """(key, value, lowest, highest) of every number that has bounds."""
-    c, big = config, 2**31
-    rows = [
-        ("audio.sample_rate_hz", c.audio.sample_rate_hz, 1000, 384000),
-        ("audio.level_db", c.audio.level_db, -100, 0),
-        ("stft.frame_length", c.stft.frame_length, 4, 65536),
-        ("stft.frame_step", c.stft.frame_step, 1, c.stft.frame_length),
-        ("stft.floor_db", c.stft.floor_db, MIN_FLOOR_DB, -10),
-        ("window.frames", c.window.frames, 1, 65536),
-        ("window.stride_frames", c.window.stride_frames, 1, big),
-        ("window.silence_db", c.window.silence_db, 0, 1000),
-        ("split.eval_fraction", c.split.eval_fraction, 0, 0.9),
-        ("model.latent_dim", c.model.latent_dim, 1, 65536),
-        ("model.halvings", c.model.halvings, 0, 16),
-        (
-            "model.griffin_lim_iterations",
-            c.model.griffin_lim_iterations,
-            1,
-            10000,
-        ),
-        ("train.penalty_weight", c.train.penalty_weight, 0, 1e6),
-        ("train.clip_value", c.train.clip_value, 1e-9, 1e3),
-        ("train.critic_steps", c.train.critic_steps, 1, 100),
-        ("train.batch_size", c.train.batch_size, 1, 65536),
-        ("train.generator_lr", c.train.generator_lr, 0, 10),
-        ("train.critic_lr", c.train.critic_lr, 0, 10),
-        ("train.beta_1", c.train.beta_1, 0, 0.999999),
-        ("train.beta_2", c.train.beta_2, 0, 0.999999),
-        ("train.ema_decay", c.train.ema_decay, 0, 0.999999),
-        ("train.steps", c.train.steps, 1, big),
-        ("train.seed", c.train.seed, 0, big),
-        ("train.shuffle_windows", c.train.shuffle_windows, 1, big),
-        ("train.log_every", c.train.log_every, 1, big),
-        ("train.preview_every", c.train.preview_every, 1, big),
-        ("train.checkpoint_every", c.train.checkpoint_every, 1, big),
-        ("train.keep_checkpoints", c.train.keep_checkpoints, 1, 1000),
-        ("evaluate.samples", c.evaluate.samples, 50, 1000000),
-        ("evaluate.clusters", c.evaluate.clusters, 2, 1000),
-        ("evaluate.seed", c.evaluate.seed, 0, big),
-    ]
-    for name in ("generator", "critic"):
-        network = getattr(c.model, name)
-        rows.append((f"model.{name}.width", network.width, 1, 65536))
-        rows.append((f"model.{name}.kernel", network.kernel, 1, 255))
-    return rows
-
-
 def _check_stft(config: Config) -> None:
     length, step = config.stft.frame_length, config.stft.frame_step
     if length % 2:
         raise ConfigError(f"stft.frame_length is {length}; expected even")
+    _check_range("stft.frame_step", step, (1, length))
     if not _overlap_reconstructs(length, step):
         raise ConfigError(
             f"stft.frame_step is {step}: Hann frames of {length} samples that "
@@ -569,3 +631,29 @@ def _check_networks(config: Config) -> None:
         kernel = getattr(model, name).kernel
         if kernel % 2 == 0:
             raise ConfigError(f"model.{name}.kernel is {kernel}; expected odd")
+
+
+def _check_training(config: Config) -> None:
+    train, model = config.train, config.model
+    for key, every in (
+        ("train.log_every", train.log_every),
+        ("train.preview_every", train.preview_every),
+        ("train.checkpoint_every", train.checkpoint_every),
+        ("watch.every", config.watch.every),
+    ):
+        if every % train.steps_per_execution:
+            raise ConfigError(
+                f"{key} is {every}; expected a multiple of "
+                f"train.steps_per_execution, {train.steps_per_execution}"
+            )
+    group = model.packing * model.minibatch_stddev
+    if train.batch_size % group:
+        raise ConfigError(
+            f"train.batch_size is {train.batch_size}; expected a multiple of "
+            f"model.packing times model.minibatch_stddev, {group}"
+        )
+    if train.strategy != "none" and train.jit_compile == "true":
+        raise ConfigError(
+            f"train.strategy is {train.strategy}, which XLA cannot compile; "
+            "expected train.jit_compile auto or false"
+        )

@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from stftgan_tf import config as config_lib
 from stftgan_tf import example_io, features
 from stftgan_tf.cli import UserError
 from stftgan_tf.config import Config
+from stftgan_tf.example_io import UNKNOWN_LABEL as UNKNOWN_LABEL
 
 # Shards read at the same time, so that a batch mixes them.
 _CYCLE_LENGTH = 8
@@ -123,17 +124,22 @@ def damage_named(shards: Shards) -> Iterator[None]:
 
 
 def training_batches(
-    shards: Shards, config: Config, consumed: int = 0
+    shards: Shards,
+    config: Config,
+    consumed: int = 0,
+    classes: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
 ) -> tf.data.Dataset:
-    """An endless stream of standardised training windows.
+    """An endless stream of standardised training windows and their labels.
 
     Args:
       shards: an opened data set.
       config: batch size, critic steps, seed, shuffle buffer.
       consumed: windows that an earlier part of the training took.
+      classes: makes other labels of (windows, labels).
 
     Returns:
-      Batches float32 [critic_steps * batch_size, T, F].
+      Batches of windows float32 [critic_steps * batch_size, T, F] and labels
+      int64 [critic_steps * batch_size].
     """
     train = config.train
     files, windows = shards.files("train"), shards.windows("train")
@@ -163,7 +169,11 @@ def training_batches(
         epochs.flat_map(epoch)
         .skip(skipped)
         .batch(train.batch_size * train.critic_steps, drop_remainder=True)
-        .map(_parser(shards, config), num_parallel_calls=2, deterministic=True)
+        .map(
+            _parser(shards, config, classes),
+            num_parallel_calls=2,
+            deterministic=True,
+        )
         .prefetch(4)
     )
 
@@ -189,12 +199,14 @@ def load_windows(
     return np.concatenate(windows), np.concatenate(labels).astype(np.int64)
 
 
-def _parser(shards: Shards, config: Config):
+def _parser(shards: Shards, config: Config, classes: Any):
     moments = shards.moments
 
-    def parse(serialised: tf.Tensor) -> tf.Tensor:
-        parsed = _parse(serialised, config, ("window",))
-        return features.standardise(parsed["window"], moments)
+    def parse(serialised: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        parsed = _parse(serialised, config, ("window", "label"))
+        windows = features.standardise(parsed["window"], moments)
+        labels = parsed["label"]
+        return windows, classes(windows, labels) if classes else labels
 
     return parse
 

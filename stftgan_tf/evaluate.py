@@ -1,19 +1,32 @@
-"""Measures an export's variety against the evaluation split.
+"""Measures an export's variety and truth against the evaluation split.
 
 Every figure stands next to that of real windows, so that one sees what is
 possible: a row of real evaluation windows held against the training split,
-and a row of generated ones.
+and a row of generated ones. Where the data is labelled, a classifier judges
+the audio of both, made by the same phase step; what it learnt is kept in the
+data set's folder.
 """
 
 import argparse
+import hashlib
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
-from stftgan_tf import cli, dataset, exported, metrics
+from stftgan_tf import (
+    cli,
+    dataset,
+    embedding,
+    exported,
+    features,
+    judge,
+    metrics,
+    phase,
+)
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
 
@@ -23,6 +36,9 @@ EXAMPLE = (
 )
 
 _BATCH = 32
+
+# Training windows that others are held against, at most.
+_TRAINING = 20000
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -60,8 +76,7 @@ def _run(args: argparse.Namespace) -> int:
     shards = dataset.open_shards(args.data, config)
     with dataset.damage_named(shards):
         report = evaluate(model, shards, config)
-    for row in ("real", "generated"):
-        print(row, json.dumps(report[row]))
+    print(table(report))
     if args.output:
         text = json.dumps(report, indent=1) + "\n"
         cli.write_atomically(args.output, text.encode())
@@ -81,60 +96,245 @@ def evaluate(
     """Figures of real evaluation windows and of generated ones.
 
     Returns:
-      `real` and `generated`, each with `windows`, `ndb` (of `clusters`),
-      `jensen_shannon`, `diversity_ratio` and, where the data is labelled,
-      `labels` (share of each) and for real windows `judge_accuracy`.
+      `real` and `generated`, each a dict of figures; `table` prints them.
 
     Raises:
       UserError: if the training split has fewer windows than clusters, or
         the evaluation split is empty.
     """
     settings = config.evaluate
-    total = shards.windows("train")
-    train, train_labels = dataset.load_windows(shards, config, "train", total)
-    real, real_labels = dataset.load_windows(
-        shards, config, "eval", settings.samples
-    )
-    if len(train) < settings.clusters or len(real) < 2:
+    train = dataset.load_windows(shards, config, "train", _TRAINING)
+    real = dataset.load_windows(shards, config, "eval", settings.samples)
+    if len(train[0]) < settings.clusters or len(real[0]) < 8:
         raise cli.UserError(
-            f"{shards.root} has {len(train)} training and {len(real)} "
+            f"{shards.root} has {len(train[0])} training and {len(real[0])} "
             f"evaluation windows; expected at least {settings.clusters} "
-            "(evaluate.clusters) and 2"
+            "(evaluate.clusters) and 8"
         )
-    bins = metrics.BinTest(train, settings.clusters, settings.seed)
-    fake = _generate(model, settings.samples, settings.seed)
-    report = {"model": str(model.path), "clusters": settings.clusters}
-    for name, windows in (("real", real), ("generated", fake)):
-        found = bins.compare(windows)
-        report[name] = {
-            "windows": len(windows),
-            "ndb": found.different,
-            "jensen_shannon": round(found.jensen_shannon, 4),
-            "diversity_ratio": round(metrics.diversity_ratio(windows, real), 4),
-        }
-    known = train_labels >= 0
-    if len(np.unique(train_labels[known])) > 1:
-        judge = metrics.LabelJudge(train[known], train_labels[known])
-        report["real"]["judge_accuracy"] = round(
-            judge.accuracy(real, real_labels), 4
-        )
-        for name, windows in (("real", real), ("generated", fake)):
-            names = shards.manifest["labels"]
-            shares = judge.shares(windows, len(names)).round(4).tolist()
-            report[name]["labels"] = dict(zip(names, shares, strict=True))
+    made = _generate(model, train[1], settings.samples, settings.seed)
+    yardstick = Windows(train[0], shards.moments, config)
+    report = {
+        "model": str(model.path),
+        "clusters": settings.clusters,
+        "real": yardstick.figures(real[0], real[0]),
+        "generated": yardstick.figures(made["window"], real[0]),
+    }
+    if len(np.unique(train[1][train[1] >= 0])) > 1:
+        heard = Heard(train, shards, config)
+        real_audio = to_audio(real[0], shards.moments, config)
+        report["real"] |= heard.figures(real_audio, real[1])
+        report["generated"] |= heard.figures(made["audio"], made["label"])
     return report
 
 
-def _generate(model: exported.Export, count: int, seed: int) -> np.ndarray:
-    """Windows [count, T, F] of the export."""
+def table(report: dict[str, Any]) -> str:
+    """The figures as lines: name, real, generated."""
+    lines = [f"{'':24s}{'real':>10s}{'generated':>12s}"]
+    for name, real in report["real"].items():
+        ours = report["generated"].get(name)
+        rows = [(name, real, ours)]
+        if isinstance(real, dict):
+            rows = [(f"  {k}", real[k], ours[k]) for k in real]
+            lines.append(name)
+        for key, a, b in rows:
+            shown = ["-" if v is None else f"{v:g}" for v in (a, b)]
+            lines.append(f"{key:24s}{shown[0]:>10s}{shown[1]:>12s}")
+    return "\n".join(lines)
+
+
+class Windows:
+    """Figures that need no labels, against the training windows."""
+
+    def __init__(
+        self, training: np.ndarray, moments: features.Moments, config: Config
+    ):
+        """Learns clusters and the space of comparison; windows [B, T, F]."""
+        self._moments, self._config = moments, config
+        settings = config.evaluate
+        self._bins = metrics.BinTest(
+            _flat(training), settings.clusters, settings.seed
+        )
+        self._space = embedding.fit(training, moments, config)
+        self._training = self._space(training)
+
+    def figures(
+        self, windows: np.ndarray, real: np.ndarray
+    ) -> dict[str, float]:
+        """Of windows [B, T, F], next to real evaluation windows."""
+        vectors = self._space(windows)
+        # As many as are compared, spread evenly.
+        every = -(-len(self._training) // self._config.evaluate.samples)
+        reference = self._training[::every]
+        bins = self._bins.compare(_flat(windows))
+        density, coverage = metrics.density_and_coverage(vectors, reference)
+        precision, recall = metrics.precision_and_recall(vectors, reference)
+        near = metrics.neighbours(vectors, self._training)
+        logs = np.asarray(features.inverse_standardise(windows, self._moments))
+        found = {
+            "windows": len(windows),
+            "ndb": bins.different,
+            "jensen_shannon": bins.jensen_shannon,
+            "diversity_ratio": metrics.diversity_ratio(
+                _flat(windows), _flat(real)
+            ),
+            "density": density,
+            "coverage": coverage,
+            "precision": precision,
+            "recall": recall,
+            "nearest_self": near.to_self,
+            "nearest_train": near.to_train,
+            "memorised": near.memorised,
+            "frechet": metrics.frechet_distance(vectors, self._training),
+            "consistency": metrics.consistency(logs, self._config.stft),
+        }
+        return _rounded(found)
+
+
+class Heard:
+    """Figures of audio, by a classifier of the data set's labels."""
+
+    def __init__(
+        self,
+        train: tuple[np.ndarray, np.ndarray],
+        shards: dataset.Shards,
+        config: Config,
+    ):
+        """Trains the judge, or reads it from the data set's folder.
+
+        Args:
+          train: windows [B, T, F] and labels [B] of the training split.
+          shards: the data set.
+          config: STFT and phase.
+        """
+        known = train[1] >= 0
+        windows, self._labels = train[0][known], train[1][known]
+        self._names = shards.manifest["labels"]
+        audio = to_audio(windows, shards.moments, config)
+        self._judge = judge.Judge(
+            config.window_samples,
+            len(self._names),
+            config.audio.sample_rate_hz,
+            config.evaluate.seed,
+        )
+        path = shards.root / f"judge-{_judge_key(shards, config)}.npz"
+        if not self._judge.load(path):
+            self._judge.fit(audio, self._labels)
+            try:
+                self._judge.save(path)
+            except OSError as error:
+                print(f"{path} not kept: {error.strerror}", file=sys.stderr)
+        _, self._training = self._judge(audio)
+        settings = config.evaluate
+        self._samples = settings.samples
+        self._bins = metrics.BinTest(
+            self._training, settings.clusters, settings.seed
+        )
+
+    def figures(
+        self, audio: np.ndarray, labels: np.ndarray | None
+    ) -> dict[str, Any]:
+        """Of audio [B, N], whose labels [B] may be known or asked for."""
+        probabilities, vectors = self._judge(audio)
+        heard = probabilities.argmax(axis=1)
+        count = len(self._names)
+        shares = np.bincount(heard, minlength=count) / len(heard)
+        prior = np.bincount(self._labels, minlength=count) / len(self._labels)
+        every = -(-len(self._training) // self._samples)
+        density, coverage = metrics.density_and_coverage(
+            vectors, self._training[::every]
+        )
+        right = within = None
+        if labels is not None:
+            right = float((heard == labels)[labels >= 0].mean())
+            within = self._within(vectors, labels)
+        found = {
+            "label_recognised": right,
+            "label_diversity": within,
+            "inception_score": metrics.inception_score(probabilities),
+            "fid": metrics.frechet_distance(vectors, self._training),
+            "am_score": metrics.am_score(probabilities, prior),
+            "judge_ndb": self._bins.compare(vectors).different,
+            "judge_density": density,
+            "judge_coverage": coverage,
+            "labels": _rounded(dict(zip(self._names, shares, strict=True))),
+        }
+        return _rounded(found)
+
+    def _within(self, vectors: np.ndarray, labels: np.ndarray) -> float:
+        """Mean over labels of the diversity ratio to training windows."""
+        ratios = [
+            metrics.diversity_ratio(
+                vectors[labels == label], self._training[self._labels == label]
+            )
+            for label in np.unique(labels[labels >= 0])
+            if (labels == label).sum() > 1 and (self._labels == label).sum() > 1
+        ]
+        return float(np.mean(ratios)) if ratios else 0.0
+
+
+def to_audio(
+    windows: np.ndarray, moments: features.Moments, config: Config
+) -> np.ndarray:
+    """Audio float32 [B, N] of real windows, as the export would make it."""
+    make = tf.function(lambda x: phase.audio_of(x, moments, config))
+    parts = [
+        make(tf.constant(windows[i : i + _BATCH])).numpy()
+        for i in range(0, len(windows), _BATCH)
+    ]
+    return np.concatenate(parts)
+
+
+def _generate(
+    model: exported.Export, labels: np.ndarray, count: int, seed: int
+) -> dict[str, Any]:
+    """`window` [count, T, F], `audio` [count, N] and `label` of the export.
+
+    A model that has learnt labels is asked for them as often as the data has
+    them; else `label` is None.
+    """
+    asked = None
+    if model.asks_for_labels:
+        known = labels[labels >= 0]
+        asked = np.random.default_rng(seed).choice(known, count)
     progress = cli.Progress("sample", count, "windows")
-    windows, done = [], 0
-    for batch in model.batches(seed, count, _BATCH):
+    windows, audio, done = [], [], 0
+    for batch in model.batches(seed, count, _BATCH, asked):
         windows.append(batch["window"])
+        audio.append(batch["audio"])
         done += len(batch["window"])
         progress.update(done)
     progress.close(done)
-    return np.concatenate(windows)
+    return {
+        "window": np.concatenate(windows),
+        "audio": np.concatenate(audio),
+        "label": asked,
+    }
+
+
+def _judge_key(shards: dataset.Shards, config: Config) -> str:
+    """What the judge's training audio depends on."""
+    text = json.dumps(
+        [
+            [shard["sha256"] for shard in shards.manifest["shards"]],
+            config.model.griffin_lim_iterations,
+            config.evaluate.seed,
+            judge.VERSION,
+        ]
+    )
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _rounded(figures: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: round(float(value), 4)
+        if isinstance(value, float | np.floating)
+        else value
+        for name, value in figures.items()
+    }
+
+
+def _flat(windows: np.ndarray) -> np.ndarray:
+    return windows.reshape(len(windows), -1)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from stftgan_tf.cli import UserError
@@ -30,10 +31,44 @@ class Export:
     metadata: dict[str, Any]
     signatures: Any
 
+    @property
+    def asks_for_labels(self) -> bool:
+        """Whether a sample can be asked for by label."""
+        return self.metadata.get("condition") == "label"
+
+    def label(self, name: str) -> int:
+        """The number of a label.
+
+        Raises:
+          UserError: if the model has learnt no labels, or none of that name.
+        """
+        if not self.asks_for_labels:
+            raise UserError(
+                f"{self.path} has learnt no labels; train with "
+                "model.condition label"
+            )
+        names = self.metadata["labels"]
+        if name not in names:
+            raise UserError(
+                f"{self.path} knows no label {name!r}; expected one of "
+                f"{', '.join(names)}"
+            )
+        return names.index(name)
+
     def batches(
-        self, first_seed: int, count: int, batch: int
+        self,
+        first_seed: int,
+        count: int,
+        batch: int,
+        labels: np.ndarray | None = None,
     ) -> Iterator[dict[str, Any]]:
         """Samples of consecutive seeds as NumPy arrays, batch by batch.
+
+        Args:
+          first_seed: of the first sample.
+          count: how many.
+          batch: how many at a time.
+          labels: int [count], asked for; None draws one for each seed.
 
         Yields:
           `seed` int64 [B], `audio` float32 [B, N], `window` float32
@@ -42,9 +77,14 @@ class Export:
         sample = self.signatures["serving_default"]
         for start in range(first_seed, first_seed + count, batch):
             stop = min(start + batch, first_seed + count)
-            seeds = tf.range(start, stop, dtype=tf.int64)
-            made = {k: v.numpy() for k, v in sample(seed=seeds).items()}
-            yield {"seed": seeds.numpy(), **made}
+            inputs = {"seed": tf.range(start, stop, dtype=tf.int64)}
+            if self.asks_for_labels:
+                asked = np.full(stop - start, -1)
+                if labels is not None:
+                    asked = labels[start - first_seed : stop - first_seed]
+                inputs["label"] = tf.constant(asked, tf.int64)
+            made = {k: v.numpy() for k, v in sample(**inputs).items()}
+            yield {"seed": inputs["seed"].numpy(), **made}
 
 
 def load(path: Path) -> Export:

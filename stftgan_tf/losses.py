@@ -1,49 +1,153 @@
-"""Losses of the WGAN family as pure functions; scores are [B, 1]."""
+"""Losses of the WGAN family as pure functions.
 
+Scores are float32 [B, 1]; windows [B, T, F], with more axes where they are
+packed. Penalties come as one value a sample, so that none depends on the size
+of the batch; means are taken once, in `Loss`.
+"""
+
+import dataclasses
 from collections.abc import Callable
 
 import tensorflow as tf
 
+Critic = Callable[[tf.Tensor], tf.Tensor]
+
 # Under the root of the gradient norm, whose derivative is infinite at zero.
 _EPSILON = 1e-12
 
+# Exponent of WGAN-div's penalty (Wu et al. 2018, section 4.3).
+_DIV_POWER = 6.0
 
-def critic_loss(real: tf.Tensor, fake: tf.Tensor) -> tf.Tensor:
+
+def wasserstein_critic(real: tf.Tensor, fake: tf.Tensor) -> tf.Tensor:
     """Negative Wasserstein estimate (Arjovsky et al. 2017, equation 2)."""
     return tf.reduce_mean(fake) - tf.reduce_mean(real)
 
 
-def generator_loss(fake: tf.Tensor) -> tf.Tensor:
+def wasserstein_generator(real: tf.Tensor, fake: tf.Tensor) -> tf.Tensor:
     """Negative mean score (Arjovsky et al. 2017, algorithm 1)."""
     return -tf.reduce_mean(fake)
 
 
-def gradient_penalty(
-    critic: Callable[[tf.Tensor], tf.Tensor],
-    real: tf.Tensor,
-    fake: tf.Tensor,
-    weights: tf.Tensor,
-) -> tf.Tensor:
-    """Mean of (gradient norm - 1)^2 between real and generated windows.
+def relativistic_critic(real: tf.Tensor, fake: tf.Tensor) -> tf.Tensor:
+    """Each real window against one generated one.
 
-    Gulrajani et al. 2017, equation 3: the norm is that of each sample, the
-    points lie on straight lines, uniformly.
+    RpGAN (Jolicoeur-Martineau 2019, section 4) with the logistic function, as
+    in R3GAN (Huang et al. 2024, equation 2).
+    """
+    return tf.reduce_mean(tf.nn.softplus(fake - real))
+
+
+def relativistic_generator(real: tf.Tensor, fake: tf.Tensor) -> tf.Tensor:
+    """`relativistic_critic` with the parts exchanged."""
+    return tf.reduce_mean(tf.nn.softplus(real - fake))
+
+
+def squared_gradient_norm(critic: Critic, windows: tf.Tensor) -> tf.Tensor:
+    """Squared norm of the score's gradient at each window, float32 [B]."""
+    with tf.GradientTape() as tape:
+        tape.watch(windows)
+        scores = critic(windows)
+    gradients = tf.cast(tape.gradient(scores, windows), tf.float32)
+    axes = list(range(1, gradients.shape.rank))
+    return tf.reduce_sum(tf.square(gradients), axis=axes)
+
+
+def between(real: tf.Tensor, fake: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """Points on the straight lines from real to generated windows.
 
     Args:
-      critic: maps windows [B, T, F] to scores [B, 1].
-      real: windows [B, T, F].
-      fake: windows [B, T, F].
+      real: windows [B, ...].
+      fake: windows of the same shape.
       weights: float32 [B], uniform in [0, 1): 0 is real, 1 generated.
-
-    Returns:
-      A scalar, not yet multiplied by lambda.
     """
-    weights = tf.reshape(weights, [-1, 1, 1])
-    between = real + weights * (fake - real)
-    with tf.GradientTape() as tape:
-        tape.watch(between)
-        scores = critic(between)
-    gradients = tape.gradient(scores, between)
-    square = tf.reduce_sum(tf.square(gradients), axis=[1, 2])
-    norms = tf.sqrt(square + _EPSILON)  # (B,)
-    return tf.reduce_mean(tf.square(norms - 1.0))
+    shape = [-1] + [1] * (real.shape.rank - 1)
+    return real + tf.reshape(weights, shape) * (fake - real)
+
+
+def gradient_penalty(
+    critic: Critic, real: tf.Tensor, fake: tf.Tensor, weights: tf.Tensor
+) -> tf.Tensor:
+    """(norm - 1)^2 between real and generated windows, [B].
+
+    Gulrajani et al. 2017, equation 3; arguments as in `between`.
+    """
+    square = squared_gradient_norm(critic, between(real, fake, weights))
+    return tf.square(tf.sqrt(square + _EPSILON) - 1.0)
+
+
+def one_sided_penalty(
+    critic: Critic, real: tf.Tensor, fake: tf.Tensor, weights: tf.Tensor
+) -> tf.Tensor:
+    """max(0, norm - 1)^2 between real and generated windows, [B].
+
+    WGAN-LP (Petzka et al. 2018, equation 8).
+    """
+    square = squared_gradient_norm(critic, between(real, fake, weights))
+    return tf.square(tf.nn.relu(tf.sqrt(square + _EPSILON) - 1.0))
+
+
+def divergence_penalty(
+    critic: Critic, real: tf.Tensor, fake: tf.Tensor, weights: tf.Tensor
+) -> tf.Tensor:
+    """norm^6 between real and generated windows, [B].
+
+    WGAN-div (Wu et al. 2018, equation 6, with its p = 6; its k, the weight,
+    is 2).
+    """
+    square = squared_gradient_norm(critic, between(real, fake, weights))
+    return tf.pow(square, _DIV_POWER / 2)
+
+
+def zero_centred_penalty(
+    critic: Critic, real: tf.Tensor, fake: tf.Tensor, weights: tf.Tensor
+) -> tf.Tensor:
+    """(norm^2 at the real window + norm^2 at the generated one) / 2, [B].
+
+    R1 + R2 (Mescheder et al. 2018, section 4.1; R3GAN, equation 3). One call
+    for both: the critic takes the pairs as one batch.
+    """
+    square = squared_gradient_norm(critic, tf.concat([real, fake], 0))
+    ours, theirs = tf.split(square, 2)
+    return (ours + theirs) / 2
+
+
+def drift(real: tf.Tensor) -> tf.Tensor:
+    """Squared scores of real windows, to hold their offset near zero.
+
+    Karras et al. 2018, appendix A.1 (there with the weight .001).
+    """
+    return tf.reduce_mean(tf.square(real))
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """What the two networks minimise.
+
+    Attributes:
+      critic, generator: of (real, fake) scores, a scalar.
+      penalty: of (critic, real, fake, weights), [B]; None where the weights
+        are clipped instead.
+    """
+
+    critic: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    generator: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    penalty: Callable[..., tf.Tensor] | None
+
+
+# By `train.loss`.
+LOSSES = {
+    "wgan": Loss(wasserstein_critic, wasserstein_generator, None),
+    "wgan-gp": Loss(
+        wasserstein_critic, wasserstein_generator, gradient_penalty
+    ),
+    "wgan-lp": Loss(
+        wasserstein_critic, wasserstein_generator, one_sided_penalty
+    ),
+    "wgan-div": Loss(
+        wasserstein_critic, wasserstein_generator, divergence_penalty
+    ),
+    "rpgan-r1r2": Loss(
+        relativistic_critic, relativistic_generator, zero_centred_penalty
+    ),
+}

@@ -1,20 +1,36 @@
-"""How much of the data's variety generated windows have. NumPy, no labels.
+"""How much of the data's variety generated windows have, and how true they are.
 
-Windows are float32 [B, T, F]; they are compared as vectors of T * F values.
+Every function takes vectors float32 [B, D], one a window: flattened windows,
+or their place in `embedding.Embedding` or in a judge's embedding. NumPy.
 """
 
 import dataclasses
 
 import numpy as np
+import scipy.linalg
 import scipy.spatial
 import scipy.stats
 from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
-from sklearn.pipeline import make_pipeline
-from sklearn.svm import SVC
+from sklearn.metrics.pairwise import euclidean_distances
+from sklearn.neighbors import NearestNeighbors
+
+from stftgan_tf.config import StftConfig
+
+# Ratio of time to frequency of the Gaussian exp(-pi t^2 / spread) that is
+# closest to Hann's window of length 1 (LTFAT's `tfr` of that window).
+_HANN_SPREAD = 0.257
 
 # Level of the two-proportion test, as in Richardson & Weiss 2018.
 _SIGNIFICANCE = 0.05
+
+# Neighbours that span a ball: as recommended for density and coverage (Naeem
+# et al. 2020, section 3.2), and for precision and recall (Kynkäänniemi et al.
+# 2019, section 2).
+_COVERAGE_NEIGHBOURS = 5
+_RECALL_NEIGHBOURS = 3
+
+# Rows of a distance matrix held at a time.
+_BLOCK = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,15 +41,11 @@ class Bins:
       different: NDB, how many clusters differ.
       clusters: K.
       jensen_shannon: divergence of the two histograms, in nats.
-      shares: float [K], share of the compared windows in each cluster.
-      reference: float [K], that of the training windows.
     """
 
     different: int
     clusters: int
     jensen_shannon: float
-    shares: np.ndarray
-    reference: np.ndarray
 
 
 class BinTest:
@@ -41,34 +53,36 @@ class BinTest:
 
     Richardson & Weiss 2018, "On GANs and GMMs", section 3: a two-proportion
     test for each cluster.
+
+    Attributes:
+      clusters: K.
     """
 
     def __init__(self, training: np.ndarray, clusters: int, seed: int):
-        """Clusters the training windows.
+        """Clusters training vectors [B, D].
 
         Raises:
-          ValueError: if there are fewer windows than clusters.
+          ValueError: if there are fewer vectors than clusters.
         """
         if len(training) < clusters:
             raise ValueError(
                 f"{len(training)} training windows; expected at least "
                 f"{clusters}, one a cluster"
             )
+        self.clusters = clusters
         self._means = KMeans(clusters, n_init=1, random_state=seed)
-        labels = self._means.fit_predict(_flat(training))
+        labels = self._means.fit_predict(training)
         self._counts = np.bincount(labels, minlength=clusters)
 
-    def compare(self, windows: np.ndarray) -> Bins:
-        """Counts the clusters that the windows fill differently."""
-        labels = self._means.predict(_flat(windows))
+    def compare(self, vectors: np.ndarray) -> Bins:
+        """Counts the clusters that the vectors fill differently."""
+        labels = self._means.predict(vectors)
         counts = np.bincount(labels, minlength=len(self._counts))
         p, q = counts / counts.sum(), self._counts / self._counts.sum()
         return Bins(
             different=int(_differ(counts, self._counts).sum()),
             clusters=len(counts),
             jensen_shannon=jensen_shannon(p, q),
-            shares=p,
-            reference=q,
         )
 
 
@@ -81,41 +95,162 @@ def jensen_shannon(p: np.ndarray, q: np.ndarray) -> float:
 
 
 def diversity_ratio(fake: np.ndarray, real: np.ndarray) -> float:
-    """Mean distance between two generated windows over that of two real ones.
+    """Mean distance between two generated vectors over that of two real ones.
 
     1 is the variety of the data; a collapsed generator is near 0.
     """
-    return _mean_distance(fake) / _mean_distance(real)
+    distance = scipy.spatial.distance.pdist
+    return float(distance(fake).mean() / distance(real).mean())
 
 
-class LabelJudge:
-    """A small classifier of windows, to see which labels are generated."""
+def nearest_ratio(fake: np.ndarray, real: np.ndarray) -> float:
+    """Mean distance to the nearest other vector, fake over real.
 
-    def __init__(self, windows: np.ndarray, labels: np.ndarray):
-        """Learns from labelled training windows."""
-        components = min(64, len(windows) - 1, windows[0].size)
-        self._model = make_pipeline(
-            PCA(components, whiten=True, random_state=0), SVC(C=10.0)
-        )
-        self._model.fit(_flat(windows), labels)
-
-    def accuracy(self, windows: np.ndarray, labels: np.ndarray) -> float:
-        """Share of labels that are recognised."""
-        return float(self._model.score(_flat(windows), labels))
-
-    def shares(self, windows: np.ndarray, count: int) -> np.ndarray:
-        """Share of the windows that sounds like each of `count` labels."""
-        found = self._model.predict(_flat(windows))
-        return np.bincount(found, minlength=count) / len(windows)
+    Few kinds that are repeated bring it near 0, however far they are apart.
+    """
+    # The more there are, the nearer they lie.
+    count = min(len(fake), len(real))
+    return float(
+        _radii(fake[:count], 1).mean() / _radii(real[:count], 1).mean()
+    )
 
 
-def _flat(windows: np.ndarray) -> np.ndarray:
-    return windows.reshape(len(windows), -1)
+def frechet_distance(one: np.ndarray, other: np.ndarray) -> float:
+    """Squared Frechet distance of two Gaussians fitted to the vectors.
+
+    Heusel et al. 2017, equation 6. In a judge's embedding it is the FID.
+    """
+    means = one.mean(axis=0) - other.mean(axis=0)
+    a, b = (
+        np.atleast_2d(np.cov(np.float64(x), rowvar=False)) for x in (one, other)
+    )
+    # sqrt(a b) has the trace of sqrt(sqrt(a) b sqrt(a)), which is symmetric.
+    root = _symmetric_root(a)
+    middle = scipy.linalg.eigvalsh(root @ b @ root)
+    cross = np.sqrt(np.maximum(middle, 0)).sum()
+    return float(means @ means + np.trace(a + b) - 2 * cross)
 
 
-def _mean_distance(windows: np.ndarray) -> float:
-    """Mean Euclidean distance between two different windows."""
-    return float(scipy.spatial.distance.pdist(_flat(windows)).mean())
+def density_and_coverage(
+    fake: np.ndarray, real: np.ndarray
+) -> tuple[float, float]:
+    """How far fake fills real's neighbourhoods (Naeem et al. 2020, section 3).
+
+    Density: balls around real vectors that hold a fake one, over k; about 1
+    where the two are alike. Coverage: share of real balls that hold any.
+    """
+    k = min(_COVERAGE_NEIGHBOURS, len(real) - 1)
+    radii = _radii(real, k)
+    inside, nearest = 0, np.full(len(real), np.inf)
+    for distances in _distances(fake, real):
+        inside += int((distances <= radii).sum())
+        nearest = np.minimum(nearest, distances.min(axis=0))
+    return inside / (k * len(fake)), float((nearest <= radii).mean())
+
+
+def precision_and_recall(
+    fake: np.ndarray, real: np.ndarray
+) -> tuple[float, float]:
+    """Share of fake among real, and of real among fake.
+
+    Kynkäänniemi et al. 2019, equation 2: a vector is among others if it lies
+    in the ball of any of them to its third neighbour.
+    """
+
+    def among(vectors, others):
+        radii = _radii(others, min(_RECALL_NEIGHBOURS, len(others) - 1))
+        hits = [(d <= radii).any(axis=1) for d in _distances(vectors, others)]
+        return float(np.concatenate(hits).mean())
+
+    return among(fake, real), among(real, fake)
+
+
+@dataclasses.dataclass(frozen=True)
+class Neighbours:
+    """Nearest neighbours (Donahue et al. 2019, section 6.1).
+
+    Attributes:
+      to_self: |D|self, mean distance to the nearest other vector of the set.
+      to_train: |D|train, mean distance to the nearest training vector.
+      memorised: share of vectors closer to a training vector than half of
+        what that one is from its own nearest.
+    """
+
+    to_self: float
+    to_train: float
+    memorised: float
+
+
+def neighbours(vectors: np.ndarray, training: np.ndarray) -> Neighbours:
+    """Tells copies of the training windows, and of each other."""
+    search = NearestNeighbors(n_neighbors=1).fit(training)
+    distances, nearest = (a[:, 0] for a in search.kneighbors(vectors))
+    apart = _radii(training, 1)[nearest]
+    return Neighbours(
+        to_self=float(_radii(vectors, 1).mean()),
+        to_train=float(distances.mean()),
+        memorised=float((distances <= apart / 2).mean()),
+    )
+
+
+def inception_score(probabilities: np.ndarray) -> float:
+    """exp of the mean KL of p(label | x) from p(label).
+
+    Salimans et al. 2016, section 4.
+
+    Args:
+      probabilities: float [B, classes], rows sum to 1.
+    """
+    marginal = probabilities.mean(axis=0)
+    divergence = scipy.stats.entropy(probabilities, marginal[None], axis=1)
+    return float(np.exp(divergence.mean()))
+
+
+def am_score(probabilities: np.ndarray, training: np.ndarray) -> float:
+    """KL of p(label) from the training labels, plus the mean entropy.
+
+    Zhou et al. 2018, equation 20; 0 is best.
+
+    Args:
+      probabilities: float [B, classes], rows sum to 1.
+      training: float [classes], shares of the labels in the training split.
+    """
+    marginal = probabilities.mean(axis=0)
+    mean_entropy = scipy.stats.entropy(probabilities, axis=1).mean()
+    return float(scipy.stats.entropy(training, marginal) + mean_entropy)
+
+
+def consistency(log_magnitudes: np.ndarray, config: StftConfig) -> float:
+    """How far windows are what an STFT can be; mean over windows.
+
+    Marafioti et al. 2019 (TiFGAN): with a Gaussian window the second
+    derivatives of an STFT's log-magnitude along time and along frequency add
+    up to a constant, so that the correlation of their sizes tells spectrograms
+    of a signal from others. Here for the Gaussian closest to Hann's window.
+
+    Args:
+      log_magnitudes: natural logs, float [B, T, F].
+      config: frame length and step.
+
+    Returns:
+      Mean correlation, -1 to 1. Windows without any variation are left out.
+    """
+    spread = _HANN_SPREAD * config.frame_length**2
+    along_time = np.pi * config.frame_step**2 / spread
+    along_bins = np.pi * spread / config.frame_length**2
+    inner = np.float64(log_magnitudes[:, 1:-1, 1:-1])
+    times = log_magnitudes[:, 2:, 1:-1] + log_magnitudes[:, :-2, 1:-1]
+    bins = log_magnitudes[:, 1:-1, 2:] + log_magnitudes[:, 1:-1, :-2]
+    sizes = [
+        np.abs(times - 2 * inner + along_time).reshape(len(inner), -1),
+        np.abs(bins - 2 * inner + along_bins).reshape(len(inner), -1),
+    ]
+    a, b = (s - s.mean(axis=1, keepdims=True) for s in sizes)
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    found = norms > 1e-9
+    if not found.any():
+        return 0.0
+    return float((np.sum(a * b, axis=1)[found] / norms[found]).mean())
 
 
 def _differ(counts: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -126,3 +261,21 @@ def _differ(counts: np.ndarray, others: np.ndarray) -> np.ndarray:
     gap = np.abs(counts / m - others / n)
     z = np.divide(gap, error, out=np.zeros_like(gap), where=error > 0)
     return z > scipy.stats.norm.ppf(1 - _SIGNIFICANCE / 2)
+
+
+def _symmetric_root(matrix: np.ndarray) -> np.ndarray:
+    values, vectors = scipy.linalg.eigh(matrix)
+    return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+
+
+def _radii(vectors: np.ndarray, k: int) -> np.ndarray:
+    """Distance of each vector to its k-th nearest other one."""
+    found = NearestNeighbors(n_neighbors=k).fit(vectors)
+    return found.kneighbors()[0][:, -1]
+
+
+def _distances(vectors: np.ndarray, others: np.ndarray):
+    """Euclidean distances to all others, block by block of vectors."""
+    for start in range(0, len(vectors), _BLOCK):
+        block = vectors[start : start + _BLOCK]
+        yield euclidean_distances(block, others)

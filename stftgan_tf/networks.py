@@ -1,13 +1,17 @@
 """Generators and critics, as Functional models built from the config.
 
 A generator maps latents [B, Z] to windows [B, T, F] in [-1, 1]; a critic maps
-windows to scores [B, 1].
+k packed windows [B, T, F, k] to scores [B, 1]. Where both are told the label
+(or the cluster) of a window, inputs are lists: [latents, int [B]] and
+[windows, int [B, k]].
 """
 
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import layers
 
 from stftgan_tf.config import Config
@@ -19,16 +23,166 @@ _SLOPE = 0.2
 _EDGE_KERNEL = 3
 
 
-def build_generator(config: Config) -> keras.Model:
-    """The generator that `model.networks` names."""
+def build_generator(config: Config, classes: int = 0) -> keras.Model:
+    """The generator that `model.networks` names.
+
+    Args:
+      config: kind, sizes, precision, seed of the weights.
+      classes: labels or clusters that a sample is asked for by; 0 is none.
+    """
     build = {"frames": _frames_generator, "dcgan": _dcgan_generator}
-    return build[config.model.networks](config)
+    return build[config.model.networks](
+        config, _Parts(config, "generator", classes)
+    )
 
 
-def build_critic(config: Config) -> keras.Model:
-    """The critic that `model.networks` names."""
+def build_critic(config: Config, classes: int = 0) -> keras.Model:
+    """The critic that `model.networks` names; arguments as above."""
     build = {"frames": _frames_critic, "dcgan": _dcgan_critic}
-    return build[config.model.networks](config)
+    return build[config.model.networks](
+        config, _Parts(config, "critic", classes)
+    )
+
+
+def multiply_adds(model: keras.Model) -> int:
+    """Multiplications with an addition for one row, of all matrix products."""
+    total = 0
+    for layer in model.layers:
+        # Spectral normalisation wraps a layer.
+        inner = getattr(layer, "layer", layer)
+        if not hasattr(inner, "kernel"):
+            continue
+        shape = inner.kernel.shape
+        if isinstance(inner, layers.Conv2DTranspose):
+            # Each input value meets all weights of its channel.
+            total += _size(layer.input.shape[1:-1]) * _size(shape)
+        else:
+            # Each output value takes all weights of its channel.
+            total += _size(layer.output.shape[1:]) * _size(shape[:-1])
+    return total
+
+
+class _Parts:
+    """The layers of one network, with precision, seeds and labels in place."""
+
+    def __init__(self, config: Config, network: str, classes: int):
+        self._dtype = config.train.precision
+        self._classes = classes
+        self._normalised = network == "critic" and config.model.spectral_norm
+        self._initializers = _initializers(config, network)
+        self.label = None
+
+    def conv1d(self, x: Any, width: int, kernel: int, strides: int = 1) -> Any:
+        return self._add(
+            layers.Conv1D, x, width, kernel, strides=strides, padding="same"
+        )
+
+    def conv2d(self, x: Any, width: int, kernel: int, strides: int = 2) -> Any:
+        return self._add(
+            layers.Conv2D, x, width, kernel, strides=strides, padding="same"
+        )
+
+    def conv2d_up(self, x: Any, width: int, kernel: int) -> Any:
+        return self._add(
+            layers.Conv2DTranspose, x, width, kernel, strides=2, padding="same"
+        )
+
+    def dense(self, x: Any, width: int, dtype: str | None = None) -> Any:
+        return self._add(layers.Dense, x, width, dtype=dtype or self._dtype)
+
+    def leaky(self, x: Any) -> Any:
+        return layers.LeakyReLU(negative_slope=_SLOPE, dtype=self._dtype)(x)
+
+    def relu(self, x: Any) -> Any:
+        return layers.ReLU(dtype=self._dtype)(x)
+
+    def inputs(self, shape: list[int], name: str, packed: int | None) -> Any:
+        """The network's main input; that of labels, where it has one."""
+        if self._classes:
+            labels = [] if packed is None else [packed]
+            self.label = keras.Input(labels, dtype="int64", name="label")
+        return keras.Input(shape, name=name)
+
+    def model(self, main: Any, output: Any, name: str) -> keras.Model:
+        inputs = main if self.label is None else [main, self.label]
+        return keras.Model(inputs, output, name=name)
+
+    def scaled(self, x: Any) -> Any:
+        """Channels multiplied by what the label says, if there is one.
+
+        Conditional scaling: the gain of conditional normalisation (Dumoulin
+        et al. 2017, section 2.2) without the normalisation.
+        """
+        if self.label is None:
+            return x
+        scale = layers.Embedding(
+            self._classes,
+            x.shape[-1],
+            embeddings_initializer="ones",
+            dtype=self._dtype,
+        )(self.label)
+        ones = [1] * (len(x.shape) - 2)
+        scale = layers.Reshape([*ones, x.shape[-1]], dtype=self._dtype)(scale)
+        return layers.Multiply(dtype=self._dtype)([x, scale])
+
+    def score(self, x: Any) -> Any:
+        """The critic's score [B, 1] of features [B, D], always float32.
+
+        With labels, the projection of Miyato & Koyama 2018 (equation 3).
+        """
+        score = self.dense(x, 1, dtype="float32")
+        if self.label is None:
+            return score
+        init = keras.initializers.RandomNormal(
+            stddev=x.shape[-1] ** -0.5, seed=next(self._initializers).seed
+        )
+        # Of all packed windows, (B, k, D).
+        vectors = layers.Embedding(
+            self._classes,
+            x.shape[-1],
+            embeddings_initializer=init,
+            dtype="float32",
+        )(self.label)
+        vectors = layers.GlobalAveragePooling1D(dtype="float32")(vectors)
+        projection = layers.Dot(axes=1, dtype="float32")([x, vectors])
+        return layers.Add(dtype="float32")([score, projection])
+
+    def _add(self, kind: type, x: Any, *args: Any, **more: Any) -> Any:
+        layer = kind(
+            *args,
+            kernel_initializer=next(self._initializers),
+            **{"dtype": self._dtype, **more},
+        )
+        if self._normalised:
+            layer = layers.SpectralNormalization(layer, dtype="float32")
+        return layer(x)
+
+
+class MinibatchStddev(layers.Layer):
+    """Adds a channel: the spread of each group of neighbouring rows.
+
+    Karras et al. 2018, section 3, in groups as in StyleGAN. A group holds
+    neighbours so that real and generated rows of one batch stay apart.
+    """
+
+    def __init__(self, group: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self._group = group
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """[B, ..., D] to [B, ..., D + 1]; B a multiple of the group."""
+        shape = tf.shape(x)
+        rows = tf.reshape(x, tf.concat([[-1, self._group], shape[1:]], 0))
+        spread = tf.sqrt(tf.math.reduce_variance(rows, axis=1) + 1e-8)
+        spread = tf.reduce_mean(spread, axis=list(range(1, x.shape.rank)))
+        spread = tf.repeat(spread, self._group)  # (B,)
+        ones = tf.ones(tf.concat([shape[:-1], [1]], 0), x.dtype)
+        spread = tf.reshape(spread, [-1] + [1] * (x.shape.rank - 1))
+        return tf.concat([x, ones * spread], axis=-1)
+
+    def compute_output_shape(self, shape: tuple) -> tuple:
+        """One channel more."""
+        return *shape[:-1], shape[-1] + 1
 
 
 def _initializers(config: Config, network: str) -> Iterator:
@@ -41,98 +195,81 @@ def _initializers(config: Config, network: str) -> Iterator:
         yield keras.initializers.GlorotUniform(seed=seeds.getrandbits(31))
 
 
-def _frames_generator(config: Config) -> keras.Model:
-    """1-D convolutions over time; every layer mixes all frequencies."""
+def _frames_generator(config: Config, parts: _Parts) -> keras.Model:
+    """1-D convolutions over time; each layer mixes all frequencies."""
     model, (frames, bins) = config.model, config.window_shape
     width, kernel = model.generator.width, model.generator.kernel
-    init = _initializers(config, "generator")
     base = frames // 2**model.halvings
-    latent = keras.Input([model.latent_dim], name="latent")
-    x = layers.Dense(base * width, kernel_initializer=next(init))(latent)
-    x = layers.Reshape([base, width])(x)  # (B, base, width)
+    latent = parts.inputs([model.latent_dim], "latent", None)
+    x = parts.dense(latent, base * width)
+    x = parts.scaled(layers.Reshape([base, width])(x))  # (B, base, width)
     for _ in range(model.halvings):
         x = layers.UpSampling1D(2)(x)
-        x = layers.Conv1D(
-            width, kernel, padding="same", kernel_initializer=next(init)
-        )(x)
-        x = layers.LeakyReLU(negative_slope=_SLOPE)(x)
-    x = layers.Conv1D(
-        bins, _EDGE_KERNEL, padding="same", kernel_initializer=next(init)
-    )(x)  # (B, T, F)
+        x = parts.scaled(parts.leaky(parts.conv1d(x, width, kernel)))
+    x = parts.conv1d(x, bins, _EDGE_KERNEL)  # (B, T, F)
     window = layers.Activation("tanh", dtype="float32")(x)
-    return keras.Model(latent, window, name="generator")
+    return parts.model(latent, window, "generator")
 
 
-def _frames_critic(config: Config) -> keras.Model:
+def _frames_critic(config: Config, parts: _Parts) -> keras.Model:
     """The generator's mirror image, with strides for upsampling."""
-    width, kernel = config.model.critic.width, config.model.critic.kernel
-    init = _initializers(config, "critic")
-    window = keras.Input(config.window_shape, name="window")
-    x = layers.Conv1D(
-        width, _EDGE_KERNEL, padding="same", kernel_initializer=next(init)
-    )(window)
-    x = layers.LeakyReLU(negative_slope=_SLOPE)(x)
-    for _ in range(config.model.halvings):
-        x = layers.Conv1D(
-            width,
-            kernel,
-            strides=2,
-            padding="same",
-            kernel_initializer=next(init),
-        )(x)
-        x = layers.LeakyReLU(negative_slope=_SLOPE)(x)
-    x = layers.Flatten()(x)
-    score = layers.Dense(1, kernel_initializer=next(init), dtype="float32")(
-        x
-    )  # (B, 1)
-    return keras.Model(window, score, name="critic")
+    model, (frames, bins) = config.model, config.window_shape
+    width, kernel = model.critic.width, model.critic.kernel
+    window = parts.inputs(
+        [frames, bins, model.packing], "window", model.packing
+    )
+    x = layers.Reshape([frames, bins * model.packing])(window)
+    x = parts.leaky(parts.conv1d(x, width, _EDGE_KERNEL))
+    for _ in range(model.halvings):
+        x = parts.leaky(parts.conv1d(x, width, kernel, strides=2))
+    return _scored(config, parts, window, x)
 
 
-def _dcgan_generator(config: Config) -> keras.Model:
+def _dcgan_generator(config: Config, parts: _Parts) -> keras.Model:
     """SpecGAN's generator (Donahue et al. 2019, appendix D, table 6)."""
     model, (frames, bins) = config.model, config.window_shape
     width, kernel = model.generator.width, model.generator.kernel
-    init = _initializers(config, "generator")
     factor = 2**model.halvings
     widest = width * factor // 2 if model.halvings else width
-    latent = keras.Input([model.latent_dim], name="latent")
     base = (frames // factor, bins // factor, widest)
-    x = layers.Dense(
-        base[0] * base[1] * base[2], kernel_initializer=next(init)
-    )(latent)
-    x = layers.ReLU()(layers.Reshape(base)(x))
+    latent = parts.inputs([model.latent_dim], "latent", None)
+    x = parts.dense(latent, _size(base))
+    x = parts.scaled(parts.relu(layers.Reshape(base)(x)))
     for left in reversed(range(model.halvings)):
         channels = width * 2**left // 2 if left else 1
-        x = layers.Conv2DTranspose(
-            channels, kernel, 2, padding="same", kernel_initializer=next(init)
-        )(x)
-        x = layers.ReLU()(x) if left else x
+        x = parts.conv2d_up(x, channels, kernel)
+        x = parts.scaled(parts.relu(x)) if left else x
     if not model.halvings:
-        x = layers.Conv2D(
-            1, kernel, padding="same", kernel_initializer=next(init)
-        )(x)
+        x = parts.conv2d(x, 1, kernel, strides=1)
     x = layers.Reshape([frames, bins])(x)
     window = layers.Activation("tanh", dtype="float32")(x)
-    return keras.Model(latent, window, name="generator")
+    return parts.model(latent, window, "generator")
 
 
-def _dcgan_critic(config: Config) -> keras.Model:
+def _dcgan_critic(config: Config, parts: _Parts) -> keras.Model:
     """SpecGAN's critic (Donahue et al. 2019, appendix D, table 7)."""
     model, (frames, bins) = config.model, config.window_shape
     width, kernel = model.critic.width, model.critic.kernel
-    init = _initializers(config, "critic")
-    window = keras.Input([frames, bins], name="window")
-    x = layers.Reshape([frames, bins, 1])(window)
+    window = parts.inputs(
+        [frames, bins, model.packing], "window", model.packing
+    )
+    x = window
     for halving in range(model.halvings):
-        channels = width * 2**halving
-        x = layers.Conv2D(
-            channels,
-            kernel,
-            strides=2,
-            padding="same",
-            kernel_initializer=next(init),
-        )(x)
-        x = layers.LeakyReLU(negative_slope=_SLOPE)(x)
-    x = layers.Flatten()(x)
-    score = layers.Dense(1, dtype="float32", kernel_initializer=next(init))(x)
-    return keras.Model(window, score, name="critic")
+        x = parts.leaky(parts.conv2d(x, width * 2**halving, kernel))
+    return _scored(config, parts, window, x)
+
+
+def _scored(config: Config, parts: _Parts, window: Any, x: Any) -> keras.Model:
+    """The end of both critics: spread of the batch, features, score."""
+    if config.model.minibatch_stddev > 1:
+        group = config.model.minibatch_stddev
+        x = MinibatchStddev(group, dtype="float32")(x)
+    x = layers.Flatten(dtype="float32")(x)
+    return parts.model(window, parts.score(x), "critic")
+
+
+def _size(shape: Any) -> int:
+    total = 1
+    for size in shape:
+        total *= size
+    return total

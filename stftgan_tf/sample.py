@@ -5,6 +5,7 @@ File names carry the seed; the same seed always makes the same audio.
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -48,6 +49,11 @@ def _parser() -> argparse.ArgumentParser:
         help="of the first sample; the next ones follow (default: 0)",
     )
     parser.add_argument(
+        "--label",
+        help="the label asked for, where the model has learnt labels "
+        "(default: drawn for each seed)",
+    )
+    parser.add_argument(
         "--output",
         type=Path,
         help="folder of the samples (default: samples/<name of the export>)",
@@ -63,12 +69,17 @@ def _run(args: argparse.Namespace) -> int:
             f"--seed is {args.seed}; expected 0 to {_MAX_SEED - args.num}"
         )
     model = exported.load(args.model)
+    labels, prefix = None, ""
+    if args.label is not None:
+        labels = np.full(args.num, model.label(args.label))
+        # A label may hold what a file name must not.
+        prefix = "label-" + re.sub(r"[^\w-]", "_", args.label) + "-"
     output = args.output or Path("samples", args.model.resolve().name)
     output.mkdir(parents=True, exist_ok=True)
     progress = cli.Progress("sample", args.num, "samples")
     made, shown = [], []
-    for batch in model.batches(args.seed, args.num, _BATCH):
-        made += _write(batch, output)
+    for batch in model.batches(args.seed, args.num, _BATCH, labels):
+        made += _write(batch, output, prefix)
         shown += list(batch["window"][: max(0, _SHOWN - len(shown))])
         progress.update(len(made))
     progress.close(len(made))
@@ -82,13 +93,15 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _write(batch: dict[str, np.ndarray], output: Path) -> list[dict]:
+def _write(
+    batch: dict[str, np.ndarray], output: Path, prefix: str
+) -> list[dict]:
     """Writes the WAV files of a batch and describes them."""
     rows = []
     for seed, audio, wav in zip(
         batch["seed"], batch["audio"], batch["wav_bytes"], strict=True
     ):
-        name = f"seed-{seed:06d}.wav"
+        name = f"{prefix}seed-{seed:06d}.wav"
         cli.write_atomically(output / name, wav)
         peak, rms = np.abs(audio).max(), np.sqrt(np.square(audio).mean())
         rows.append(

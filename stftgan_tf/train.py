@@ -14,15 +14,22 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import yaml
 
 from stftgan_tf import (
+    augment,
     callbacks,
     checkpoints,
     cli,
+    condition,
     dataset,
+    distribute,
+    embedding,
+    features,
     networks,
     wgan,
 )
@@ -36,19 +43,37 @@ EXAMPLE = (
 
 _LOG = logging.getLogger("stftgan_tf")
 
+# Training windows that are held in memory to be compared with, and to find
+# clusters among.
+_WATCHED = 8192
+
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns its exit code."""
     return cli.guarded(_run, _parser().parse_args(argv))
 
 
-def build(config: Config) -> wgan.WGAN:
-    """A compiled model with fresh weights, drawn from `train.seed`."""
+def build(
+    config: Config,
+    moments: features.Moments | None = None,
+    classes: int = 0,
+) -> wgan.WGAN:
+    """A compiled model with fresh weights, drawn from `train.seed`.
+
+    Args:
+      config: of the run.
+      moments: of the data; needed for augmentation alone.
+      classes: labels or clusters of a conditional model.
+    """
+    changes = None
+    if config.augment.target:
+        changes = augment.Augment(config, moments)
     model = wgan.WGAN(
-        generator=networks.build_generator(config),
-        critic=networks.build_critic(config),
-        ema_generator=networks.build_generator(config),
-        config=config.train,
+        generator=networks.build_generator(config, classes),
+        critic=networks.build_critic(config, classes),
+        ema_generator=networks.build_generator(config, classes),
+        config=config,
+        changes=changes,
     )
     model.compile(jit_compile=resolve_jit(config))
     return model
@@ -58,9 +83,12 @@ def resolve_jit(config: Config) -> bool:
     """What `train.jit_compile` means here.
 
     XLA on a CPU is several times slower than the plain graph for the double
-    backward pass of these convolutions.
+    backward pass of these convolutions; it cannot compile a step over several
+    devices.
     """
     wish = config.train.jit_compile
+    if config.train.strategy != "none":
+        return False
     if wish == "auto":
         return bool(tf.config.list_physical_devices("GPU"))
     return wish == "true"
@@ -104,24 +132,47 @@ def _run(args: argparse.Namespace) -> int:
     if args.print_config:
         print(config.to_yaml(), end="")
         return 0
+    _check_bounds(args, config)
+    run = args.run or Path("runs", args.data.resolve().name)
+    devices = distribute.open_strategy(config)
+    shards = dataset.open_shards(args.data, config)
+    if not shards.windows("train"):
+        raise cli.UserError(f"{args.data} holds no training windows")
+    with contextlib.ExitStack() as stack:
+        if devices.chief:
+            _check_run(run, config, shards, args.resume)
+            run.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(_locked(run))
+        log = run / (
+            "log.txt" if devices.chief else f"log-{devices.worker}.txt"
+        )
+        distribute.wait_for(run)
+        stack.enter_context(_logging_to(log))
+        stack.enter_context(dataset.damage_named(shards))
+        if devices.chief:
+            _claim(run, config, shards)
+        stack.enter_context(distribute.losses_named())
+        stack.enter_context(devices.strategy.scope())
+        steps = args.steps or config.train.steps
+        training = _Training(config, shards, run, devices)
+        return training.go(steps, args.minutes)
+
+
+def _check_bounds(args: argparse.Namespace, config: Config) -> None:
     for name in ("steps", "minutes"):
         value = getattr(args, name)
         if value is not None and value <= 0:
             raise cli.UsageError(f"--{name} is {value}; expected more than 0")
-    run = args.run or Path("runs", args.data.resolve().name)
-    shards = dataset.open_shards(args.data, config)
-    if not shards.windows("train"):
-        raise cli.UserError(f"{args.data} holds no training windows")
-    _check_run(run, config, shards, args.resume)
-    run.mkdir(parents=True, exist_ok=True)
-    with (
-        _locked(run),
-        _logging_to(run / "log.txt"),
-        dataset.damage_named(shards),
-    ):
-        _claim(run, config, shards)
-        steps = args.steps or config.train.steps
-        return _train(config, shards, run, steps, args.minutes)
+    steps, many = args.steps or config.train.steps, config.train
+    if steps % many.steps_per_execution:
+        raise cli.UsageError(
+            f"{steps} steps; expected a multiple of "
+            f"train.steps_per_execution, {many.steps_per_execution}"
+        )
+    if args.minutes is not None and many.strategy == "multiworker":
+        raise cli.UsageError(
+            "--minutes would end the workers at different steps; use --steps"
+        )
 
 
 def _check_run(
@@ -155,75 +206,159 @@ def _claim(run: Path, config: Config, shards: dataset.Shards) -> None:
     cli.write_atomically(run / "config.yaml", text.encode())
 
 
-def _train(
-    config: Config,
-    shards: dataset.Shards,
-    run: Path,
-    steps: int,
-    minutes: float | None,
-) -> int:
-    model = build(config)
-    step, secs = checkpoints.restore_newest(run / "checkpoints", model)
-    _announce(model, config, shards, step)
-    if step >= steps or (minutes is not None and secs >= 60 * minutes):
-        _LOG.info("already trained for %d steps, %s", step, cli.clock(secs))
-        return 0
-    bounds = callbacks.Bounds(step, secs, steps, minutes)
-    writer = tf.summary.create_file_writer(str(run / "tensorboard"))
-    report = callbacks.Report(run, config, bounds, writer)
-    real, _ = dataset.load_windows(shards, config, "train", callbacks.MEASURED)
-    preview = callbacks.Preview(
-        run, config, bounds, writer, shards.moments, real
-    )
-    saver = callbacks.Checkpoints(run, config, bounds)
-    consumed = step * config.train.batch_size * config.train.critic_steps
-    with _stopped_by_signals(bounds):
-        _fit(
-            model,
-            dataset.training_batches(shards, config, consumed),
-            steps - step,
-            [bounds, report, preview, saver],
+class _Training:
+    """A model, its data and what watches it."""
+
+    def __init__(
+        self,
+        config: Config,
+        shards: dataset.Shards,
+        run: Path,
+        devices: distribute.Devices,
+    ):
+        self._config, self._shards, self._run = config, shards, run
+        self._devices = devices
+        self._windows, labels = dataset.load_windows(
+            shards, config, "train", _WATCHED
         )
-    saver.save()
-    preview.show()
-    _LOG.info(
-        "%s at step %d after %s: %s",
-        bounds.stopped_by or "done",
-        bounds.step,
-        cli.clock(bounds.secs),
-        run,
-    )
-    return 130 if bounds.stopped_by == "interrupted" else 0
+        self._space = embedding.fit(self._windows, shards.moments, config)
+        self._condition = self._find_condition(labels)
+        classes = self._condition.classes if self._condition else 0
+        self._model = build(config, shards.moments, classes)
+        self._state = checkpoints.restore_newest(
+            run / "checkpoints", self._model
+        )
+        _announce(self._model, config, shards, devices, self._state.step)
 
+    def go(self, steps: int, minutes: float | None) -> int:
+        """Trains to a bound; returns the exit code."""
+        step, secs = self._state.step, self._state.secs
+        if step >= steps or (minutes is not None and secs >= 60 * minutes):
+            _LOG.info("already trained for %d steps, %s", step, cli.clock(secs))
+            return 0
+        bounds = callbacks.Bounds(step, secs, steps, minutes)
+        report, preview, saver, watch = self._callbacks(bounds)
+        hooks = [bounds, report, watch, preview, saver]
+        with _stopped_by_signals(bounds):
+            self._fit(bounds, steps, [hook for hook in hooks if hook])
+            while watch.collapsed:
+                saver.roll_back()
+                self._fit(bounds, steps, [hook for hook in hooks if hook])
+        if self._devices.chief:
+            saver.save()
+            preview.show()
+        _LOG.info(
+            "%s at step %d after %s: %s",
+            bounds.stopped_by or "done",
+            bounds.step,
+            cli.clock(bounds.secs),
+            self._run,
+        )
+        return 130 if bounds.stopped_by == "interrupted" else 0
 
-def _fit(model, batches, steps, hooks) -> None:
-    """Keras' own loop, one epoch of the steps that are left."""
-    model.fit(
-        batches,
-        epochs=1,
-        steps_per_epoch=steps,
-        shuffle=False,
-        verbose=0,
-        callbacks=hooks,
-    )
+    def _callbacks(self, bounds: callbacks.Bounds):
+        """Report, preview, saver and watch; only the last off the chief."""
+        config, run, report, preview, saver = (
+            self._config,
+            self._run,
+            None,
+            None,
+            None,
+        )
+        if self._devices.chief:
+            writer = tf.summary.create_file_writer(str(run / "tensorboard"))
+            report = callbacks.Report(run, config, bounds, writer)
+            preview = callbacks.Preview(
+                run,
+                config,
+                bounds,
+                writer,
+                self._shards.moments,
+                self._inputs(callbacks.SHOWN),
+            )
+        watch = callbacks.Watch(
+            config,
+            bounds,
+            report,
+            self._space,
+            self._windows,
+            self._inputs(config.watch.windows),
+        )
+        watch.state |= self._state.watch
+        if self._devices.chief:
+            saver = callbacks.Checkpoints(run, config, bounds, watch)
+        return report, preview, saver, watch
+
+    def _fit(self, bounds: callbacks.Bounds, steps: int, hooks: list) -> None:
+        """Keras' own loop, one epoch of the steps that are left."""
+        train = self._config.train
+        batches = dataset.training_batches(
+            self._shards,
+            self._config,
+            bounds.step * train.batch_size * train.critic_steps,
+            self._condition.of if self._condition else None,
+        )
+        self._model.fit(
+            batches,
+            epochs=1,
+            steps_per_epoch=steps - bounds.step,
+            shuffle=False,
+            verbose=0,
+            callbacks=hooks,
+        )
+
+    def _find_condition(self, labels: np.ndarray) -> condition.Condition | None:
+        """Found once and kept in the run: the export needs it, too."""
+        path = self._run / condition.FILE
+        if path.exists():
+            return condition.load(path)
+        found = condition.find(self._config, self._windows, labels, self._space)
+        if found and self._devices.chief:
+            found.save(path)
+        return found
+
+    def _inputs(self, count: int) -> Any:
+        """Fixed inputs of the generator; apart from those of training."""
+        seed, latent_dim = (
+            self._config.train.seed,
+            self._config.model.latent_dim,
+        )
+        latents = tf.random.stateless_normal(
+            [count, latent_dim], [seed, -1], alg="philox"
+        )
+        if not self._condition:
+            return latents
+        return [latents, tf.constant(self._condition.draw(count, seed))]
 
 
 def _announce(
-    model: wgan.WGAN, config: Config, shards: dataset.Shards, step: int
+    model: wgan.WGAN,
+    config: Config,
+    shards: dataset.Shards,
+    devices: distribute.Devices,
+    step: int,
 ) -> None:
     _LOG.info(
-        "%s: generator %s parameters, critic %s; %d training windows of %s",
+        "%s, %s: %d training windows of %s",
         config.model.networks,
-        f"{model.generator.count_params():,}",
-        f"{model.critic.count_params():,}",
+        config.train.loss,
         shards.windows("train"),
         config.window_shape,
     )
+    for network in (model.generator, model.critic):
+        _LOG.info(
+            "%s: %s parameters, %s multiply-adds a window",
+            network.name,
+            f"{network.count_params():,}",
+            f"{networks.multiply_adds(network):,}",
+        )
     _LOG.info(
-        "jit_compile %s became %s (%d GPUs)",
+        "%s, jit_compile %s became %s (%d GPUs), %d replicas",
+        config.train.precision,
         config.train.jit_compile,
         model.jit_compile,
         len(tf.config.list_physical_devices("GPU")),
+        devices.strategy.num_replicas_in_sync,
     )
     if step:
         _LOG.info("resumed at step %d", step)

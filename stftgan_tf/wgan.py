@@ -5,27 +5,39 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from stftgan_tf import losses
-from stftgan_tf.config import TrainConfig
+from stftgan_tf import augment, losses
+from stftgan_tf.config import Config, TrainConfig
 
 TRACKED = (
     "critic_loss",
     "generator_loss",
-    "gradient_penalty",
+    "penalty",
     "critic_gradient_norm",
     "generator_gradient_norm",
+    "augment_p",
 )
+
+# What noise is drawn for, each from seeds of its own.
+_LATENTS, _MIXING, _REAL_CHANGES, _FAKE_CHANGES = range(4)
+_PURPOSES = 4
+
+# Share of the windows seen that the average's half-life is at most, as in
+# StyleGAN2-ADA (Karras et al. 2020, appendix C: ramp-up .05).
+_EMA_RAMP = 0.05
 
 
 class WGAN(keras.Model):
     """A generator, its critic and the running average of the generator.
 
-    All noise is drawn from (seed, step), so that a resumed training is the
-    uninterrupted one. (With XLA the same seed gives other noise.)
+    All noise is drawn from (seed, rollbacks, replica, step), so that a resumed
+    training is the uninterrupted one. (With XLA the same seed gives other
+    noise.)
 
     Attributes:
       generator, critic: the networks that learn.
       ema_generator: the average of the generator's weights, to be exported.
+      augment_p: float32, the probability of each change by augmentation.
+      rollbacks: int64, how often training went back to a checkpoint.
       first_bad_step: int64, the first step with a value that is not finite,
         or -1.
     """
@@ -35,22 +47,34 @@ class WGAN(keras.Model):
         generator: keras.Model,
         critic: keras.Model,
         ema_generator: keras.Model,
-        config: TrainConfig,
+        config: Config,
+        changes: augment.Augment | None = None,
     ):
         super().__init__()
         self.generator, self.critic = generator, critic
         self.ema_generator = ema_generator
         self.ema_generator.set_weights(generator.get_weights())
-        self._config = config
-        self._latent_dim = generator.input_shape[-1]
+        self._config, self._settings = config.train, config
+        self._loss = losses.LOSSES[config.train.loss]
+        self._conditional = config.model.condition != "none"
+        self._changes = changes
         self._trackers = {n: keras.metrics.Mean(name=n) for n in TRACKED}
-        self.first_bad_step = tf.Variable(-1, trainable=False, dtype=tf.int64)
+        self.augment_p = _state(0.0, tf.float32)
+        self.rollbacks = _state(0, tf.int64)
+        self.first_bad_step = _state(-1, tf.int64)
+        strategy = tf.distribute.get_strategy()
+        self._replicas = strategy.num_replicas_in_sync
         self.built = True
 
     def compile(self, jit_compile: bool) -> None:
         """Makes both optimizers and chooses XLA or the plain graph."""
         # A default optimizer would be a third one, never used but saved.
-        super().compile(optimizer=None, loss=None, jit_compile=jit_compile)
+        super().compile(
+            optimizer=None,
+            loss=None,
+            jit_compile=jit_compile,
+            steps_per_execution=self._config.steps_per_execution,
+        )
         config = self._config
         self.critic_optimizer = _optimizer(config, config.critic_lr)
         self.generator_optimizer = _optimizer(config, config.generator_lr)
@@ -67,24 +91,37 @@ class WGAN(keras.Model):
         """Generator updates so far, int64."""
         return tf.convert_to_tensor(self.generator_optimizer.iterations)
 
-    def call(self, latent: tf.Tensor) -> tf.Tensor:
-        """Windows [B, T, F] of latents [B, Z], by the averaged generator."""
-        return self.ema_generator(latent, training=False)
+    def go_another_way(self, rollbacks: int) -> None:
+        """After a rollback: other noise, smaller learning rates."""
+        factor = self._settings.watch.rollback_lr_factor**rollbacks
+        config = self._config
+        self.rollbacks.assign(rollbacks)
+        self.generator_optimizer.learning_rate = config.generator_lr * factor
+        self.critic_optimizer.learning_rate = config.critic_lr * factor
 
-    def train_step(self, data: tf.Tensor) -> dict[str, tf.Tensor]:
+    def call(self, latent: tf.Tensor, label: tf.Tensor | None = None):
+        """Windows [B, T, F] of latents [B, Z], by the averaged generator."""
+        return self.ema_generator(
+            [latent, label] if self._conditional else latent, training=False
+        )
+
+    def train_step(
+        self, data: tuple[tf.Tensor, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
         """`critic_steps` critic updates on fresh windows, one of the generator.
 
         Args:
-          data: windows float32 [critic_steps * B, T, F].
+          data: windows float32 [critic_steps * B, T, F] and their labels
+            int64 [critic_steps * B] (read by conditional networks only).
 
         Returns:
           Means of the `TRACKED` values since they were last reset.
         """
         step = self.step
-        batches = tf.split(data, self._config.critic_steps)
-        for index, real in enumerate(batches):
-            values = self._update_critic(real, step, index)
-        values |= self._update_generator(tf.shape(real)[0], step)
+        parts = (tf.split(x, self._config.critic_steps) for x in data)
+        for index, batch in enumerate(zip(*parts, strict=True)):
+            values = self._update_critic(*batch, step, index)
+        values |= self._update_generator(*batch, step)
         self._update_average(step)
         self._watch_finite(values, step)
         for name, value in values.items():
@@ -92,50 +129,144 @@ class WGAN(keras.Model):
         return {n: t.result() for n, t in self._trackers.items()}
 
     def _update_critic(
-        self, real: tf.Tensor, step: tf.Tensor, index: int
+        self, real: tf.Tensor, label: tf.Tensor, step: tf.Tensor, index: int
     ) -> dict[str, tf.Tensor]:
         config, batch = self._config, tf.shape(real)[0]
-        fake = self.generator(self._latents(batch, step, index), training=True)
-        penalty = tf.constant(0.0)
+        fake = self._generate(label, step, index)
+        real, fake = self._changed(real, fake, step, index)
         with tf.GradientTape() as tape:
             # One call for both: the critic has no statistics of its batch.
-            scores = self.critic(tf.concat([real, fake], 0), training=True)
-            loss = losses.critic_loss(scores[:batch], scores[batch:])
-            if config.loss == "wgan-gp":
-                mix = self._mixing(batch, step, index)
-                penalty = losses.gradient_penalty(self.critic, real, fake, mix)
+            scores = self._score(tf.concat([real, fake], 0), label)
+            ours, theirs = tf.split(scores, 2)
+            loss = self._loss.critic(ours, theirs)
+            penalty = self._penalty(real, fake, label, step, index)
             total = loss + config.penalty_weight * penalty
+            total += config.drift_weight * losses.drift(ours)
         variables = self.critic.trainable_variables
-        gradients = tape.gradient(total, variables)
-        self.critic_optimizer.apply(gradients, variables)
+        norm = self._apply(self.critic_optimizer, tape, total, variables)
         if config.loss == "wgan":
             bound = config.clip_value
             for variable in variables:
                 variable.assign(tf.clip_by_value(variable, -bound, bound))
+        self._adapt(ours, theirs, batch)
         return {
             "critic_loss": loss,
-            "gradient_penalty": penalty,
-            "critic_gradient_norm": tf.linalg.global_norm(gradients),
+            "penalty": penalty,
+            "critic_gradient_norm": norm,
+            "augment_p": tf.identity(self.augment_p),
         }
 
     def _update_generator(
-        self, batch: tf.Tensor, step: tf.Tensor
+        self, real: tf.Tensor, label: tf.Tensor, step: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        latents = self._latents(batch, step, self._config.critic_steps)
+        index = self._config.critic_steps
         variables = self.generator.trainable_variables
         with tf.GradientTape() as tape:
-            fake = self.generator(latents, training=True)
-            loss = losses.generator_loss(self.critic(fake, training=True))
-        gradients = tape.gradient(loss, variables)
-        self.generator_optimizer.apply(gradients, variables)
-        norm = tf.linalg.global_norm(gradients)
+            fake = self._generate(label, step, index)
+            real, fake = self._changed(real, fake, step, index)
+            theirs = self._score(fake, label)
+            # Read by the relativistic loss alone; the graph drops it else.
+            ours = self._score(real, label)
+            loss = self._loss.generator(ours, theirs)
+        norm = self._apply(self.generator_optimizer, tape, loss, variables)
         return {"generator_loss": loss, "generator_gradient_norm": norm}
 
+    def _generate(
+        self, label: tf.Tensor, step: tf.Tensor, index: int
+    ) -> tf.Tensor:
+        """Fresh windows, of the same labels as the real ones."""
+        shape = [tf.shape(label)[0], self._settings.model.latent_dim]
+        latents = self._normal(shape, step, index)
+        inputs = [latents, label] if self._conditional else latents
+        return self.generator(inputs, training=True)
+
+    def _score(self, windows: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
+        """Scores of windows [B, T, F]; labels are repeated where B is more."""
+        k = self._settings.model.packing
+        if not self._conditional:
+            return self.critic(pack(windows, k), training=True)
+        repeats = tf.shape(windows)[0] // tf.shape(label)[0]
+        labels = pack(tf.tile(label, [repeats]), k)
+        return self.critic([pack(windows, k), labels], training=True)
+
+    def _penalty(
+        self,
+        real: tf.Tensor,
+        fake: tf.Tensor,
+        label: tf.Tensor,
+        step: tf.Tensor,
+        index: int,
+    ) -> tf.Tensor:
+        """The mean penalty, every `penalty_every` updates, else 0."""
+        if self._loss.penalty is None:
+            return tf.constant(0.0)
+        every = self._config.penalty_every
+
+        def penalty():
+            k = self._settings.model.packing
+            groups = tf.shape(real)[0] // k
+            weights = self._uniform([groups], step, index, _MIXING)
+            each = self._loss.penalty(
+                lambda windows: self._score(windows, label),
+                real,
+                fake,
+                tf.repeat(weights, k),
+            )
+            return every * tf.reduce_mean(each)
+
+        if every == 1:
+            return penalty()
+        update = step * self._config.critic_steps + index
+        return tf.cond(update % every == 0, penalty, lambda: tf.constant(0.0))
+
+    def _changed(
+        self, real: tf.Tensor, fake: tf.Tensor, step: tf.Tensor, index: int
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Both as augmentation changes them, each window in its own way."""
+        if self._changes is None:
+            return real, fake
+        shape = [tf.shape(real)[0], augment.DRAWS]
+        ours = self._uniform(shape, step, index, _REAL_CHANGES)
+        theirs = self._uniform(shape, step, index, _FAKE_CHANGES)
+        return (
+            self._changes(real, ours, self.augment_p),
+            self._changes(fake, theirs, self.augment_p),
+        )
+
+    def _adapt(self, ours: tf.Tensor, theirs: tf.Tensor, batch: tf.Tensor):
+        """Moves the probability of augmentation one step.
+
+        The share of real windows that score above their generated partner
+        stands for r_t of Karras et al. 2020 (equation 1): a Wasserstein
+        critic's scores have no zero.
+        """
+        settings = self._settings.augment
+        if self._changes is None:
+            return
+        told = self._mean(tf.reduce_mean(tf.sign(ours - theirs)))
+        windows = tf.cast(batch * self._replicas, tf.float32)
+        move = tf.sign(told - settings.target) * windows
+        p = self.augment_p + move / settings.adjust_windows
+        self.augment_p.assign(tf.clip_by_value(p, 0.0, 1.0))
+
+    def _apply(self, optimizer, tape, loss, variables) -> tf.Tensor:
+        """One update; returns the gradients' norm.
+
+        Optimizers add up what the replicas bring.
+        """
+        found = tape.gradient(loss, variables)
+        # Those of embeddings are sparse.
+        gradients = [tf.convert_to_tensor(g) for g in found]
+        optimizer.apply([g / self._replicas for g in gradients], variables)
+        return tf.linalg.global_norm(gradients)
+
     def _update_average(self, step: tf.Tensor) -> None:
-        """The first steps must not linger, so the decay warms up."""
-        steps = tf.cast(step, tf.float32)
-        warm = (1.0 + steps) / (10.0 + steps)
-        decay = tf.minimum(self._config.ema_decay, warm)
+        """The first steps must not linger, so the half-life warms up."""
+        config = self._config
+        batch = float(config.batch_size)
+        seen = batch * (1.0 + tf.cast(step, tf.float32))
+        half_life = tf.minimum(config.ema_half_life_windows, _EMA_RAMP * seen)
+        decay = tf.pow(0.5, batch / tf.maximum(half_life, 1e-3))
         pairs = zip(
             self.ema_generator.variables, self.generator.variables, strict=True
         )
@@ -146,38 +277,62 @@ class WGAN(keras.Model):
         self, values: dict[str, tf.Tensor], step: tf.Tensor
     ) -> None:
         finite = tf.reduce_all(tf.math.is_finite(tf.stack([*values.values()])))
-        bad = tf.logical_and(~finite, self.first_bad_step < 0)
+        # 1 where any replica's is not.
+        failed = self._mean(tf.cast(~finite, tf.float32)) > 0
+        bad = tf.logical_and(failed, self.first_bad_step < 0)
         self.first_bad_step.assign(tf.where(bad, step, self.first_bad_step))
 
-    def _latents(
-        self, batch: tf.Tensor, step: tf.Tensor, index: int
-    ) -> tf.Tensor:
-        return tf.random.stateless_normal(
-            [batch, self._latent_dim], self._seed(step, index, 0), alg="philox"
-        )
+    def _mean(self, value: tf.Tensor) -> tf.Tensor:
+        """Mean over the replicas."""
+        if self._replicas == 1:
+            return value
+        context = tf.distribute.get_replica_context()
+        return context.all_reduce(tf.distribute.ReduceOp.MEAN, value)
 
-    def _mixing(
-        self, batch: tf.Tensor, step: tf.Tensor, index: int
+    def _normal(self, shape: Any, step: tf.Tensor, index: int) -> tf.Tensor:
+        seed = self._seed(step, index, _LATENTS)
+        return tf.random.stateless_normal(shape, seed, alg="philox")
+
+    def _uniform(
+        self, shape: Any, step: tf.Tensor, index: int, purpose: int
     ) -> tf.Tensor:
-        return tf.random.stateless_uniform(
-            [batch], self._seed(step, index, 1), alg="philox"
-        )
+        seed = self._seed(step, index, purpose)
+        return tf.random.stateless_uniform(shape, seed, alg="philox")
 
     def _seed(self, step: tf.Tensor, index: int, purpose: int) -> tf.Tensor:
         """A seed [2] that no other draw of the training has."""
-        draws = 2 * (self._config.critic_steps + 1)
-        number = step * draws + 2 * index + purpose
-        return tf.stack([tf.constant(self._config.seed, tf.int64), number])
+        draws = _PURPOSES * (self._config.critic_steps + 1)
+        number = step * draws + _PURPOSES * index + purpose
+        context = tf.distribute.get_replica_context()
+        replica = tf.cast(context.replica_id_in_sync_group, tf.int64)
+        # The seed has 31 bits.
+        key = self._config.seed + (replica + 1024 * self.rollbacks) * 2**32
+        return tf.stack([key, number])
+
+
+def pack(values: tf.Tensor, k: int) -> tf.Tensor:
+    """k neighbours as one: [B, ...] -> [B / k, ..., k].
+
+    PacGAN (Lin et al. 2018, section 3): the critic judges k windows at once,
+    so that a lack of variety shows in what it sees.
+    """
+    shape = tf.concat([[-1, k], tf.shape(values)[1:]], 0)
+    grouped = tf.reshape(values, shape)
+    rank = values.shape.rank
+    return tf.transpose(grouped, [0, *range(2, rank + 1), 1])
+
+
+def _state(value: Any, dtype: tf.DType) -> tf.Variable:
+    """A variable that every replica sets to the same value."""
+    return tf.Variable(
+        value,
+        trainable=False,
+        dtype=dtype,
+        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+    )
 
 
 def _optimizer(config: TrainConfig, rate: float) -> keras.optimizers.Optimizer:
     if config.optimizer == "rmsprop":
         return keras.optimizers.RMSprop(rate)
     return keras.optimizers.Adam(rate, config.beta_1, config.beta_2)
-
-
-def latents(count: int, latent_dim: int, seed: int) -> Any:
-    """Fixed latents [count, Z] for pictures; apart from those of training."""
-    return tf.random.stateless_normal(
-        [count, latent_dim], [seed, -1], alg="philox"
-    )

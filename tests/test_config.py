@@ -18,7 +18,7 @@ from tests.conftest import ROOT, run_command
         ("train.steps=many", r"train.steps is 'many' \(str\); expected int"),
         ("train.steps=true", "expected int"),
         ("train.critic_lr=fast", "expected a finite number"),
-        ("train.loss=gan", "expected one of wgan-gp, wgan"),
+        ("train.loss=gan", "expected one of wgan, wgan-gp"),
         ("train.batch_size=0", "train.batch_size is 0; expected 1 to"),
         ("stft.frame_step=64", "cannot be reconstructed; use at most 32"),
         ("stft.frame_length=63", "expected even"),

@@ -1,0 +1,131 @@
+"""What conditional networks are told of a window: its label or its cluster.
+
+Clusters need no labels (Liu et al. 2020, "Diverse Image Generation via
+Self-Conditioned GANs"; here they are found once, before the training, in the
+space of `embedding`). Telling the critic which kind of window it judges makes
+the generator answer for every kind.
+"""
+
+import dataclasses
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from sklearn.cluster import KMeans
+
+from stftgan_tf import cli, dataset, embedding
+from stftgan_tf.cli import UserError
+from stftgan_tf.config import Config
+
+FILE = "condition.npz"
+
+
+@dataclasses.dataclass(frozen=True)
+class Condition:
+    """The classes that windows are asked for by.
+
+    Attributes:
+      prior: float32 [classes], share of training windows in each.
+      space: where clusters live, or None for labels.
+      centres: float32 [classes, D] in that space, or None.
+    """
+
+    prior: np.ndarray
+    space: embedding.Embedding | None = None
+    centres: np.ndarray | None = None
+
+    @property
+    def classes(self) -> int:
+        """How many there are."""
+        return len(self.prior)
+
+    def of(self, windows: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        """Classes int64 [B] of standardised windows [B, T, F]."""
+        if self.space is None:
+            return labels
+        vectors = self.space.embed(windows)
+        square = tf.reduce_sum(tf.square(self.centres), axis=1)
+        distances = square - 2 * vectors @ tf.transpose(self.centres)
+        return tf.argmin(distances, axis=1)
+
+    def draw(self, count: int, seed: int) -> np.ndarray:
+        """Classes int64 [count], as often as the data has them."""
+        rng = np.random.default_rng(seed)
+        return rng.choice(self.classes, count, p=self.prior / self.prior.sum())
+
+    def save(self, path: Path) -> None:
+        """Writes it, so that a resumed training has the same."""
+        arrays = {"prior": self.prior}
+        if self.space is not None:
+            arrays |= {"centres": self.centres, **vars(self.space)}
+        with cli.atomic_file(path) as file:
+            np.savez(file, **arrays)
+
+
+def load(path: Path) -> Condition:
+    """Reads what `Condition.save` wrote.
+
+    Raises:
+      UserError: if it is missing or damaged.
+    """
+    try:
+        with np.load(path) as file:
+            arrays = dict(file)
+        prior, centres = arrays.pop("prior"), arrays.pop("centres", None)
+        space = embedding.Embedding(**arrays) if arrays else None
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        zipfile.BadZipFile,
+    ) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    return Condition(prior=prior, space=space, centres=centres)
+
+
+def find(
+    config: Config,
+    windows: np.ndarray,
+    labels: np.ndarray,
+    space: embedding.Embedding,
+) -> Condition | None:
+    """The condition that `model.condition` names, None where it is none.
+
+    Args:
+      config: kind, number of clusters, seed.
+      windows: float32 [B, T, F], of the training split.
+      labels: int64 [B], theirs.
+      space: learnt from them.
+
+    Raises:
+      UserError: if labels are asked for and missing, or there are fewer
+        windows than clusters.
+    """
+    if config.model.condition == "none":
+        return None
+    if config.model.condition == "label":
+        missing = int((labels == dataset.UNKNOWN_LABEL).sum())
+        if missing:
+            raise UserError(
+                f"model.condition is label, but {missing} of {len(labels)} "
+                "training windows have none: give them by audio.name_regex "
+                "or a manifest CSV, or use model.condition cluster"
+            )
+        counts = np.bincount(labels)
+        return Condition(prior=np.float32(counts / counts.sum()))
+    count = config.model.clusters
+    if len(windows) < count:
+        raise UserError(
+            f"{len(windows)} training windows; expected at least "
+            f"{count} (model.clusters)"
+        )
+    means = KMeans(count, n_init=1, random_state=config.train.seed)
+    counts = np.bincount(means.fit_predict(space(windows)), minlength=count)
+    return Condition(
+        prior=np.float32(counts / counts.sum()),
+        space=space,
+        centres=np.float32(means.cluster_centers_),
+    )
