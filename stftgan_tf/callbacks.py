@@ -91,6 +91,8 @@ class Bounds(keras.callbacks.Callback):
 class Report(keras.callbacks.Callback):
     """Progress line, `metrics.jsonl` and TensorBoard, every `log_every`.
 
+    A worker that is not the chief writes nothing but its log.
+
     Raises:
       UserError: out of the training, if a value was not finite.
     """
@@ -100,13 +102,15 @@ class Report(keras.callbacks.Callback):
         run: Path,
         config: Config,
         bounds: Bounds,
-        writer: tf.summary.SummaryWriter,
+        writer: tf.summary.SummaryWriter | None,
     ):
+        """`writer` is None where nothing is to be written."""
         super().__init__()
         self._path = run / "metrics.jsonl"
         self._config, self._bounds, self._writer = config, bounds, writer
         self._mark = time.monotonic(), bounds.step
-        self._drop_rows_after(bounds.step)
+        if writer:
+            self._drop_rows_after(bounds.step)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Reports if it is time to."""
@@ -115,6 +119,8 @@ class Report(keras.callbacks.Callback):
 
     def add(self, values: dict[str, float]) -> None:
         """Adds a row of figures to `metrics.jsonl` and TensorBoard."""
+        if not self._writer:
+            return
         step, secs = self._bounds.step, self._bounds.secs
         row = {"step": step, "secs": round(secs, 3), **values}
         with open(self._path, "a", encoding="utf-8") as file:
@@ -187,17 +193,17 @@ class Watch(keras.callbacks.Callback):
         self,
         config: Config,
         bounds: Bounds,
-        report: Report | None,
+        report: Report,
         space: embedding.Embedding,
         training: np.ndarray,
-        inputs: Any,
+        inputs: list[tf.Tensor],
     ):
         """Clusters the training windows and measures real variety.
 
         Args:
           config: of the run.
           bounds: knows the step.
-          report: where figures go; None on workers that only follow.
+          report: where figures go.
           space: where windows are compared.
           training: real windows [N, T, F].
           inputs: of the generator, for `watch.windows` windows.
@@ -224,9 +230,7 @@ class Watch(keras.callbacks.Callback):
             self._look()
 
     def _look(self) -> None:
-        windows = self.model.ema_generator.predict(
-            self._inputs, batch_size=_BATCH, verbose=0
-        )
+        windows = self._windows()
         found = self.measure(self._space(windows))
         settings, state = self._config.watch, self.state
         alarm = found["variety"] < settings.min_variety
@@ -235,8 +239,7 @@ class Watch(keras.callbacks.Callback):
         if not alarm and (best is None or found["frechet"] < best):
             state["best_frechet"] = found["frechet"]
             state["best_step"] = self._bounds.step
-        if self._report:
-            self._report.add(found)
+        self._report.add(found)
         _LOG.info(
             "step %d  variety %.2f of the data's  NDB %d of %d  coverage %.2f  "
             "density %.2f  Frechet %.1f%s",
@@ -255,6 +258,15 @@ class Watch(keras.callbacks.Callback):
         )
         if state["alarms"] >= settings.patience:
             self._collapse()
+
+    def _windows(self) -> np.ndarray:
+        # Not `predict`, which would divide the work among the workers.
+        generator, count = self.model.ema_generator, self._config.watch.windows
+        parts = [
+            _generate(generator, [x[i : i + _BATCH] for x in self._inputs])
+            for i in range(0, count, _BATCH)
+        ]
+        return np.concatenate(parts)
 
     def measure(self, vectors: np.ndarray) -> dict[str, float]:
         """Figures of generated windows, as vectors of the space."""
@@ -306,7 +318,7 @@ class Preview(keras.callbacks.Callback):
         bounds: Bounds,
         writer: tf.summary.SummaryWriter,
         moments: features.Moments,
-        inputs: Any,
+        inputs: list[tf.Tensor],
     ):
         """`inputs` are the generator's, for the windows that are shown."""
         super().__init__()
@@ -326,10 +338,10 @@ class Preview(keras.callbacks.Callback):
         path = self._folder / f"step-{step:08d}.png"
         if path.exists():
             return
-        windows = self.model.ema_generator(self._inputs, training=False)
+        windows = _generate(self.model.ema_generator, self._inputs)
         audio = self._to_audio(windows).numpy()
         rate_hz = self._config.audio.sample_rate_hz
-        picture = pictures.grid(windows.numpy())
+        picture = pictures.grid(windows)
         with self._writer.as_default(step=step):
             image = tf.io.decode_png(picture, channels=3)
             tf.summary.image("windows", image[None])
@@ -419,9 +431,15 @@ class Checkpoints(keras.callbacks.Callback):
         )
 
 
+def _generate(generator: keras.Model, inputs: list[tf.Tensor]) -> np.ndarray:
+    """Windows [B, T, F] of latents, and labels where it has any."""
+    inputs = inputs if len(inputs) > 1 else inputs[0]
+    return generator(inputs, training=False).numpy()
+
+
 def check_finite(model: wgan.WGAN) -> None:
     """Raises UserError with the step of the first value not finite."""
-    bad = int(model.first_bad_step)
+    bad = wgan.value_of(model.first_bad_step)
     if bad >= 0:
         raise cli.UserError(
             f"a loss or gradient was not finite at step {bad}; checkpoints "

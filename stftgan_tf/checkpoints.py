@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import keras
 import tensorflow as tf
 
+from stftgan_tf import wgan
 from stftgan_tf.cli import UserError
 from stftgan_tf.wgan import WGAN
 
@@ -167,7 +168,7 @@ def _first(folder: Path, paths: list[Path], read: Callable[[Path], _T]) -> _T:
 
 
 def _name(prefix: str, model: WGAN, state: State) -> str:
-    rollbacks = int(model.rollbacks)
+    rollbacks = wgan.value_of(model.rollbacks)
     return f"{prefix}{state.step:08d}" + (f"-r{rollbacks}" if rollbacks else "")
 
 

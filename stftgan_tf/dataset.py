@@ -165,6 +165,11 @@ def training_batches(
 
     first, skipped = divmod(consumed, windows)
     epochs = tf.data.Dataset.range(first, tf.int64.max)
+    # Several workers divide batches, not files: a position in the stream must
+    # mean the same to all of them.
+    options = tf.data.Options()
+    policy = tf.data.experimental.AutoShardPolicy.DATA
+    options.experimental_distribute.auto_shard_policy = policy
     return (
         epochs.flat_map(epoch)
         .skip(skipped)
@@ -175,6 +180,7 @@ def training_batches(
             deterministic=True,
         )
         .prefetch(4)
+        .with_options(options)
     )
 
 

@@ -83,8 +83,7 @@ def losses_named() -> Iterator[None]:
         tf.errors.DeadlineExceededError,
     ) as error:
         raise cli.UserError(
-            "another worker was lost; start all workers again with --resume "
-            f"({error.message.splitlines()[0]})"
+            "another worker was lost; start all workers again with --resume"
         ) from error
 
 

@@ -153,9 +153,14 @@ class _Parts:
             kernel_initializer=next(self._initializers),
             **{"dtype": self._dtype, **more},
         )
-        if self._normalised:
-            layer = layers.SpectralNormalization(layer, dtype="float32")
-        return layer(x)
+        if not self._normalised:
+            return layer(x)
+        layer = layers.SpectralNormalization(layer, dtype="float32")
+        made = layer(x)
+        # Keras starts the power iteration anywhere, whatever our seed.
+        start = next(self._initializers)(layer.vector_u.shape)
+        layer.vector_u.assign(start)
+        return made
 
 
 class MinibatchStddev(layers.Layer):

@@ -14,7 +14,6 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -257,17 +256,11 @@ class _Training:
         return 130 if bounds.stopped_by == "interrupted" else 0
 
     def _callbacks(self, bounds: callbacks.Bounds):
-        """Report, preview, saver and watch; only the last off the chief."""
-        config, run, report, preview, saver = (
-            self._config,
-            self._run,
-            None,
-            None,
-            None,
-        )
-        if self._devices.chief:
+        """Report, preview, saver, watch; off the chief no preview and saver."""
+        config, run, chief = self._config, self._run, self._devices.chief
+        writer = preview = saver = None
+        if chief:
             writer = tf.summary.create_file_writer(str(run / "tensorboard"))
-            report = callbacks.Report(run, config, bounds, writer)
             preview = callbacks.Preview(
                 run,
                 config,
@@ -276,6 +269,7 @@ class _Training:
                 self._shards.moments,
                 self._inputs(callbacks.SHOWN),
             )
+        report = callbacks.Report(run, config, bounds, writer)
         watch = callbacks.Watch(
             config,
             bounds,
@@ -285,7 +279,7 @@ class _Training:
             self._inputs(config.watch.windows),
         )
         watch.state |= self._state.watch
-        if self._devices.chief:
+        if chief:
             saver = callbacks.Checkpoints(run, config, bounds, watch)
         return report, preview, saver, watch
 
@@ -317,7 +311,7 @@ class _Training:
             found.save(path)
         return found
 
-    def _inputs(self, count: int) -> Any:
+    def _inputs(self, count: int) -> list[tf.Tensor]:
         """Fixed inputs of the generator; apart from those of training."""
         seed, latent_dim = (
             self._config.train.seed,
@@ -327,7 +321,7 @@ class _Training:
             [count, latent_dim], [seed, -1], alg="philox"
         )
         if not self._condition:
-            return latents
+            return [latents]
         return [latents, tf.constant(self._condition.draw(count, seed))]
 
 

@@ -91,6 +91,13 @@ class WGAN(keras.Model):
         """Generator updates so far, int64."""
         return tf.convert_to_tensor(self.generator_optimizer.iterations)
 
+    def _maybe_symbolic_build(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing is left to build.
+
+        Keras' own takes a batch and averages it over the replicas first, which
+        fails for a pair under MultiWorkerMirroredStrategy.
+        """
+
     def go_another_way(self, rollbacks: int) -> None:
         """After a rollback: other noise, smaller learning rates."""
         factor = self._settings.watch.rollback_lr_factor**rollbacks
@@ -126,7 +133,10 @@ class WGAN(keras.Model):
         self._watch_finite(values, step)
         for name, value in values.items():
             self._trackers[name].update_state(value)
-        return {n: t.result() for n, t in self._trackers.items()}
+        # Keras averages over the first axis of what several workers return.
+        shape = [1] if self._config.strategy == "multiworker" else []
+        trackers = self._trackers.items()
+        return {n: tf.reshape(t.result(), shape) for n, t in trackers}
 
     def _update_critic(
         self, real: tf.Tensor, label: tf.Tensor, step: tf.Tensor, index: int
@@ -330,6 +340,12 @@ def _state(value: Any, dtype: tf.DType) -> tf.Variable:
         dtype=dtype,
         aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
     )
+
+
+def value_of(state: tf.Variable) -> int:
+    """What this worker's copy of a variable holds; no other is asked."""
+    strategy = tf.distribute.get_strategy()
+    return int(strategy.experimental_local_results(state)[0])
 
 
 def _optimizer(config: TrainConfig, rate: float) -> keras.optimizers.Optimizer:

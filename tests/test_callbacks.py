@@ -5,8 +5,28 @@ import pytest
 import soundfile
 import tensorflow as tf
 
-from stftgan_tf import callbacks, train
+from stftgan_tf import callbacks, embedding, features, train
+from stftgan_tf import config as config_lib
 from stftgan_tf.cli import UserError
+
+
+def watching(config, bounds, run):
+    """A watch over random windows, with a report in `run`."""
+    rng = np.random.default_rng(0)
+    real = np.float32(rng.uniform(-1, 1, (200, 16, 32)))
+    ones = np.ones(32, np.float32)
+    space = embedding.fit(real, features.Moments(0 * ones, ones), config)
+    writer = tf.summary.create_file_writer(str(run / "tensorboard"))
+    report = callbacks.Report(run, config, bounds, writer)
+    latents = [tf.random.stateless_normal([64, 8], [0, 0])]
+    watch = callbacks.Watch(config, bounds, report, space, real, latents)
+    watch.set_model(train.build(config))
+    return watch
+
+
+def look(watch, bounds, step):
+    bounds.step = step
+    watch.on_train_batch_end(0)
 
 
 def rows(run):
@@ -15,20 +35,38 @@ def rows(run):
 
 
 def test_metrics_have_a_row_every_log_every(trained):
-    assert [row["step"] for row in rows(trained)] == [5, 10, 15, 20]
-    for row in rows(trained):
+    found = [row for row in rows(trained) if "critic_loss" in row]
+    assert [row["step"] for row in found] == [5, 10, 15, 20]
+    for row in found:
         assert {
             "step",
             "secs",
             "critic_loss",
             "generator_loss",
-            "gradient_penalty",
+            "penalty",
+            "augment_p",
             "critic_gradient_norm",
             "generator_gradient_norm",
             "windows_per_sec",
         } == set(row)
         assert all(np.isfinite(value) for value in row.values())
         assert row["windows_per_sec"] > 0
+
+
+def test_variety_has_a_row_every_watch(trained):
+    found = [row for row in rows(trained) if "variety" in row]
+    assert [row["step"] for row in found] == [10, 20]
+    for row in found:
+        assert row["variety"] == min(
+            row["diversity_ratio"], row["nearest_ratio"]
+        )
+        assert {
+            "ndb",
+            "jensen_shannon",
+            "density",
+            "coverage",
+            "frechet",
+        } < set(row)
 
 
 def test_seconds_grow(trained):
@@ -56,7 +94,7 @@ def test_tensorboard_has_scalars_pictures_and_audio(trained):
         for event in tf.data.TFRecordDataset(str(path))
         for value in tf.compat.v1.Event.FromString(event.numpy()).summary.value
     }
-    assert {"critic_loss", "diversity_ratio", "windows", "audio"} <= tags
+    assert {"critic_loss", "variety", "frechet", "windows", "audio"} <= tags
 
 
 def test_the_log_says_what_jit_compile_became(trained):
@@ -90,11 +128,90 @@ def test_eta_is_of_the_nearer_bound(monkeypatch):
 
 def test_what_is_not_finite_is_never_saved(tiny, tmp_path):
     model = train.build(tiny)
-    model.train_step(tf.fill([8, 16, 32], float("inf")))
+    bad = tf.fill([8, 16, 32], float("inf"))
+    model.train_step((bad, tf.zeros([8], tf.int64)))
     bounds = callbacks.Bounds(step=3, secs=0.0, steps=9, minutes=None)
-    saver = callbacks.Checkpoints(tmp_path, tiny, bounds)
+    saver = callbacks.Checkpoints(
+        tmp_path, tiny, bounds, watching(tiny, bounds, tmp_path)
+    )
     saver.set_model(model)
     bounds.step = 4
     with pytest.raises(UserError, match="not finite at step 0"):
         saver.save()
     assert not list(tmp_path.rglob("step-*"))
+
+
+@pytest.fixture
+def watched(tmp_path):
+    """Makes a watch with its bounds; its generator is collapsed at first."""
+
+    def make(*overrides):
+        config = config_lib.load("tiny", ["watch.patience=2", *overrides])
+        bounds = callbacks.Bounds(0, 0.0, 100, None)
+        watch = watching(config, bounds, tmp_path)
+        for weight in watch.model.ema_generator.weights:
+            weight.assign(tf.zeros_like(weight))
+        return watch, bounds
+
+    return make
+
+
+def test_a_constant_generator_raises_the_alarm(watched, tmp_path, caplog):
+    watch, bounds = watched("watch.on_collapse=warn")
+    with caplog.at_level("INFO", logger="stftgan_tf"):
+        look(watch, bounds, 10)
+        assert watch.state["alarms"] == 1 and not watch.collapsed
+        look(watch, bounds, 20)
+    assert "ALARM 2" in caplog.text
+    assert "variety collapsed: 2 watches in a row" in caplog.text
+    assert rows(tmp_path)[0]["variety"] == 0
+    assert watch.state["best_step"] is None
+    assert not watch.model.stop_training
+
+
+def test_a_collapse_stops_the_training(watched):
+    watch, bounds = watched("watch.on_collapse=stop")
+    look(watch, bounds, 10)
+    with pytest.raises(UserError, match="variety collapsed: 2 watches"):
+        look(watch, bounds, 20)
+
+
+def test_a_collapse_asks_for_a_rollback_so_many_times(watched):
+    watch, bounds = watched(
+        "watch.on_collapse=rollback", "watch.max_rollbacks=1"
+    )
+    look(watch, bounds, 10)
+    look(watch, bounds, 20)
+    assert watch.collapsed and watch.model.stop_training
+    watch.state["rollbacks"] = 1
+    with pytest.raises(UserError, match="rolled back 1 times"):
+        look(watch, bounds, 30)
+
+
+def test_four_repeated_windows_are_an_alarm_and_real_ones_are_none(watched):
+    watch, _ = watched()
+    rng = np.random.default_rng(0)
+    real = np.float32(rng.uniform(-1, 1, (200, 16, 32)))[50:114]
+    healthy = watch.measure(watch._space(real))
+    assert healthy["variety"] > 0.9 and healthy["coverage"] > 0.3
+    four = watch.measure(watch._space(np.repeat(real[:4], 16, axis=0)))
+    assert four["variety"] < 0.01 < 0.5 < four["diversity_ratio"]
+
+
+def test_the_best_is_the_healthy_one_nearest_to_the_data(watched, tmp_path):
+    watch, bounds = watched("watch.min_variety=0.0")
+    saver = callbacks.Checkpoints(tmp_path, watch._config, bounds, watch)
+    saver.set_model(watch.model)
+    for step, found in ((10, 5.0), (20, 3.0), (30, 4.0)):
+        watch.measure = lambda _, found=found: {
+            "variety": 1.0,
+            "ndb": 0,
+            "coverage": 1.0,
+            "density": 1.0,
+            "frechet": found,
+        }
+        look(watch, bounds, step)
+        saver.on_train_batch_end(0)
+    assert watch.state["best_step"] == 20
+    found = [path.name for path in (tmp_path / "checkpoints").glob("best-*")]
+    assert found == ["best-00000020"]

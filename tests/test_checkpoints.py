@@ -3,13 +3,14 @@ import pytest
 import tensorflow as tf
 
 from stftgan_tf import checkpoints, networks, train
+from stftgan_tf.checkpoints import State
 from stftgan_tf.cli import UserError
 
 
 @pytest.fixture(scope="module")
 def model(tiny):
     model = train.build(tiny)
-    model.train_step(tf.zeros([8, 16, 32]))
+    model.train_step((tf.zeros([8, 16, 32]), tf.zeros([8], tf.int64)))
     return model
 
 
@@ -26,24 +27,24 @@ def same(ours, theirs):
 
 
 def test_everything_comes_back(model, tiny, tmp_path):
-    checkpoints.save(tmp_path, model, 1, 2.5, keep=2)
+    checkpoints.save(tmp_path, model, State(1, 2.5), keep=2)
     fresh = train.build(tiny)
     assert not same(state(fresh), state(model))
-    assert checkpoints.restore_newest(tmp_path, fresh) == (1, 2.5)
+    assert checkpoints.restore_newest(tmp_path, fresh) == State(1, 2.5)
     assert len(state(fresh)) == len(state(model))
     assert same(state(fresh), state(model))
 
 
 def test_only_the_newest_are_kept(model, tmp_path):
     for step in (5, 10, 200):
-        checkpoints.save(tmp_path, model, step, 0.0, keep=2)
+        checkpoints.save(tmp_path, model, State(step, 0.0), keep=2)
     names = [p.name for p in checkpoints.newest_first(tmp_path)]
     assert names == ["step-00000200", "step-00000010"]
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_fresh_run_starts_at_zero(tiny, tmp_path):
-    assert checkpoints.restore_newest(tmp_path, train.build(tiny)) == (0, 0.0)
+    assert checkpoints.restore_newest(tmp_path, train.build(tiny)) == State()
 
 
 @pytest.mark.parametrize(
@@ -54,27 +55,27 @@ def test_a_damaged_newest_one_falls_back(
     model, tiny, tmp_path, caplog, name, damage
 ):
     for step in (1, 2):
-        checkpoints.save(tmp_path, model, step, 0.0, keep=2)
+        checkpoints.save(tmp_path, model, State(step, 0.0), keep=2)
     file = tmp_path / "step-00000002" / name
     data = file.read_bytes()
     file.unlink()
     if damage == "cut":
         file.write_bytes(data[: len(data) // 2])
     fresh = train.build(tiny)
-    assert checkpoints.restore_newest(tmp_path, fresh) == (1, 0.0)
+    assert checkpoints.restore_newest(tmp_path, fresh) == State(1)
     assert same(state(fresh), state(model))
     assert "step-00000002 is damaged" in caplog.text
 
 
 def test_only_damaged_ones_are_an_error(model, tiny, tmp_path):
-    checkpoints.save(tmp_path, model, 1, 0.0, keep=2)
+    checkpoints.save(tmp_path, model, State(1, 0.0), keep=2)
     (tmp_path / "step-00000001" / "state.json").unlink()
     with pytest.raises(UserError, match="only damaged checkpoints"):
         checkpoints.restore_newest(tmp_path, train.build(tiny))
 
 
 def test_the_export_gets_the_average(model, tiny, tmp_path):
-    checkpoints.save(tmp_path, model, 1, 0.0, keep=2)
+    checkpoints.save(tmp_path, model, State(1, 0.0), keep=2)
     generator = networks.build_generator(tiny)
     checkpoints.restore_average(tmp_path, generator)
     assert same(generator.get_weights(), model.ema_generator.get_weights())
@@ -84,3 +85,65 @@ def test_the_export_gets_the_average(model, tiny, tmp_path):
 def test_an_export_without_a_checkpoint_is_refused(tiny, tmp_path):
     with pytest.raises(UserError, match="holds no checkpoint"):
         checkpoints.restore_average(tmp_path, networks.build_generator(tiny))
+
+
+def saved(folder, model, step, alarms=0, best=None, keep=2):
+    watch = {"alarms": alarms, "best_step": best}
+    return checkpoints.save(folder, model, State(step, 0.0, watch), keep)
+
+
+def names(folder):
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_the_newest_healthy_one_is_never_removed(model, tmp_path):
+    for step, alarms in ((1, 0), (2, 1), (3, 2), (4, 3)):
+        saved(tmp_path, model, step, alarms)
+    assert names(tmp_path) == [f"step-0000000{n}" for n in (1, 3, 4)]
+    saved(tmp_path, model, 5)
+    assert names(tmp_path) == [f"step-0000000{n}" for n in (4, 5)]
+
+
+def test_going_back_removes_what_came_after(model, tiny, tmp_path):
+    for step, alarms in ((1, 0), (2, 1), (3, 2)):
+        saved(tmp_path, model, step, alarms)
+    checkpoints.save_best(tmp_path, model, State(2))
+    fresh = train.build(tiny)
+    assert checkpoints.restore_healthy(tmp_path, fresh).step == 1
+    assert same(state(fresh), state(model))
+    assert names(tmp_path) == ["step-00000001"]
+
+
+def test_without_a_healthy_one_there_is_no_going_back(model, tiny, tmp_path):
+    saved(tmp_path, model, 1, alarms=1)
+    assert checkpoints.restore_healthy(tmp_path, train.build(tiny)) is None
+    assert names(tmp_path) == ["step-00000001"]
+
+
+def test_after_a_rollback_names_are_others_and_newer(tiny, tmp_path):
+    model = train.build(tiny)
+    saved(tmp_path, model, 1)
+    model.go_another_way(1)
+    path = saved(tmp_path, model, 1)
+    assert path.name == "step-00000001-r1"
+    assert checkpoints.newest_first(tmp_path)[0] == path
+    fresh = train.build(tiny)
+    checkpoints.restore_newest(tmp_path, fresh)
+    assert int(fresh.rollbacks) == 1
+    assert float(fresh.critic_optimizer.learning_rate) == pytest.approx(1e-4)
+
+
+def test_the_export_takes_the_best_and_else_the_newest(model, tiny, tmp_path):
+    for step in (1, 2):
+        saved(tmp_path, model, step)
+    best = checkpoints.save_best(tmp_path, model, State(1))
+    generator = networks.build_generator(tiny)
+    assert checkpoints.restore_average(tmp_path, generator).step == 1
+    (best / "weights.index").unlink()
+    assert checkpoints.restore_average(tmp_path, generator).step == 2
+
+
+def test_there_is_one_best(model, tmp_path):
+    for step in (1, 2):
+        checkpoints.save_best(tmp_path, model, State(step))
+    assert names(tmp_path) == ["best-00000002"]

@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from stftgan_tf import config as config_lib
 from stftgan_tf import dataset
@@ -9,7 +10,7 @@ from stftgan_tf.cli import UserError
 
 
 def take(batches, count):
-    return [batch.numpy() for batch in batches.take(count)]
+    return list(batches.take(count).as_numpy_iterator())
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,8 @@ def opened(shards, tiny):
 
 def test_batches_are_standardised_windows(opened, tiny):
     config = config_lib.load("tiny", ["train.critic_steps=3"])
-    for batch in take(dataset.training_batches(opened, config), 4):
+    for batch, labels in take(dataset.training_batches(opened, config), 4):
+        assert labels.shape == (3 * 8,) and set(labels) <= set(range(10))
         assert batch.shape == (3 * 8, *tiny.window_shape)
         assert batch.min() >= -1 and batch.max() <= 1
         assert 0.1 < batch.std() < 0.6
@@ -28,9 +30,8 @@ def test_batches_are_standardised_windows(opened, tiny):
 def test_an_epoch_holds_every_window_once(opened, tiny):
     config = config_lib.load("tiny", ["train.batch_size=1"])
     count = opened.windows("train")
-    rows = np.concatenate(
-        take(dataset.training_batches(opened, config), 2 * count)
-    )
+    taken = take(dataset.training_batches(opened, config), 2 * count)
+    rows = np.concatenate([windows for windows, _ in taken])
     first, second = (
         {row.tobytes() for row in rows[part]}
         for part in (slice(count), slice(count, None))
@@ -44,7 +45,8 @@ def test_an_epoch_holds_every_window_once(opened, tiny):
 def test_the_order_depends_on_the_seed_alone(opened, tiny):
     def batches(seed):
         config = config_lib.load("tiny", [f"train.seed={seed}"])
-        return np.stack(take(dataset.training_batches(opened, config), 5))
+        taken = take(dataset.training_batches(opened, config), 5)
+        return np.stack([windows for windows, _ in taken])
 
     np.testing.assert_array_equal(batches(0), batches(0))
     assert not np.array_equal(batches(0), batches(1))
@@ -54,8 +56,20 @@ def test_the_order_depends_on_the_seed_alone(opened, tiny):
 @pytest.mark.parametrize("steps", [1, 9, 40])
 def test_a_resumed_stream_goes_on_where_it_stopped(opened, tiny, steps):
     whole = take(dataset.training_batches(opened, tiny), steps + 3)
-    resumed = dataset.training_batches(opened, tiny, steps * 8)
-    np.testing.assert_array_equal(take(resumed, 3), whole[steps:])
+    resumed = take(dataset.training_batches(opened, tiny, steps * 8), 3)
+    for ours, theirs in zip(resumed, whole[steps:], strict=True):
+        for a, b in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_other_labels_can_be_given(opened, tiny):
+    def bright(windows, labels):
+        return tf.cast(tf.reduce_mean(windows, [1, 2]) > 0, tf.int64) + labels
+
+    plain = take(dataset.training_batches(opened, tiny), 1)[0]
+    ours = take(dataset.training_batches(opened, tiny, 0, bright), 1)[0]
+    expected = plain[1] + (plain[0].mean(axis=(1, 2)) > 0)
+    np.testing.assert_array_equal(ours[1], expected)
 
 
 def test_labels_come_with_windows(opened, tiny):

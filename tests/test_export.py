@@ -8,6 +8,8 @@ import tensorflow as tf
 
 from stftgan_tf import checkpoints, exported, networks
 from stftgan_tf import export as export_lib
+from stftgan_tf.cli import UserError
+from tests.conftest import train_args
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +50,11 @@ def test_a_seed_makes_the_same_alone_or_in_any_batch(loaded):
 def test_seeds_differ(loaded):
     audio = sample(loaded, *range(8), 2**62)["audio"]
     assert len(np.unique(audio, axis=0)) == 9
+
+
+def test_sample_is_the_default(loaded):
+    ours = loaded.signatures["sample"](seed=tf.constant([4], tf.int64))
+    np.testing.assert_array_equal(ours["audio"], sample(loaded, 4)["audio"])
 
 
 def test_generate_is_the_averaged_generator(loaded, trained, tiny):
@@ -133,3 +140,65 @@ def test_an_existing_export_is_replaced_only_on_demand(
     assert export_lib.main([*args, "--overwrite"]) == 0
     assert (output / "saved_model.pb").exists()
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def conditional(shards, tmp_path, kind):
+    """The export of a model that has learnt labels or clusters."""
+    from stftgan_tf import train
+
+    sets = [f"--set=model.condition={kind}", "--set=model.clusters=4"]
+    run, output = tmp_path / "run", tmp_path / "export"
+    assert train.main(train_args(shards, run, *sets)) == 0
+    args = [f"--run={run}", f"--output={output}"]
+    assert export_lib.main(args) == 0
+    return exported.load(output)
+
+
+def test_a_label_is_asked_for_or_drawn(shards, tmp_path):
+    model = conditional(shards, tmp_path, "label")
+    call = model.signatures["sample"]
+    seeds = tf.constant([1, 1, 1], tf.int64)
+    asked = call(seed=seeds, label=tf.constant([0, 7, -1], tf.int64))["window"]
+    assert not np.array_equal(asked[0], asked[1])
+    drawn = [
+        label
+        for label in range(10)
+        if np.allclose(
+            call(seed=seeds[:1], label=tf.constant([label], tf.int64))[
+                "window"
+            ],
+            asked[2],
+            atol=1e-6,
+        )
+    ]
+    assert len(drawn) == 1
+    latent = export_lib.latents_of(seeds[:1], 8)
+    made = model.signatures["generate"](
+        latent=latent, label=tf.constant([7], tf.int64)
+    )
+    np.testing.assert_allclose(made["window"][0], asked[1], atol=1e-6)
+    with pytest.raises(UserError, match="knows no label '11'; expected one of"):
+        model.label("11")
+
+
+def test_a_cluster_is_drawn_by_the_seed(shards, tmp_path):
+    model = conditional(shards, tmp_path, "cluster")
+    seeds = tf.range(16, dtype=tf.int64)
+    whole = model.signatures["sample"](seed=seeds)["window"].numpy()
+    alone = model.signatures["sample"](seed=seeds[5:6])["window"].numpy()
+    np.testing.assert_allclose(alone[0], whole[5], atol=1e-6)
+    made = model.signatures["generate"](
+        latent=export_lib.latents_of(seeds[:1], 8),
+        cluster=tf.constant([2], tf.int64),
+    )
+    assert made["window"].shape == (1, 16, 32)
+    with pytest.raises(UserError, match="has learnt no labels"):
+        model.label("1")
+
+
+def test_classes_are_drawn_as_often_as_the_data_has_them():
+    prior = np.float32([0.1, 0.0, 0.6, 0.3])
+    drawn = export_lib.classes_of(tf.range(4000, dtype=tf.int64), prior)
+    shares = np.bincount(drawn, minlength=4) / 4000
+    np.testing.assert_allclose(shares, prior, atol=0.03)
+    assert shares[1] == 0

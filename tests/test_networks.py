@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -13,7 +14,7 @@ def test_shapes_and_range(name):
     windows = networks.build_generator(config)(latent).numpy()
     assert windows.shape == (3, *config.window_shape)
     assert np.abs(windows).max() <= 1
-    assert networks.build_critic(config)(windows).shape == (3, 1)
+    assert networks.build_critic(config)(windows[..., None]).shape == (3, 1)
 
 
 @pytest.mark.parametrize("kind", ["frames", "dcgan"])
@@ -24,7 +25,8 @@ def test_few_halvings(kind, halvings):
     )
     windows = networks.build_generator(config)(tf.zeros([2, 8]))
     assert windows.shape == (2, *config.window_shape)
-    assert networks.build_critic(config)(windows).shape == (2, 1)
+    critic = networks.build_critic(config)
+    assert critic(windows[..., None]).shape == (2, 1)
 
 
 def test_a_single_frame_can_be_modelled():
@@ -67,3 +69,88 @@ def test_layers_do_not_share_their_draws():
     ]
     assert len(kernels) == 2
     assert not np.array_equal(*kernels)
+
+
+def test_labels_scale_the_generator_and_move_the_score():
+    config = config_lib.load("tiny", ["model.condition=label"])
+    generator = networks.build_generator(config, classes=3)
+    latent, labels = tf.ones([2, 8]), tf.constant([0, 2], tf.int64)
+    # All scales are 1 at first: a label changes nothing yet.
+    windows = generator([latent, labels]).numpy()
+    np.testing.assert_array_equal(windows[0], windows[1])
+    for layer in generator.layers:
+        if isinstance(layer, keras.layers.Embedding):
+            table = layer.embeddings.numpy()
+            table[2] *= 2
+            layer.embeddings.assign(table)
+    windows = generator([latent, labels]).numpy()
+    assert np.abs(windows[0] - windows[1]).max() > 1e-3
+    critic = networks.build_critic(config, classes=3)
+    same = tf.repeat(windows[:1, ..., None], 3, axis=0)
+    scores = critic([same, tf.constant([[0], [1], [2]], tf.int64)]).numpy()
+    assert len(np.unique(scores)) == 3
+
+
+def test_packed_labels_are_averaged():
+    config = config_lib.load(
+        "tiny", ["model.condition=label", "model.packing=2"]
+    )
+    critic = networks.build_critic(config, classes=3)
+    window = tf.random.stateless_normal([1, 16, 32, 2], [0, 0])
+
+    def score(*labels):
+        return float(critic([window, tf.constant([labels], tf.int64)])[0, 0])
+
+    both = (score(0, 0) + score(1, 1)) / 2
+    assert score(0, 1) == score(1, 0) == pytest.approx(both, abs=1e-5)
+
+
+def test_minibatch_stddev_by_hand():
+    # Two groups of neighbours: 0 and 2 in the first, 5 and 5 in the second.
+    rows = tf.constant([[[0.0]], [[2.0]], [[5.0]], [[5.0]]])
+    found = networks.MinibatchStddev(2)(rows)
+    assert found.shape == (4, 1, 2)
+    np.testing.assert_array_equal(found[..., 0], rows[..., 0])
+    np.testing.assert_allclose(
+        found[:, 0, 1], [1.0, 1.0, 1e-4, 1e-4], atol=1e-6
+    )
+
+
+def test_spectral_norm_bounds_the_critic():
+    config = config_lib.load("tiny", ["model.spectral_norm=true"])
+    critic = networks.build_critic(config)
+    window = tf.random.stateless_normal([4, 16, 32, 1], [0, 0])
+    for weight in critic.trainable_weights:
+        weight.assign(100 * weight)
+    for _ in range(30):
+        critic(window, training=True)
+    layer = critic.layers[-1].layer
+    singular = np.linalg.svd(layer.kernel.numpy(), compute_uv=False)
+    assert singular[0] == pytest.approx(1, rel=0.01)
+
+
+@pytest.mark.parametrize("kind", ["frames", "dcgan"])
+def test_multiply_adds_are_those_that_tensorflow_counts(kind):
+    config = config_lib.load(
+        "digits8k", [f"model.networks={kind}", "model.halvings=2"]
+    )
+    model = networks.build_generator(config)
+    spec = tf.TensorSpec([1, config.model.latent_dim])
+    graph = tf.function(model).get_concrete_function(spec).graph
+    options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
+    options["output"] = "none"
+    with graph.as_default():
+        total = tf.compat.v1.profiler.profile(graph, options=options)
+    found = networks.multiply_adds(model)
+    assert 2 * found == pytest.approx(total.total_float_ops, rel=0.05)
+
+
+def test_precision_leaves_weights_and_results_in_float32():
+    config = config_lib.load("tiny", ["train.precision=mixed_bfloat16"])
+    generator = networks.build_generator(config)
+    assert generator.layers[1].compute_dtype == "bfloat16"
+    assert all(w.dtype == "float32" for w in generator.weights)
+    windows = generator(tf.zeros([2, 8]))
+    assert windows.dtype == tf.float32
+    scores = networks.build_critic(config)(windows[..., None])
+    assert scores.dtype == tf.float32

@@ -12,9 +12,14 @@ import pytest
 import tensorflow as tf
 import yaml
 
-from stftgan_tf import checkpoints, train
+from stftgan_tf import callbacks, checkpoints, train
 from stftgan_tf import config as config_lib
-from tests.conftest import ROOT, run_command, train_args
+from tests.conftest import (
+    ROOT,
+    preprocess_tiny,
+    run_command,
+    train_args,
+)
 
 
 def weights(run):
@@ -85,9 +90,28 @@ def test_same_seed_same_weights(shards, trained, tmp_path):
     assert_same_weights(tmp_path / "x", trained)
 
 
-@pytest.mark.parametrize(
-    "changes", [[], ["--set=train.critic_steps=3", "--set=train.loss=wgan"]]
-)
+REMEDIES = [
+    [],
+    ["--set=train.critic_steps=3", "--set=train.loss=wgan"],
+    ["--set=train.loss=wgan-lp", "--set=train.optimizer=rmsprop"],
+    ["--set=train.loss=wgan-div", "--set=model.spectral_norm=true"],
+    [
+        "--set=train.loss=rpgan-r1r2",
+        "--set=train.penalty_every=4",
+        "--set=augment.target=0.6",
+        "--set=augment.adjust_windows=100",
+    ],
+    ["--set=model.condition=cluster", "--set=model.clusters=5"],
+    [
+        "--set=model.condition=label",
+        "--set=model.packing=2",
+        "--set=model.minibatch_stddev=4",
+        "--set=train.precision=mixed_bfloat16",
+    ],
+]
+
+
+@pytest.mark.parametrize("changes", REMEDIES)
 def test_resumed_in_parts_equals_uninterrupted(shards, tmp_path, changes):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert train.main(train_args(shards, whole, *changes)) == 0
@@ -186,6 +210,67 @@ def test_a_run_of_other_shards_is_refused(shards_copy, trained, capsys):
     assert "trained on other shards" in capsys.readouterr().err
 
 
+def test_a_collapse_is_rolled_back_and_training_goes_on(
+    shards, tmp_path, monkeypatch, capsys
+):
+    measure = callbacks.Watch.measure
+
+    def collapsing(watch, vectors):
+        step, rollbacks = watch._bounds.step, watch.state["rollbacks"]
+        lost = step > 10 and not rollbacks
+        return measure(watch, vectors) | {"variety": 0.0 if lost else 1.0}
+
+    monkeypatch.setattr(callbacks.Watch, "measure", collapsing)
+    run = tmp_path / "x"
+    more = ["--set=watch.on_collapse=rollback", "--set=watch.patience=2"]
+    assert train.main(train_args(shards, run, *more, "--steps=50")) == 0
+    error = capsys.readouterr().err
+    assert "variety collapsed: 2 watches in a row" in error
+    assert "rolled back to step 10, rates 0.0001 and 0.0001" in error
+    assert "done at step 50" in error
+    names = [p.name for p in checkpoints.newest_first(run / "checkpoints")]
+    assert names == ["step-00000050-r1", "step-00000040-r1"]
+    state = json.loads(
+        (run / "checkpoints" / names[0] / "state.json").read_text()
+    )
+    assert state["watch"]["rollbacks"] == 1 and state["watch"]["alarms"] == 0
+    # The noise is other than that of a training never rolled back.
+    plain = tmp_path / "plain"
+    monkeypatch.undo()
+    assert train.main(train_args(shards, plain, "--steps=50")) == 0
+    ours, theirs = weights(run), weights(plain)
+    average = [n for n in ours if n.startswith("ema_generator")]
+    assert any((ours[n] != theirs[n]).any() for n in average)
+
+
+def test_a_collapse_without_a_healthy_checkpoint_stops(
+    shards, tmp_path, capsys
+):
+    more = ["--set=watch.on_collapse=rollback", "--set=watch.patience=2"]
+    more += ["--set=watch.min_variety=1.0"]
+    assert train.main(train_args(shards, tmp_path / "x", *more)) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith(
+        "error: variety collapsed before any healthy checkpoint"
+    )
+
+
+def test_sizes_and_costs_are_said_at_the_start(trained):
+    text = (trained / "log.txt").read_text()
+    # 8 -> 4 x 16, twice 3 x 16 x 16 at 8 and 16 frames, 3 x 16 x 32 at 16.
+    products = 8 * 64 + (8 + 16) * 768 + 16 * 1536
+    assert f"{products:,} multiply-adds a window" in text
+    assert "generator: 3,712 parameters" in text
+
+
+def test_labels_that_are_missing_are_named(recordings, tmp_path, capsys):
+    plain = tmp_path / "plain"
+    assert preprocess_tiny(recordings, plain, "--set=audio.name_regex=") == 0
+    more = ["--set=audio.name_regex=", "--set=model.condition=label"]
+    assert train.main(train_args(plain, tmp_path / "x", *more)) == 1
+    assert "training windows have none: give them by" in capsys.readouterr().err
+
+
 def test_a_second_training_of_a_run_is_refused(
     shards, trained, tmp_path, capsys
 ):
@@ -255,7 +340,7 @@ def test_rows_after_the_checkpoint_are_written_once(shards, trained, tmp_path):
     assert train.main(train_args(shards, run, "--resume")) == 0
     lines = (run / "metrics.jsonl").read_text().splitlines()
     steps = [json.loads(line)["step"] for line in lines]
-    assert steps == [5, 10, 15, 20]
+    assert steps == [5, 10, 10, 15, 20, 20]
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_anew(

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from stftgan_tf import config as config_lib
-from stftgan_tf import train
+from stftgan_tf import features, train, wgan
 
 
 def model_of(*overrides):
@@ -16,15 +16,20 @@ def windows(count, seed=0):
     return noise
 
 
+def batch_of(count, classes=3):
+    """What a training batch is: windows and their labels."""
+    return windows(count), tf.range(count, dtype=tf.int64) % classes
+
+
 def trained(model, steps, batch=8):
-    data = tf.data.Dataset.from_tensor_slices(windows(steps * batch))
+    data = tf.data.Dataset.from_tensor_slices(batch_of(steps * batch))
     model.fit(data.batch(batch), epochs=1, verbose=0, shuffle=False)
     return model
 
 
 def test_one_step_is_n_critic_updates_and_one_of_the_generator():
     model = model_of("train.critic_steps=3")
-    model.train_step(windows(24))
+    model.train_step(batch_of(24))
     assert int(model.critic_optimizer.iterations) == 3
     assert int(model.generator_optimizer.iterations) == 1
 
@@ -34,14 +39,14 @@ def test_each_critic_update_sees_its_own_real_windows():
     seen = []
     update = model._update_critic
 
-    def spy(real, step, index):
+    def spy(real, label, step, index):
         seen.append(real.numpy())
-        return update(real, step, index)
+        return update(real, label, step, index)
 
     model._update_critic = spy
-    data = windows(24)
+    data = batch_of(24)
     model.train_step(data)
-    np.testing.assert_array_equal(np.concatenate(seen), data)
+    np.testing.assert_array_equal(np.concatenate(seen), data[0])
     assert [len(s) for s in seen] == [8, 8, 8]
 
 
@@ -51,14 +56,24 @@ def test_no_two_draws_share_a_seed():
         tuple(model._seed(tf.constant(step, tf.int64), index, purpose).numpy())
         for step in range(5)
         for index in range(4)
-        for purpose in range(2)
+        for purpose in range(4)
     }
-    assert len(seeds) == 5 * 4 * 2
+    assert len(seeds) == 5 * 4 * 4
+
+
+def test_after_a_rollback_noise_and_rates_are_others():
+    model = model_of()
+    step = tf.constant(3, tf.int64)
+    before = model._normal([4], step, 0)
+    model.go_another_way(2)
+    assert not np.array_equal(before, model._normal([4], step, 0))
+    rate = float(model.critic_optimizer.learning_rate)
+    assert rate == pytest.approx(2e-4 / 4)
 
 
 def test_clipped_wgan_keeps_every_critic_weight_in_its_bounds():
     model = model_of("train.loss=wgan", "train.optimizer=rmsprop")
-    model.train_step(windows(8))
+    model.train_step(batch_of(8))
     for weight in model.critic.get_weights():
         assert np.abs(weight).max() <= np.float32(0.01)
     assert float(model.metrics[2].result()) == 0.0
@@ -66,42 +81,54 @@ def test_clipped_wgan_keeps_every_critic_weight_in_its_bounds():
 
 def test_gradient_penalty_leaves_the_weights_free():
     model = model_of()
-    logs = model.train_step(windows(8))
+    logs = model.train_step(batch_of(8))
     assert max(np.abs(w).max() for w in model.critic.get_weights()) > 0.01
-    assert float(logs["gradient_penalty"]) > 0
+    assert float(logs["penalty"]) > 0
 
 
 def test_the_average_follows_the_generator_by_hand():
-    model = model_of("train.ema_decay=0.5")
+    # A half-life of one batch.
+    model = model_of("train.ema_half_life_windows=8")
+    model.generator_optimizer.iterations.assign(1000)
     before = model.ema_generator.get_weights()
-    start = model.generator.get_weights()
-    for a, b in zip(before, start, strict=True):
-        np.testing.assert_array_equal(a, b)
-    model.train_step(windows(8))
-    # The warm-up's decay at step 0 is 1 / 10.
+    model.train_step(batch_of(8))
     after = model.generator.get_weights()
     average = model.ema_generator.get_weights()
-    for a, b, c in zip(start, after, average, strict=True):
-        np.testing.assert_allclose(c, 0.1 * a + 0.9 * b, atol=1e-7)
+    for a, b, c in zip(before, after, average, strict=True):
+        np.testing.assert_allclose(c, (a + b) / 2, atol=1e-7)
+
+
+def test_the_average_warms_up():
+    # At step 0 the half-life is a twentieth of a batch: 2^-20 of the start.
+    model = model_of("train.ema_half_life_windows=1e6")
+    model.train_step(batch_of(8))
+    pairs = zip(
+        model.ema_generator.get_weights(),
+        model.generator.get_weights(),
+        strict=True,
+    )
+    for average, value in pairs:
+        np.testing.assert_allclose(average, value, atol=1e-5)
 
 
 def test_the_critic_learns_to_tell_apart():
     # Real windows are bright, the untrained generator's are near zero.
     model = model_of("train.generator_lr=0.0")
-    bright = tf.fill([8, 16, 32], 0.8)
+    bright, zeros = tf.fill([8, 16, 32], 0.8), tf.zeros([8], tf.int64)
     losses = []
     for _ in range(30):
         model.reset_metrics()
-        losses.append(float(model.train_step(bright)["critic_loss"]))
+        losses.append(float(model.train_step((bright, zeros))["critic_loss"]))
     assert losses[-1] < losses[0] - 0.5
 
 
 def test_a_value_that_is_not_finite_is_remembered_with_its_step():
     model = model_of()
-    model.train_step(windows(8))
+    model.train_step(batch_of(8))
     assert int(model.first_bad_step) == -1
-    model.train_step(tf.fill([8, 16, 32], float("nan")))
-    model.train_step(windows(8))
+    bad = tf.fill([8, 16, 32], float("nan"))
+    model.train_step((bad, tf.zeros([8], tf.int64)))
+    model.train_step(batch_of(8))
     assert int(model.first_bad_step) == 1
 
 
@@ -114,14 +141,14 @@ def test_same_seed_same_weights():
 def with_noise_by_hand(model):
     """XLA's generator gives other noise; this is the same with and without."""
 
-    def latents(batch, step, index):
-        numbers = tf.range(batch * 8, dtype=tf.float32) + tf.cast(
+    def normal(shape, step, index):
+        numbers = tf.range(shape[0] * 8, dtype=tf.float32) + tf.cast(
             step, tf.float32
         )
-        return tf.reshape(tf.sin(37 * numbers + index), [batch, 8])
+        return tf.reshape(tf.sin(37 * numbers + index), [shape[0], 8])
 
-    model._latents = latents
-    model._mixing = lambda batch, *_: tf.linspace(0.0, 1.0, batch)
+    model._normal = normal
+    model._uniform = lambda shape, *_: tf.linspace(0.0, 1.0, shape[0])
     return model
 
 
@@ -152,7 +179,147 @@ def test_there_is_no_third_optimizer():
 def test_both_kinds_of_networks_train(network):
     model = model_of(f"model.networks={network}", "train.critic_steps=2")
     before = model.generator.get_weights()
-    logs = model.train_step(windows(16))
+    logs = model.train_step(batch_of(16))
     assert all(np.isfinite(float(v)) for v in logs.values())
     after = model.generator.get_weights()
     assert any((a != b).any() for a, b in zip(before, after, strict=True))
+
+
+REMEDIES = {
+    "packing": ["model.packing=2"],
+    "stddev": ["model.minibatch_stddev=4"],
+    "spectral": ["model.spectral_norm=true"],
+    "augment": ["augment.target=0.6"],
+    "label": ["model.condition=label"],
+    "drift": ["train.drift_weight=0.001"],
+    "lazy": ["train.penalty_every=4"],
+    "bfloat16": ["train.precision=mixed_bfloat16"],
+    "all": [
+        "model.packing=2",
+        "model.minibatch_stddev=2",
+        "model.spectral_norm=true",
+        "augment.target=0.6",
+        "model.condition=label",
+        "train.precision=mixed_bfloat16",
+        "train.penalty_every=2",
+    ],
+}
+
+
+def build(*overrides):
+    config = config_lib.load("tiny", overrides)
+    moments = features.Moments(
+        np.zeros(32, np.float32), np.ones(32, np.float32)
+    )
+    classes = 3 if config.model.condition != "none" else 0
+    return train.build(config, moments, classes)
+
+
+@pytest.mark.parametrize("network", ["frames", "dcgan"])
+@pytest.mark.parametrize("remedy", REMEDIES)
+def test_every_remedy_trains_both_networks(network, remedy):
+    model = build(
+        f"model.networks={network}",
+        "train.loss=rpgan-r1r2",
+        "train.critic_steps=2",
+        *REMEDIES[remedy],
+    )
+    before = model.get_weights()
+    data = batch_of(16)
+    for _ in range(2):
+        logs = model.train_step(data)
+    assert all(np.isfinite(float(v)) for v in logs.values())
+    after = model.get_weights()
+    changed = [(a != b).any() for a, b in zip(before, after, strict=True)]
+    assert np.mean(changed) > 0.9
+    assert all(w.dtype != "bfloat16" for w in model.weights)
+
+
+@pytest.mark.parametrize(
+    "loss", ["wgan-gp", "wgan-lp", "wgan-div", "rpgan-r1r2"]
+)
+def test_every_loss_tells_the_critic_real_from_generated(loss):
+    model = build(f"train.loss={loss}", "train.generator_lr=0.0")
+    bright, zeros = tf.fill([8, 16, 32], 0.8), tf.zeros([8], tf.int64)
+    for _ in range(40):
+        model.train_step((bright, zeros))
+    fake = model.generator(tf.zeros([8, 8]))
+    gap = model._score(bright, zeros) - model._score(fake, zeros)
+    assert float(tf.reduce_min(gap)) > 0.1
+
+
+def test_a_lazy_penalty_comes_every_fourth_update_and_counts_fourfold():
+    model = build("train.penalty_every=4", "train.critic_lr=0.0")
+    eager = build("train.critic_lr=0.0")
+    lazy, usual = [], []
+    for _ in range(5):
+        for m, found in ((model, lazy), (eager, usual)):
+            m.reset_metrics()
+            found.append(float(m.train_step(batch_of(8))["penalty"]))
+    assert lazy[1:4] == [0, 0, 0]
+    assert lazy[0] == pytest.approx(4 * usual[0], rel=1e-5)
+    assert lazy[4] > 0
+
+
+def test_packs_are_neighbours():
+    packed = wgan.pack(tf.reshape(tf.range(24), [4, 3, 2]), 2)
+    assert packed.shape == (2, 3, 2, 2)
+    np.testing.assert_array_equal(
+        packed[1, :, :, 0], [[12, 13], [14, 15], [16, 17]]
+    )
+    np.testing.assert_array_equal(
+        packed[1, :, :, 1], [[18, 19], [20, 21], [22, 23]]
+    )
+    np.testing.assert_array_equal(wgan.pack(tf.range(4), 2), [[0, 1], [2, 3]])
+
+
+def test_drift_pulls_the_scores_of_real_windows_to_zero():
+    free, held = build(), build("train.drift_weight=100")
+    for model in (free, held):
+        # A bias that the Wasserstein loss does not see.
+        model.critic.layers[-1].bias.assign([5.0])
+        for _ in range(60):
+            model.train_step(batch_of(8))
+    scores = [
+        abs(float(tf.reduce_mean(m._score(windows(8), None))))
+        for m in (free, held)
+    ]
+    assert scores[1] < 4.9 < scores[0] + 0.5
+
+
+def test_the_probability_of_augmentation_follows_the_critic():
+    # A critic that tells all windows apart raises it, by one batch in 80.
+    model = build("augment.target=0.6", "augment.adjust_windows=80")
+    ahead, behind = tf.ones([8, 1]), -tf.ones([8, 1])
+    for expected in (0.1, 0.2):
+        model._adapt(ahead, behind, tf.constant(8))
+        assert float(model.augment_p) == pytest.approx(expected)
+    for expected in (0.1, 0.0, 0.0):
+        model._adapt(behind, ahead, tf.constant(8))
+        assert float(model.augment_p) == pytest.approx(expected)
+
+
+def test_an_average_in_bfloat16_stays_in_float32():
+    model = build("train.precision=mixed_bfloat16")
+    model.train_step(batch_of(8))
+    assert all(w.dtype == "float32" for w in model.ema_generator.weights)
+    assert model(tf.zeros([2, 8])).dtype == tf.float32
+
+
+def test_several_steps_in_one_execution_are_the_same_steps():
+    one = trained(model_of(), 4)
+    four = trained(model_of("train.steps_per_execution=4", *_EVERY_4), 4)
+    for a, b in zip(one.get_weights(), four.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    assert int(four.step) == 4
+
+
+_EVERY_4 = [
+    f"{key}=4"
+    for key in (
+        "train.log_every",
+        "train.preview_every",
+        "train.checkpoint_every",
+        "watch.every",
+    )
+]
