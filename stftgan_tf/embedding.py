@@ -1,7 +1,8 @@
 """The fixed space in which windows are compared: PCA of log-mel windows.
 
 Distances between windows themselves are ruled by fine structure and by the
-floor; here they are ruled by what is heard.
+floor; here they are ruled by what is heard. All directions are scaled to the
+same spread, else level and place in time alone would rule.
 """
 
 import dataclasses
@@ -30,7 +31,8 @@ class Embedding:
       mel: float32 [F, bands].
       floor: magnitude that is added to each band.
       mean: float32 [T * bands], of the log-mel windows.
-      components: float32 [T * bands, D], D at most 64.
+      components: float32 [T * bands, D], D at most 64, such that training
+        windows have variance 1 in each direction.
     """
 
     offset: np.ndarray
@@ -76,10 +78,13 @@ def fit(
     ]
     mels = np.concatenate(parts)
     pca = PCA(min(_COMPONENTS, *mels.shape), random_state=0).fit(mels)
+    # Directions without any variation (few windows) stay as they are.
+    spread = np.sqrt(pca.explained_variance_)
+    spread = np.where(spread > 1e-6 * spread[0], spread, 1.0)
     return dataclasses.replace(
         raw,
         mean=np.float32(pca.mean_),
-        components=np.float32(pca.components_.T),
+        components=np.float32(pca.components_.T / spread),
     )
 
 

@@ -100,7 +100,6 @@ def test_four_repeated_windows_show(shards, tiny):
 def test_copies_of_the_training_windows_are_called_memorised(shards, tiny):
     found = report_of(shards, tiny, 64)
     assert found["memorised"] == 1.0
-    assert found["frechet"] < 300
 
 
 @pytest.mark.parametrize(

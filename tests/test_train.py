@@ -1,6 +1,7 @@
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -134,6 +135,35 @@ def test_killed_and_resumed_equals_uninterrupted(shards, tmp_path):
     assert step < "step-00000400"
     assert train.main(train_args(shards, killed, "--resume", *changes)) == 0
     assert_same_weights(killed, whole)
+
+
+def test_killed_at_20_random_moments_equals_uninterrupted(shards, tmp_path):
+    changes = ["--set=train.steps=2000", "--set=train.checkpoint_every=10"]
+    changes += ["--set=watch.every=40", "--set=watch.min_variety=0.0"]
+    changes += ["--set=train.preview_every=1000", "--set=augment.target=0.6"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert train.main(train_args(shards, whole, *changes)) == 0
+    moments, kills = random.Random(0), 0
+    folder = killed / "checkpoints"
+    while kills < 20:
+        resume = ["--resume"] if (killed / "config.yaml").exists() else []
+        before = checkpoints.newest_first(folder)
+        job = start(shards, killed, *changes, *resume)
+        while job.poll() is None and (
+            checkpoints.newest_first(folder)[:1] == before[:1]
+        ):
+            time.sleep(0.005)
+        time.sleep(moments.uniform(0, 0.2))
+        assert job.poll() is None, job.communicate()[1]
+        os.kill(job.pid, signal.SIGKILL)
+        job.communicate()
+        kills += 1
+    step = checkpoints.newest_first(folder)[0].name
+    assert step < "step-00002000"
+    assert train.main(train_args(shards, killed, *changes, "--resume")) == 0
+    assert_same_weights(killed, whole)
+    best = [p.name for run in (whole, killed) for p in run.rglob("best-*")]
+    assert best[0] == best[1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -1,0 +1,206 @@
+"""How many known modes each loss and remedy finds.
+
+The data are windows of 25 or 100 kinds: one bright spot in one of 5 x 5 or
+10 x 10 places, with a little noise, all equally often. A generated window is good if it is nearer to a kind's pattern than half of
+what the two closest patterns are apart, hence to no other; a kind is found if
+any of 100 x kinds windows is a good one of it (after Lin et al. 2018, "PacGAN",
+section 4.1). Every row trains the same networks for the same number of
+windows that the critic sees.
+
+    python benchmarks/modes.py --modes 25 --seeds 5
+    python benchmarks/modes.py --modes 100 --rows default clipped packing
+"""
+
+import argparse
+import dataclasses
+import statistics
+import sys
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from stftgan_tf import condition, embedding, features, metrics, train
+from stftgan_tf import config as config_lib
+
+# Networks and loop of all rows; the sizes are those of a second's training.
+BASE = [
+    "model.generator.width=64",
+    "model.critic.width=64",
+    "model.latent_dim=16",
+    "train.batch_size=64",
+    "train.loss=rpgan-r1r2",
+    "train.penalty_weight=0.1",
+    "train.beta_2=0.99",
+    "train.generator_lr=2e-3",
+    "train.critic_lr=2e-3",
+]
+
+_CLIPPED = [
+    "train.loss=wgan",
+    "train.optimizer=rmsprop",
+    "train.generator_lr=5e-5",
+    "train.critic_lr=5e-5",
+    "train.critic_steps=5",
+]
+
+# What each row changes.
+ROWS = {
+    "default": [],
+    "clipped": _CLIPPED,
+    "clipped, faster": [
+        *_CLIPPED,
+        "train.generator_lr=5e-4",
+        "train.critic_lr=5e-4",
+    ],
+    "wgan-gp": ["train.loss=wgan-gp", "train.penalty_weight=10"],
+    "wgan-lp": ["train.loss=wgan-lp", "train.penalty_weight=10"],
+    "wgan-div": ["train.loss=wgan-div", "train.penalty_weight=2"],
+    "packing": ["model.packing=2"],
+    "stddev": ["model.minibatch_stddev=4"],
+    "spectral norm": ["model.spectral_norm=true"],
+    "5 critic steps": ["train.critic_steps=5"],
+    "two time scales": ["train.critic_lr=4e-3"],
+    "lazy penalty": ["train.penalty_every=4"],
+    "drift": ["train.drift_weight=0.001"],
+    "no average": ["train.ema_half_life_windows=0"],
+    "augmentation": ["augment.target=0.6", "augment.adjust_windows=50000"],
+    "clusters": ["model.condition=cluster", "model.clusters=MODES"],
+}
+
+_NOISE = 0.02
+
+# Radius of a spot, of the distance between two places.
+_SPOT = 0.4
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """Of one training.
+
+    Attributes:
+      modes: kinds that are found.
+      good: share of generated windows that are good ones.
+      shannon: Jensen-Shannon divergence of the kinds of good ones from even.
+      secs: of training.
+    """
+
+    modes: int
+    good: float
+    shannon: float
+    secs: float
+
+
+def patterns(count: int) -> np.ndarray:
+    """The kinds, float32 [count, 16, 32]: spots on a grid, count a square."""
+    side = round(count**0.5)
+    place = (np.arange(side) + 0.5) / side
+
+    def spots(size):
+        gaps = np.arange(size)[None] + 0.5 - size * place[:, None]
+        return np.exp(-np.square(gaps / (_SPOT * size / side)) / 2)
+
+    grid = spots(16)[:, None, :, None] * spots(32)[None, :, None, :]
+    return np.float32(1.4 * grid - 0.7).reshape(-1, 16, 32)
+
+
+def draw(kinds: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Windows [count, 16, 32], all kinds equally often."""
+    rng = np.random.default_rng(seed)
+    rows = kinds[rng.permutation(np.arange(count) % len(kinds))]
+    return np.float32(rows + _NOISE * rng.standard_normal(rows.shape))
+
+
+def judge(windows: np.ndarray, kinds: np.ndarray) -> tuple[int, float, float]:
+    """(kinds found, share of good windows, divergence of their kinds)."""
+    flat, centres = (x.reshape(len(x), -1) for x in (windows, kinds))
+    gaps = np.linalg.norm(centres[:, None] - centres[None], axis=2)
+    apart = gaps[gaps > 0].min()
+    distances = np.stack(
+        [np.linalg.norm(flat - centre, axis=1) for centre in centres], axis=1
+    )
+    good = distances.min(axis=1) < apart / 2
+    counts = np.bincount(distances.argmin(axis=1)[good], minlength=len(centres))
+    shares = counts / max(1, counts.sum())
+    even = np.full(len(centres), 1 / len(centres))
+    divergence = (
+        metrics.jensen_shannon(shares, even) if good.any() else np.log(2)
+    )
+    return int((counts > 0).sum()), float(good.mean()), divergence
+
+
+def run(changes: list[str], modes: int, seed: int, windows: int) -> Found:
+    """Trains on `windows` real windows and judges the averaged generator."""
+    changes = [text.replace("MODES", str(modes)) for text in changes]
+    config = config_lib.load("tiny", [*BASE, *changes, f"train.seed={seed}"])
+    kinds = patterns(modes)
+    real = draw(kinds, 4096, seed)
+    moments = features.Moments(
+        np.zeros(32, np.float32), np.full(32, 1 / 3, np.float32)
+    )
+    space = embedding.fit(real, moments, config)
+    told = condition.find(config, real, np.zeros(len(real), np.int64), space)
+    model = train.build(config, moments, told.classes if told else 0)
+    labels = told.of(tf.constant(real), None) if told else np.zeros(len(real))
+    batch = config.train.batch_size * config.train.critic_steps
+    batches = (
+        tf.data.Dataset.from_tensor_slices((real, tf.cast(labels, tf.int64)))
+        .shuffle(4096, seed=seed)
+        .repeat()
+        .batch(batch, drop_remainder=True)
+        .prefetch(8)
+    )
+    start = time.perf_counter()
+    steps = windows // batch
+    model.fit(
+        batches, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0
+    )
+    secs = time.perf_counter() - start
+    count = 100 * modes
+    inputs = [tf.random.stateless_normal([count, 16], [seed, -1])]
+    if told:
+        inputs.append(tf.constant(told.draw(count, seed)))
+    made = model.ema_generator(inputs if told else inputs[0]).numpy()
+    return Found(*judge(made, kinds), secs)
+
+
+def main() -> int:
+    """Trains every row with every seed and prints the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--modes", type=int, default=25)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument(
+        "--windows",
+        type=int,
+        default=100000,
+        help="that the critic sees (default: 100000)",
+    )
+    parser.add_argument(
+        "--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW"
+    )
+    args = parser.parse_args()
+    print(f"{args.modes} modes, {args.windows} windows, {args.seeds} seeds")
+    print(f"{'':18s}{'modes found':>24s}{'good':>8s}{'JS':>8s}{'secs':>8s}")
+    for name in args.rows:
+        found = [
+            run(ROWS[name], args.modes, seed, args.windows)
+            for seed in range(args.seeds)
+        ]
+        modes = " ".join(str(f.modes) for f in found)
+        middle = [
+            statistics.median(getattr(f, key) for f in found)
+            for key in ("good", "shannon", "secs")
+        ]
+        print(
+            f"{name:18s}{modes:>24s}{100 * middle[0]:7.1f}%"
+            f"{middle[1]:8.3f}{middle[2]:8.1f}",
+            flush=True,
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
