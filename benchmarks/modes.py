@@ -1,7 +1,8 @@
 """How many known modes each loss and remedy finds.
 
 The data are windows of 25 or 100 kinds: one bright spot in one of 5 x 5 or
-10 x 10 places, with a little noise, all equally often. A generated window is good if it is nearer to a kind's pattern than half of
+10 x 10 places, with a little noise, all equally often. A generated window is
+good if it is nearer to a kind's pattern than half of
 what the two closest patterns are apart, hence to no other; a kind is found if
 any of 100 x kinds windows is a good one of it (after Lin et al. 2018, "PacGAN",
 section 4.1). Every row trains the same networks for the same number of
@@ -68,7 +69,7 @@ ROWS = {
     "clusters": ["model.condition=cluster", "model.clusters=MODES"],
 }
 
-_NOISE = 0.02
+_NOISE = 0.1
 
 # Radius of a spot, of the distance between two places.
 _SPOT = 0.4
@@ -175,8 +176,8 @@ def main() -> int:
     parser.add_argument(
         "--windows",
         type=int,
-        default=100000,
-        help="that the critic sees (default: 100000)",
+        default=150000,
+        help="that the critic sees (default: 150000)",
     )
     parser.add_argument(
         "--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW"

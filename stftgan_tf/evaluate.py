@@ -129,7 +129,7 @@ def evaluate(
 
 def table(report: dict[str, Any]) -> str:
     """The figures as lines: name, real, generated."""
-    lines = [f"{'':24s}{'real':>10s}{'generated':>12s}"]
+    lines = [f"{'':28s}{'real':>10s}{'generated':>12s}"]
     for name, real in report["real"].items():
         ours = report["generated"].get(name)
         rows = [(name, real, ours)]
@@ -138,7 +138,7 @@ def table(report: dict[str, Any]) -> str:
             lines.append(name)
         for key, a, b in rows:
             shown = ["-" if v is None else f"{v:g}" for v in (a, b)]
-            lines.append(f"{key:24s}{shown[0]:>10s}{shown[1]:>12s}")
+            lines.append(f"{key:28s}{shown[0]:>10s}{shown[1]:>12s}")
     return "\n".join(lines)
 
 
@@ -251,6 +251,9 @@ class Heard:
             "label_recognised": right,
             "label_diversity": within,
             "inception_score": metrics.inception_score(probabilities),
+            "modified_inception_score": metrics.modified_inception_score(
+                probabilities
+            ),
             "fid": metrics.frechet_distance(vectors, self._training),
             "am_score": metrics.am_score(probabilities, prior),
             "judge_ndb": self._bins.compare(vectors).different,

@@ -29,6 +29,9 @@ _SIGNIFICANCE = 0.05
 _COVERAGE_NEIGHBOURS = 5
 _RECALL_NEIGHBOURS = 3
 
+# A probability that is taken for none.
+_EPSILON = 1e-12
+
 # Rows of a distance matrix held at a time.
 _BLOCK = 1024
 
@@ -204,6 +207,21 @@ def inception_score(probabilities: np.ndarray) -> float:
     marginal = probabilities.mean(axis=0)
     divergence = scipy.stats.entropy(probabilities, marginal[None], axis=1)
     return float(np.exp(divergence.mean()))
+
+
+def modified_inception_score(probabilities: np.ndarray) -> float:
+    """exp of the mean KL of p(label | x) from p(label | x'), over all pairs.
+
+    Gurumurthy et al. 2017, as used for SC09 (Kong et al. 2021, appendix D).
+
+    Args:
+      probabilities: float [B, classes], rows sum to 1.
+    """
+    logs = np.log(np.maximum(np.float64(probabilities), _EPSILON))
+    # Mean over pairs of sum p (log p - log q): the second is the mean of q's.
+    entropy = np.sum(probabilities * logs, axis=1).mean()
+    crossed = float(probabilities.mean(axis=0) @ logs.mean(axis=0))
+    return float(np.exp(entropy - crossed))
 
 
 def am_score(probabilities: np.ndarray, training: np.ndarray) -> float:

@@ -154,6 +154,16 @@ def test_inception_score_by_hand():
     assert metrics.inception_score(np.eye(10)[[3, 3]]) == pytest.approx(1)
 
 
+def test_modified_inception_score_by_hand():
+    # All pairs of two rows: KL is 0 for the two equal pairs.
+    rows = np.array([[0.8, 0.2], [0.4, 0.6]])
+    kl = [np.sum(p * np.log(p / q)) for p in rows for q in rows]
+    found = metrics.modified_inception_score(rows)
+    assert found == pytest.approx(np.exp(np.mean(kl)))
+    even = np.full((5, 4), 0.25)
+    assert metrics.modified_inception_score(even) == pytest.approx(1)
+
+
 def test_am_score_by_hand():
     even = np.full(4, 0.25)
     assert metrics.am_score(np.eye(4), even) == pytest.approx(0)

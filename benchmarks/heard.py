@@ -1,0 +1,136 @@
+"""How generated audio compares with recordings, as a classifier hears it.
+
+The strictest judge of labelled speech: it learns from the training recordings
+themselves (`stftgan_tf.evaluate` knows only windows), with level, place in
+time and noise varied. Rows: held-out recordings, the same sent through windows
+and phase step, and every export.
+
+    python benchmarks/heard.py --source recordings --models exports/fsdd
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from pipeline import audio, sources, transforms
+from stftgan_tf import config as config_lib
+from stftgan_tf import (
+    dataset,
+    evaluate,
+    exported,
+    features,
+    judge,
+    metrics,
+)
+from stftgan_tf.config import Config
+
+_SAMPLES, _CLUSTERS = 1000, 50
+
+
+def recordings(
+    source: str, config: Config
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """(audio [B, N], labels [B]) by split: the middle of each recording."""
+    found = {"train": ([], []), "eval": ([], [])}
+    for recording in sources.open_source(source, config.audio).recordings:
+        seen = audio.scan(recording.path, config.audio)
+        start = (seen.samples - config.window_samples) // 2
+        samples = audio.read(
+            recording.path, start, start + config.window_samples, config.audio
+        )
+        rows, labels = found[transforms.split_of(recording, config)]
+        rows.append(samples * np.float32(audio.gain(seen, config.audio)))
+        labels.append(recording.label)
+    return {k: (np.stack(a), np.array(b)) for k, (a, b) in found.items()}
+
+
+def through_windows(
+    samples: np.ndarray, shards: dataset.Shards, config: Config
+) -> np.ndarray:
+    """Audio [B, N] as windows and back, as the export would make it."""
+    stfts = np.stack([features.stft(row, config.stft) for row in samples])
+    logs = features.log_magnitude(stfts, config)
+    windows = features.standardise(logs, shards.moments).numpy()
+    return evaluate.to_audio(windows, shards.moments, config)
+
+
+class Table:
+    """Rows of figures against the training recordings."""
+
+    def __init__(self, training: np.ndarray, hears: judge.Judge):
+        """`training` is audio [B, N]."""
+        self._hears = hears
+        _, self._vectors = hears(training)
+        self._bins = metrics.BinTest(self._vectors, _CLUSTERS, 0)
+        print(
+            f"{'':24s}{'IS':>6s}{'FID':>8s}{'NDB':>5s}{'coverage':>10s}"
+            f"{'density':>9s}{'labels':>16s}{'right':>8s}"
+        )
+
+    def row(
+        self, name: str, samples: np.ndarray, labels: np.ndarray | None
+    ) -> None:
+        """Prints the figures of audio [B, N]."""
+        probabilities, vectors = self._hears(samples)
+        density, coverage = metrics.density_and_coverage(
+            vectors, self._vectors[:: max(1, len(self._vectors) // _SAMPLES)]
+        )
+        heard = probabilities.argmax(axis=1)
+        shares = np.bincount(heard, minlength=probabilities.shape[1])
+        shares = 100 * shares / len(heard)
+        right = "-" if labels is None else f"{(heard == labels).mean():.3f}"
+        print(
+            f"{name:24s}{metrics.inception_score(probabilities):6.2f}"
+            f"{metrics.frechet_distance(vectors, self._vectors):8.2f}"
+            f"{self._bins.compare(vectors).different:5d}{coverage:10.3f}"
+            f"{density:9.2f}{shares.min():7.1f} to {shares.max():4.1f}%"
+            f"{right:>8s}",
+            flush=True,
+        )
+
+
+def main() -> int:
+    """Trains the judge and prints the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--source", required=True, help="labelled recordings")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="their data set"
+    )
+    parser.add_argument(
+        "--models", type=Path, nargs="*", default=[], help="exports"
+    )
+    config_lib.add_arguments(parser, default="digits8k")
+    args = parser.parse_args()
+    config = config_lib.load(args.config, args.set)
+    shards = dataset.open_shards(args.data, config)
+    found = recordings(args.source, config)
+    (train, train_labels), (held_out, labels) = found["train"], found["eval"]
+    hears = judge.Judge(
+        config.window_samples,
+        int(train_labels.max()) + 1,
+        config.audio.sample_rate_hz,
+    )
+    hears.fit(train, train_labels)
+    table = Table(train, hears)
+    table.row("held out", held_out, labels)
+    back = through_windows(held_out, shards, config)
+    table.row("held out, windows", back, labels)
+    for path in args.models:
+        model = exported.load(path)
+        asked = None
+        if model.asks_for_labels:
+            rng = np.random.default_rng(0)
+            asked = rng.choice(train_labels, _SAMPLES)
+        batches = model.batches(0, _SAMPLES, 50, asked)
+        samples = np.concatenate([batch["audio"] for batch in batches])
+        table.row(path.name, samples, asked)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
