@@ -1,8 +1,11 @@
-"""Windows a second of the training step: ours against eager PyTorch.
+"""Windows a second of the training step: ours against its like.
 
-The same networks, loss and loop, side by side in one run, in turns, so that a
-drifting machine slows both. Also: which share of the machine's measured peak
-of matrix multiplication the step reaches.
+The same networks, loss (wgan-gp) and loop, side by side in one run, in turns,
+so that a drifting machine slows all. Rows: our step as the plain graph, in
+bfloat16, eagerly and under XLA; the loop in the shape of the popular Keras
+example; PyTorch, eager and compiled. Also: which share of the machine's
+measured peak of float32 matrix multiplication each reaches, and how fast the
+input pipeline alone is.
 
     pip install -e '.[benchmarks]'
     python benchmarks/train_step.py
@@ -11,6 +14,7 @@ of matrix multiplication the step reaches.
 import argparse
 import statistics
 import time
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -19,8 +23,15 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from stftgan_tf import config as config_lib
-from stftgan_tf import train
+from stftgan_tf import dataset, train
 from stftgan_tf.config import Config
+
+# What all rows minimise, whatever the config says.
+_LOSS = [
+    "train.loss=wgan-gp",
+    "train.penalty_weight=10",
+    "train.penalty_every=1",
+]
 
 
 class Doubled(nn.Module):
@@ -101,7 +112,8 @@ class TorchStep:
         self.generator_optimizer.zero_grad()
         loss.backward()
         self.generator_optimizer.step()
-        decay = self.config.train.ema_decay
+        train = self.config.train
+        decay = 0.5 ** (train.batch_size / train.ema_half_life_windows)
         with torch.no_grad():
             pairs = zip(
                 self.average.parameters(),
@@ -131,16 +143,79 @@ class TorchStep:
         self.critic_optimizer.step()
 
 
+class CompiledTorchStep(TorchStep):
+    """The same, its networks compiled."""
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        # The penalty goes through the backward pass twice.
+        torch._functorch.config.donated_buffer = False
+        self.generator = torch.compile(self.generator)
+        self.critic = torch.compile(self.critic)
+
+
 class OurStep:
     """Keras' own compiled train function over a fixed batch."""
 
-    def __init__(self, config: Config):
-        self.model = train.build(config)
+    def __init__(self, config: Config, *changes: str, eager: bool = False):
+        values = config.to_dict()
+        self.model = train.build(config_lib.from_dict(values, changes))
+        self.model.run_eagerly = eager
         self.model.make_train_function()
 
     def __call__(self, batches: tf.Tensor) -> None:
-        logs = self.model.train_function(iter([batches]))
+        labels = tf.zeros([len(batches)], tf.int64)
+        logs = self.model.train_function(iter([(batches, labels)]))
         float(logs["critic_loss"])
+
+
+class ExampleShapedStep:
+    """The loop as the popular Keras example shapes it, in a tf.function.
+
+    Three calls of the critic a step, and the same real windows for all of its
+    updates.
+    """
+
+    def __init__(self, config: Config):
+        self.config, model = config, train.build(config)
+        self.generator, self.critic = model.generator, model.critic
+        self.critic_optimizer = model.critic_optimizer
+        self.generator_optimizer = model.generator_optimizer
+        self.step = tf.function(self._step)
+
+    def __call__(self, batches: tf.Tensor) -> None:
+        float(self.step(batches[: self.config.train.batch_size]))
+
+    def _step(self, real: tf.Tensor) -> tf.Tensor:
+        for _ in range(self.config.train.critic_steps):
+            with tf.GradientTape() as tape:
+                fake = self._fake(len(real))
+                loss = tf.reduce_mean(self._score(fake))
+                loss -= tf.reduce_mean(self._score(real))
+                weights = tf.random.uniform([len(real), 1, 1])
+                between = real + weights * (fake - real)
+                with tf.GradientTape() as inner:
+                    inner.watch(between)
+                    scores = self._score(between)
+                slopes = inner.gradient(scores, between)
+                norms = tf.sqrt(tf.reduce_sum(slopes**2, [1, 2]) + 1e-12)
+                loss += 10 * tf.reduce_mean((norms - 1) ** 2)
+            self._apply(self.critic_optimizer, tape, loss, self.critic)
+        with tf.GradientTape() as tape:
+            loss = -tf.reduce_mean(self._score(self._fake(len(real))))
+        self._apply(self.generator_optimizer, tape, loss, self.generator)
+        return loss
+
+    def _fake(self, count: int) -> tf.Tensor:
+        latents = tf.random.normal([count, self.config.model.latent_dim])
+        return self.generator(latents, training=True)
+
+    def _score(self, windows: tf.Tensor) -> tf.Tensor:
+        return self.critic(windows[..., None], training=True)
+
+    def _apply(self, optimizer, tape, loss, network) -> None:
+        variables = network.trainable_variables
+        optimizer.apply(tape.gradient(loss, variables), variables)
 
 
 def step_flops(step: TorchStep, batches: torch.Tensor) -> int:
@@ -165,39 +240,77 @@ def timed(work) -> float:
     return time.perf_counter() - start
 
 
+def steps(config: Config) -> dict[str, tuple[object, str]]:
+    """The rows: what is timed, and whose windows it takes."""
+    rows = {
+        "this project": (OurStep(config), "tf"),
+        "bfloat16": (OurStep(config, "train.precision=mixed_bfloat16"), "tf"),
+        "eager Keras": (OurStep(config, eager=True), "tf"),
+        "XLA": (OurStep(config, "train.jit_compile=true"), "tf"),
+        "Keras example": (ExampleShapedStep(config), "tf"),
+        "PyTorch, eager": (TorchStep(config), "torch"),
+    }
+    return rows | {"PyTorch, compiled": (CompiledTorchStep(config), "torch")}
+
+
+def warmed(
+    rows: dict[str, tuple[object, str]], data: dict[str, object]
+) -> dict[str, tuple[object, str]]:
+    """The rows that run at all; the others are named with their reason."""
+    kept = {}
+    for name, (step, kind) in rows.items():
+        try:
+            for _ in range(3):
+                step(data[kind])
+            kept[name] = step, kind
+        except Exception as error:  # whatever a compiler raises
+            reason = str(error).strip().splitlines()[0]
+            print(f"{name}: does not run: {reason}")
+    return kept
+
+
+def input_rate(config: Config, root: Path, batches: int = 200) -> float:
+    """Windows a second of the input pipeline alone."""
+    shards = dataset.open_shards(root, config)
+    stream = iter(dataset.training_batches(shards, config))
+    next(stream)
+    secs = timed(lambda: [next(stream) for _ in range(batches)])
+    count = config.train.batch_size * config.train.critic_steps
+    return batches * count / secs
+
+
 def main() -> None:
+    """Times every row in turns and prints the table."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=15, help="a round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=10, help="a round")
+    parser.add_argument(
+        "--data", type=Path, help="a data set, to time the input as well"
+    )
     config_lib.add_arguments(parser, default="digits8k")
     args = parser.parse_args()
-    config = config_lib.load(args.config, args.set)
+    config = config_lib.load(args.config, [*_LOSS, *args.set])
     if config.model.networks != "frames" or config.train.loss != "wgan-gp":
         parser.error("PyTorch's side has the frames networks and wgan-gp only")
     count = config.train.batch_size * config.train.critic_steps
     rng = np.random.default_rng(0)
     windows = np.float32(rng.uniform(-1, 1, (count, *config.window_shape)))
-    ours, theirs = OurStep(config), TorchStep(config)
-    their_windows = torch.from_numpy(windows.transpose(0, 2, 1).copy())
-    our_windows = tf.constant(windows)
-    flops = step_flops(theirs, their_windows)
-    for _ in range(3):
-        ours(our_windows)
-        theirs(their_windows)
-    rates = {"ours": [], "torch": []}
-    peaks = []
+    turned = torch.from_numpy(windows.transpose(0, 2, 1).copy())
+    data = {"tf": tf.constant(windows), "torch": turned}
+    flops = step_flops(TorchStep(config), turned) / count
+    rows = warmed(steps(config), data)
+    rates, peaks = {name: [] for name in rows}, []
     for _ in range(args.rounds):
-        for name, step, data in (
-            ("ours", ours, our_windows),
-            ("torch", theirs, their_windows),
-        ):
-            secs = timed(lambda: [step(data) for _ in range(args.steps)])  # noqa: B023
+        for name, (step, kind) in rows.items():
+            secs = timed(lambda: [step(data[kind]) for _ in range(args.steps)])  # noqa: B023
             rates[name].append(args.steps * count / secs)
         peaks.append(matmul_peak())
-    report(config, rates, flops / count, peaks)
+    report(config, rates, flops, peaks)
+    if args.data:
+        print(f"input alone: {input_rate(config, args.data):.0f} windows/s")
 
 
 def report(
@@ -206,8 +319,7 @@ def report(
     flops: float,
     peaks: list[float],
 ) -> None:
-    """Prints medians, the ratio round by round, and the share of the peak."""
-    ratios = [a / b for a, b in zip(rates["ours"], rates["torch"], strict=True)]
+    """Prints medians, ratios round by round, and the share of the peak."""
     peak = statistics.median(peaks)
     print(
         f"TensorFlow {tf.__version__}, PyTorch {torch.__version__}, "
@@ -215,17 +327,16 @@ def report(
         f"{flops / 1e9:.2f} GFLOP a window, "
         f"matmul peak {peak / 1e9:.0f} GFLOP/s"
     )
-    for name, label in (("ours", "this project"), ("torch", "PyTorch, eager")):
-        rate = statistics.median(rates[name])
+    ours = rates["this project"]
+    for name, found in rates.items():
+        rate = statistics.median(found)
+        ratios = [a / b for a, b in zip(ours, found, strict=True)]
         print(
-            f"{label:15s} {rate:6.0f} windows/s  "
-            f"({min(rates[name]):.0f} to {max(rates[name]):.0f})  "
-            f"{100 * rate * flops / peak:.0f} % of the peak"
+            f"{name:18s} {rate:6.0f} windows/s  "
+            f"({min(found):.0f} to {max(found):.0f})  "
+            f"{100 * rate * flops / peak:3.0f} % of the peak  "
+            f"ours is {statistics.median(ratios):.2f} times as fast"
         )
-    print(
-        f"ratio           {statistics.median(ratios):.2f} "
-        f"({min(ratios):.2f} to {max(ratios):.2f})"
-    )
 
 
 if __name__ == "__main__":
