@@ -30,8 +30,6 @@ BASE = [
     "model.critic.width=64",
     "model.latent_dim=16",
     "train.batch_size=64",
-    "train.loss=rpgan-r1r2",
-    "train.penalty_weight=0.1",
     "train.beta_2=0.99",
     "train.generator_lr=2e-3",
     "train.critic_lr=2e-3",
@@ -45,7 +43,9 @@ _CLIPPED = [
     "train.critic_steps=5",
 ]
 
-# What each row changes.
+_RELATIVISTIC = ["train.loss=rpgan-r1r2", "train.penalty_weight=0.1"]
+
+# What each row changes; the default's loss is wgan-gp.
 ROWS = {
     "default": [],
     "clipped": _CLIPPED,
@@ -54,15 +54,15 @@ ROWS = {
         "train.generator_lr=5e-4",
         "train.critic_lr=5e-4",
     ],
-    "wgan-gp": ["train.loss=wgan-gp", "train.penalty_weight=10"],
-    "wgan-lp": ["train.loss=wgan-lp", "train.penalty_weight=10"],
+    "wgan-lp": ["train.loss=wgan-lp"],
     "wgan-div": ["train.loss=wgan-div", "train.penalty_weight=2"],
+    "rpgan-r1r2": _RELATIVISTIC,
     "packing": ["model.packing=2"],
     "stddev": ["model.minibatch_stddev=4"],
     "spectral norm": ["model.spectral_norm=true"],
     "5 critic steps": ["train.critic_steps=5"],
     "two time scales": ["train.critic_lr=4e-3"],
-    "lazy penalty": ["train.penalty_every=4"],
+    "rpgan, lazy": [*_RELATIVISTIC, "train.penalty_every=4"],
     "drift": ["train.drift_weight=0.001"],
     "no average": ["train.ema_half_life_windows=0"],
     "augmentation": ["augment.target=0.6", "augment.adjust_windows=50000"],
