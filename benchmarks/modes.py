@@ -19,6 +19,7 @@ import sys
 import time
 
 import numpy as np
+import scipy.spatial
 import tensorflow as tf
 
 from stftgan_tf import condition, embedding, features, metrics, train
@@ -69,7 +70,9 @@ ROWS = {
     "clusters": ["model.condition=cluster", "model.clusters=MODES"],
 }
 
-_NOISE = 0.1
+# Length of the noise, of half the distance between the two closest patterns:
+# nearly all real windows are good.
+_NOISE = 0.8
 
 # Radius of a spot, of the distance between two places.
 _SPOT = 0.4
@@ -109,18 +112,24 @@ def draw(kinds: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Windows [count, 16, 32], all kinds equally often."""
     rng = np.random.default_rng(seed)
     rows = kinds[rng.permutation(np.arange(count) % len(kinds))]
-    return np.float32(rows + _NOISE * rng.standard_normal(rows.shape))
+    sigma = _NOISE * closest(kinds) / 2 / kinds[0].size ** 0.5
+    return np.float32(rows + sigma * rng.standard_normal(rows.shape))
+
+
+def closest(kinds: np.ndarray) -> float:
+    """Distance between the two closest patterns."""
+    return float(
+        scipy.spatial.distance.pdist(kinds.reshape(len(kinds), -1)).min()
+    )
 
 
 def judge(windows: np.ndarray, kinds: np.ndarray) -> tuple[int, float, float]:
     """(kinds found, share of good windows, divergence of their kinds)."""
     flat, centres = (x.reshape(len(x), -1) for x in (windows, kinds))
-    gaps = np.linalg.norm(centres[:, None] - centres[None], axis=2)
-    apart = gaps[gaps > 0].min()
     distances = np.stack(
         [np.linalg.norm(flat - centre, axis=1) for centre in centres], axis=1
     )
-    good = distances.min(axis=1) < apart / 2
+    good = distances.min(axis=1) < closest(kinds) / 2
     counts = np.bincount(distances.argmin(axis=1)[good], minlength=len(centres))
     shares = counts / max(1, counts.sum())
     even = np.full(len(centres), 1 / len(centres))
