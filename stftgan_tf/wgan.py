@@ -144,16 +144,11 @@ class WGAN(keras.Model):
         config, batch = self._config, tf.shape(real)[0]
         fake = self._generate(label, step, index)
         real, fake = self._changed(real, fake, step, index)
-        with tf.GradientTape() as tape:
-            # One call for both: the critic has no statistics of its batch.
-            scores = self._score(tf.concat([real, fake], 0), label)
-            ours, theirs = tf.split(scores, 2)
-            loss = self._loss.critic(ours, theirs)
-            penalty = self._penalty(real, fake, label, step, index)
-            total = loss + config.penalty_weight * penalty
-            total += config.drift_weight * losses.drift(ours)
+        loss, penalty, ours, theirs, gradients = self._critic_gradients(
+            real, fake, label, step, index
+        )
         variables = self.critic.trainable_variables
-        norm = self._apply(self.critic_optimizer, tape, total, variables)
+        norm = self._apply(self.critic_optimizer, gradients, variables)
         if config.loss == "wgan":
             bound = config.clip_value
             for variable in variables:
@@ -165,6 +160,44 @@ class WGAN(keras.Model):
             "critic_gradient_norm": norm,
             "augment_p": tf.identity(self.augment_p),
         }
+
+    def _critic_gradients(
+        self,
+        real: tf.Tensor,
+        fake: tf.Tensor,
+        label: tf.Tensor,
+        step: tf.Tensor,
+        index: int,
+    ) -> tuple:
+        """Loss, penalty, scores of real and generated windows, gradients.
+
+        The penalty comes every `penalty_every` updates and else is 0.
+        The gradients are taken within the branches: those of a `tf.cond` with
+        gradients in it need the step as a constant, so that XLA compiles each
+        step anew, or fails.
+        """
+        config, variables = self._config, self.critic.trainable_variables
+
+        def take(penalised: bool) -> tuple:
+            with tf.GradientTape() as tape:
+                # One call for both: the critic has no statistics of its batch.
+                scores = self._score(tf.concat([real, fake], 0), label)
+                ours, theirs = tf.split(scores, 2)
+                loss, penalty = self._loss.critic(ours, theirs), 0.0
+                if penalised:
+                    penalty = self._penalty(real, fake, label, step, index)
+                total = loss + config.penalty_weight * penalty
+                total += config.drift_weight * losses.drift(ours)
+            gradients = _dense_gradients(tape, total, variables)
+            return loss, tf.convert_to_tensor(penalty), ours, theirs, gradients
+
+        every = config.penalty_every
+        if self._loss.penalty is None or every == 1:
+            return take(self._loss.penalty is not None)
+        update = step * config.critic_steps + index
+        return tf.cond(
+            update % every == 0, lambda: take(True), lambda: take(False)
+        )
 
     def _update_generator(
         self, real: tf.Tensor, label: tf.Tensor, step: tf.Tensor
@@ -178,7 +211,8 @@ class WGAN(keras.Model):
             # Read by the relativistic loss alone; the graph drops it else.
             ours = self._score(real, label)
             loss = self._loss.generator(ours, theirs)
-        norm = self._apply(self.generator_optimizer, tape, loss, variables)
+        gradients = _dense_gradients(tape, loss, variables)
+        norm = self._apply(self.generator_optimizer, gradients, variables)
         return {"generator_loss": loss, "generator_gradient_norm": norm}
 
     def _generate(
@@ -207,27 +241,17 @@ class WGAN(keras.Model):
         step: tf.Tensor,
         index: int,
     ) -> tf.Tensor:
-        """The mean penalty, every `penalty_every` updates, else 0."""
-        if self._loss.penalty is None:
-            return tf.constant(0.0)
-        every = self._config.penalty_every
-
-        def penalty():
-            k = self._settings.model.packing
-            groups = tf.shape(real)[0] // k
-            weights = self._uniform([groups], step, index, _MIXING)
-            each = self._loss.penalty(
-                lambda windows: self._score(windows, label),
-                real,
-                fake,
-                tf.repeat(weights, k),
-            )
-            return every * tf.reduce_mean(each)
-
-        if every == 1:
-            return penalty()
-        update = step * self._config.critic_steps + index
-        return tf.cond(update % every == 0, penalty, lambda: tf.constant(0.0))
+        """The mean penalty, as much larger as it is rarer."""
+        k = self._settings.model.packing
+        groups = tf.shape(real)[0] // k
+        weights = self._uniform([groups], step, index, _MIXING)
+        each = self._loss.penalty(
+            lambda windows: self._score(windows, label),
+            real,
+            fake,
+            tf.repeat(weights, k),
+        )
+        return self._config.penalty_every * tf.reduce_mean(each)
 
     def _changed(
         self, real: tf.Tensor, fake: tf.Tensor, step: tf.Tensor, index: int
@@ -259,14 +283,11 @@ class WGAN(keras.Model):
         p = self.augment_p + move / settings.adjust_windows
         self.augment_p.assign(tf.clip_by_value(p, 0.0, 1.0))
 
-    def _apply(self, optimizer, tape, loss, variables) -> tf.Tensor:
+    def _apply(self, optimizer, gradients, variables) -> tf.Tensor:
         """One update; returns the gradients' norm.
 
         Optimizers add up what the replicas bring.
         """
-        found = tape.gradient(loss, variables)
-        # Those of embeddings are sparse.
-        gradients = [tf.convert_to_tensor(g) for g in found]
         optimizer.apply([g / self._replicas for g in gradients], variables)
         return tf.linalg.global_norm(gradients)
 
@@ -318,6 +339,14 @@ class WGAN(keras.Model):
         # The seed has 31 bits.
         key = self._config.seed + (replica + 1024 * self.rollbacks) * 2**32
         return tf.stack([key, number])
+
+
+def _dense_gradients(
+    tape: tf.GradientTape, loss: tf.Tensor, variables: list
+) -> list[tf.Tensor]:
+    """The gradients by each variable; those of embeddings are sparse."""
+    found = tape.gradient(loss, variables)
+    return [tf.convert_to_tensor(gradient) for gradient in found]
 
 
 def pack(values: tf.Tensor, k: int) -> tf.Tensor:

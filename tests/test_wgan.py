@@ -171,6 +171,14 @@ def test_xla_does_the_same_steps():
     assert np.mean(np.abs(ours - theirs) < 1e-5) > 0.99
 
 
+def test_xla_takes_lazy_penalties():
+    # The step must be no constant to XLA: it would compile each one, or fail.
+    sets = ["train.loss=rpgan-r1r2", "train.penalty_every=2"]
+    model = trained(model_of("train.jit_compile=true", *sets), steps=5)
+    assert int(model.step) == 5
+    assert int(model.first_bad_step) == -1
+
+
 def test_there_is_no_third_optimizer():
     assert model_of().optimizer is None
 

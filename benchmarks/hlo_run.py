@@ -1,0 +1,269 @@
+"""Checks and times training steps that hlo_step.py wrote, on JAX's device.
+
+Needs numpy and jax, and this file alone:
+
+    pip install numpy "jax[cuda13]"
+    python hlo_run.py hlo/batch_64 hlo/batch_256
+
+First each step's results are compared with those of the CPU it was written
+on. Then steps are taken as in training, each with the variables that the last
+one left (the batch stays the same). Prints one table. Exit codes: 0 done, 1 a
+step's results are others, 2 bad usage.
+
+The table's `off` is the worst kind of result (all kernels, say): the distance
+to what was expected, as a share of how far the step moved it. A GPU multiplies
+float32 in TF32, which is off by about .01; a wrong program is off by about 1.
+"""
+
+import argparse
+import collections
+import dataclasses
+import functools
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax import numpy as jnp
+from jax._src.lib import xla_client
+from jax.extend import backend
+
+# Rows of the square matrices whose product is the measured peak: large for
+# the device, and on a CPU still done within a second.
+_PEAK_ROWS = {"cpu": 2048}
+_PEAK_ROWS_ELSEWHERE = 8192
+_PEAK_TRIES = 10
+
+# How far off a step may be. Devices round bfloat16 at different places.
+_LIMITS = {"float32": 0.1, "mixed_bfloat16": 0.5}
+
+_FILES = ("meta.json", "step.hlo.pb", "inputs.npz", "expected.npz")
+
+
+class Step:
+    """A compiled step.
+
+    Attributes:
+      meta: what meta.json says.
+    """
+
+    def __init__(self, folder: Path):
+        text = (folder / "meta.json").read_text(encoding="utf-8")
+        self.meta = json.loads(text)
+        updates = self.meta["updates"].items()
+        self._updates = [(int(result), i) for result, i in updates]
+        hlo = (folder / "step.hlo.pb").read_bytes()
+        self._executable = compiled(hlo)
+        self._inputs = load_arrays(folder / "inputs.npz")
+        self._expected = load_arrays(folder / "expected.npz")
+
+    def off(self) -> tuple[float, str]:
+        """The largest share by which a kind of result is off, and the kind."""
+        found = self._thinned(self._results(self._start()))
+        names, expected = self.meta["results"], self._expected
+        kinds = collections.defaultdict(list)
+        for name, *row in zip(
+            names, found, expected, self._before(), strict=True
+        ):
+            kinds[kind_of(name)].append(row)
+        return max((share_off(rows), kind) for kind, rows in kinds.items())
+
+    def seconds(self, steps: int, runs: int) -> float:
+        """Median seconds of a step, over runs of at least so many steps."""
+        cycle = self.meta["steps_in_cycle"]
+        steps = -(-steps // cycle) * cycle
+        state = self._start()
+        times = []
+        # The first run warms up.
+        for _ in range(1 + runs):
+            start = time.perf_counter()
+            for _ in range(steps):
+                state = self._next(state)
+            jax.block_until_ready(state)
+            times.append((time.perf_counter() - start) / steps)
+        return statistics.median(times[1:])
+
+    def _before(self) -> list[np.ndarray]:
+        """What the step moves: the variables updated, 0 for what it returns."""
+        before = [np.zeros_like(x) for x in self._expected]
+        for result, parameter in self._updates:
+            (before[result],) = self._thinned([self._inputs[parameter]])
+        return before
+
+    def _thinned(self, values: Sequence[jax.typing.ArrayLike]) -> list:
+        """Of each array [N] values, those that expected.npz has."""
+        kept = self.meta["values_kept"]
+        flat = [np.ravel(x) for x in values]
+        return [x[:: -(-x.size // kept)] for x in flat]
+
+    def _start(self) -> list[jax.Array]:
+        """Parameters on the device; a step takes the memory of the updated."""
+        return jax.block_until_ready(jax.device_put(self._inputs, device()))
+
+    def _results(self, state: list[jax.Array]) -> list[jax.Array]:
+        done = self._executable.execute_sharded(state)
+        return [x[0] for x in done.disassemble_into_single_device_arrays()]
+
+    def _next(self, state: list[jax.Array]) -> list[jax.Array]:
+        """The parameters of the step that follows."""
+        results = self._results(state)
+        for result, parameter in self._updates:
+            state[parameter] = results[result]
+        return state
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A line of the table; `peak` is in operations a second."""
+
+    folder: Path
+    meta: dict
+    seconds: float
+    peak: float
+    off: float
+    kind: str
+
+    def __str__(self) -> str:
+        rate = self.meta["windows_per_step"] / self.seconds
+        share = self.meta["flops_per_step"] / self.seconds / self.peak
+        return (
+            f"{self.meta['batch_size']:10d} {1e3 * self.seconds:10.3f} "
+            f"{rate:11.0f} {100 * share:7.1f} % "
+            f"{self.off:9.1e} ({self.kind})"
+        )
+
+
+HEAD = "batch size  ms a step   windows/s   of peak  off"
+
+
+def device() -> jax.Device:
+    """The one device that everything runs on."""
+    return jax.devices()[0]
+
+
+def compiled(hlo: bytes) -> xla_client.LoadedExecutable:
+    """A serialized HloModuleProto, compiled for the device."""
+    # JAX has no public way for programs that it did not trace itself; this
+    # one is that of JAX 0.10 and 0.11.
+    module = xla_client._xla.mlir.hlo_to_stablehlo(hlo)
+    return backend.get_backend().compile_and_load(
+        module,
+        xla_client.DeviceList((device(),)),
+        xla_client.CompileOptions(),
+    )
+
+
+def load_arrays(path: Path) -> list[np.ndarray]:
+    """The arrays of a file that np.savez wrote without names, in order."""
+    with np.load(path) as arrays:
+        return [arrays[f"arr_{i}"] for i in range(len(arrays.files))]
+
+
+def kind_of(name: str) -> str:
+    """Such as `kernel` or `velocity`: the last word of a result's name."""
+    return name.replace("/", "_").rsplit("_", 1)[-1]
+
+
+def share_off(rows: list[list[np.ndarray]]) -> float:
+    """|found - expected| / |expected - before| over rows of these three."""
+    found, expected, before = (
+        np.concatenate(arrays).astype(np.float64)
+        for arrays in zip(*rows, strict=True)
+    )
+    distance = np.linalg.norm(found - expected)
+    moved = np.linalg.norm(expected - before)
+    if not distance:
+        return 0.0
+    # Where the step moves nothing, any distance is too much; so is NaN.
+    share = distance / moved if moved else np.inf
+    return float(np.nan_to_num(share, nan=np.inf))
+
+
+@functools.cache
+def peak_flops(dtype: str) -> float:
+    """Best rate of a large matrix product, in operations a second.
+
+    At JAX's default precision, which the step's products have, too.
+    """
+    rows = _PEAK_ROWS.get(device().platform, _PEAK_ROWS_ELSEWHERE)
+    a = jax.random.normal(jax.random.key(0), (rows, rows), dtype)
+    product = jax.jit(jnp.matmul)
+    jax.block_until_ready(product(a, a))
+    times = [timed(lambda: product(a, a)) for _ in range(_PEAK_TRIES)]
+    return 2 * rows**3 / min(times)
+
+
+def timed(work: Callable[[], jax.Array]) -> float:
+    """Seconds until the work is done."""
+    start = time.perf_counter()
+    jax.block_until_ready(work())
+    return time.perf_counter() - start
+
+
+def measure(folder: Path, steps: int, runs: int) -> Row:
+    """Checks and times the step in a folder."""
+    step = Step(folder)
+    off, kind = step.off()
+    peak = peak_flops(step.meta["precision"].removeprefix("mixed_"))
+    return Row(folder, step.meta, step.seconds(steps, runs), peak, off, kind)
+
+
+def main() -> int:
+    """The command line; returns its exit code."""
+    args = _arguments()
+    # Steps are counted in 64 bits.
+    jax.config.update("jax_enable_x64", True)
+    rows = [measure(x, args.steps, args.runs) for x in args.folders]
+    print(f"{device().device_kind}, JAX {jax.__version__}{_peaks(rows)}")
+    print(HEAD, *rows, sep="\n")
+    errors = [_error(row, args.limit) for row in rows]
+    print(*errors, sep="", end="", file=sys.stderr)
+    return 1 if any(errors) else 0
+
+
+def _error(row: Row, limit: float | None) -> str:
+    """What is wrong with a step's results, if anything is."""
+    if limit is None:
+        limit = _LIMITS[row.meta["precision"]]
+    if row.off <= limit:
+        return ""
+    return (
+        f"error: {row.folder}: {row.kind} is off by {row.off:.1e}; expected "
+        f"at most {limit}\n"
+    )
+
+
+def _peaks(rows: list[Row]) -> str:
+    peaks = {row.meta["precision"]: row.peak / 1e9 for row in rows}
+    each = [f", {x:.0f} GFLOP/s peak in {name}" for name, x in peaks.items()]
+    return "".join(each)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER")
+    parser.add_argument("--steps", type=int, default=20, help="a run (20)")
+    parser.add_argument("--runs", type=int, default=7, help="timed (7)")
+    parser.add_argument(
+        "--limit", type=float, help="of off (0.1, and 0.5 in mixed_bfloat16)"
+    )
+    args = parser.parse_args()
+    for folder in args.folders:
+        for name in _FILES:
+            if not (folder / name).is_file():
+                parser.error(f"{folder} holds no {name}")
+    if args.steps < 1 or args.runs < 1:
+        parser.error("--steps and --runs must be 1 or more")
+    return args
+
+
+if __name__ == "__main__":
+    sys.exit(main())
