@@ -35,7 +35,7 @@ def recordings(
     """(audio [B, N], labels [B]) by split: the middle of each recording."""
     found = {"train": ([], []), "eval": ([], [])}
     for recording in sources.open_source(source, config.audio).recordings:
-        seen = audio.scan(recording.path, config.audio)
+        (seen,) = audio.scan(recording.path, config.audio)
         start = (seen.samples - config.window_samples) // 2
         samples = audio.read(
             recording.path, start, start + config.window_samples, config.audio

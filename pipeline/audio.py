@@ -1,19 +1,24 @@
 """Recordings as float32 samples at one rate and one channel.
 
-Files are decoded by libsndfile (soundfile) and resampled by soxr. Memory is
-flat in the length of a recording: `scan` streams it, `read` seeks.
+Files are decoded by libsndfile (soundfile), or by tensorflow-io where
+`audio.decoder` says so, and resampled by soxr. Memory is flat in the length of
+a recording: `scan` streams it, `read` seeks.
 """
 
+import contextlib
 import dataclasses
+import io
 import math
 import os
 import struct
 from collections.abc import Iterator
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import soundfile
 import soxr
 
+from pipeline import storage, tfds_source
 from stftgan_tf.config import AudioConfig
 
 # What a folder is searched for.
@@ -32,6 +37,9 @@ EXTENSIONS = (
     ".wav",
 )
 
+# Rates that speech is recorded at; beyond them a header is damaged.
+_RATES_HZ = (1000, 768000)
+
 # Samples (of all channels) decoded at a time.
 _BLOCK = 1 << 18
 
@@ -39,11 +47,17 @@ _BLOCK = 1 << 18
 # filter sees what a whole recording would show it.
 _MARGIN = 4096
 
-# Below this peak (-100 dB of full scale) there is nothing but dither.
-_SILENT_PEAK = 1e-5
+# Below this (-100 dB of full scale) there is nothing but dither.
+_SILENT = 1e-5
+
+# Stretches whose peaks decide where silence at the ends is trimmed.
+_TRIM_SECS = 0.01
 
 # The data size that a streaming writer leaves in a WAV header.
 _UNKNOWN_SIZE = 0xFFFFFFFF
+
+# An Ogg page is at most this long; its header's flag for the last page.
+_OGG_PAGE, _OGG_LAST = 65307, 4
 
 
 class AudioError(Exception):
@@ -55,51 +69,70 @@ class Scan:
     """What one pass over a recording tells.
 
     Attributes:
-      samples: length in samples at the target rate.
+      start: first sample after the silence that is trimmed; 0 else.
+      samples: how many follow, up to the silence at the end. Both at the
+        target rate.
       peak: largest absolute sample of the one channel.
       rms: root mean square of the one channel.
     """
 
+    start: int
     samples: int
     peak: float
     rms: float
 
 
-def scan(path: str, config: AudioConfig) -> Scan:
+def scan(path: str, config: AudioConfig) -> list[Scan | None]:
     """Decodes a whole recording once, block by block.
+
+    Args:
+      path: a file, a remote one (`s3://...`) or a record of a prepared data
+        set (`tfds_source`).
+      config: decoder, choice of channels, target rate.
+
+    Returns:
+      One scan, or one for each channel where `channels` is `split`: None for
+      a channel in which nothing can be heard, where another one can be.
 
     Raises:
       AudioError: if it cannot be decoded to its end, holds no sample, one
         that is not finite, or only silence.
     """
-    peak, square, count = 0.0, 0.0, 0
-    with _open(path) as file:
-        for block in _blocks(file, config):
-            if not np.isfinite(block).all():
-                raise AudioError("not finite: NaN or infinity among samples")
-            peak = max(peak, float(np.abs(block).max()))
-            square += float(np.dot(block, block.astype(np.float64)))
-            count += len(block)
+    with _open(path, config) as file:
+        rate = file.samplerate
+        stretch = max(1, round(_TRIM_SECS * rate))
+        meters: list[_Meter] = []
+        for block in _blocks(file, stretch):
+            channels = _chosen(block, config)
+            meters = meters or [_Meter(stretch) for _ in channels]
+            for meter, samples in zip(meters, channels, strict=True):
+                meter.add(samples)
+        count = meters[0].count if meters else 0
         if count < file.frames:
             raise AudioError(
                 f"truncated: {count} of {file.frames} samples decoded"
             )
-        samples = count * config.sample_rate_hz // file.samplerate
-    if not samples:
-        raise AudioError("empty: no samples")
-    if peak < _SILENT_PEAK:
-        raise AudioError("silent: no sample above -100 dB of full scale")
-    return Scan(samples=samples, peak=peak, rms=math.sqrt(square / count))
+    if not count * config.sample_rate_hz // rate:
+        raise AudioError(f"empty: {count} samples")
+    found = [meter.scan(rate, config) for meter in meters]
+    if not any(found):
+        raise AudioError(
+            "silent: nothing beyond -100 dB of full scale, or a constant"
+        )
+    return found
 
 
-def read(path: str, start: int, stop: int, config: AudioConfig) -> np.ndarray:
+def read(
+    path: str, start: int, stop: int, config: AudioConfig, channel: int = 0
+) -> np.ndarray:
     """Samples [start, stop) of a recording at the target rate.
 
     Args:
-      path: the recording.
+      path: the recording, as for `scan`.
       start: first sample, at the target rate; may be negative.
       stop: the sample after the last one; may lie after the end.
-      config: target rate and choice of channel.
+      config: decoder, choice of channels, target rate.
+      channel: which one, where `channels` is `split`.
 
     Returns:
       float32 [stop - start], zeros outside of the recording.
@@ -108,17 +141,17 @@ def read(path: str, start: int, stop: int, config: AudioConfig) -> np.ndarray:
       AudioError: if the file cannot be decoded.
     """
     out = np.zeros(stop - start, np.float32)
-    with _open(path) as file:
-        divisor = math.gcd(file.samplerate, config.sample_rate_hz)
-        source_step = file.samplerate // divisor
+    with _open(path, config) as file:
+        rate = file.samplerate
+        divisor = math.gcd(rate, config.sample_rate_hz)
+        source_step = rate // divisor
         target_step = config.sample_rate_hz // divisor
         # Start on a sample that both rates have, so that nothing shifts.
         grid = max(0, start // target_step - _MARGIN // source_step - 1)
+        first_read = min(grid * source_step, file.frames)
         source_stop = -(-stop * source_step // target_step) + _MARGIN
-        file.seek(min(grid * source_step, file.frames))
-        frames = max(0, min(source_stop, file.frames) - file.tell())
-        mono = _mono(_read(file, frames), config)
-        rate = file.samplerate
+        count = max(0, min(source_stop, file.frames) - first_read)
+        mono = _chosen(file.read(first_read, count), config)[channel]
     if rate != config.sample_rate_hz:
         mono = soxr.resample(mono, rate, config.sample_rate_hz)
     first = grid * target_step
@@ -136,64 +169,271 @@ def gain(found: Scan, config: AudioConfig) -> float:
     return 10 ** (config.level_db / 20) / level
 
 
-def _open(path: str) -> soundfile.SoundFile:
+class _Meter:
+    """Length, level and ends of one channel."""
+
+    def __init__(self, stretch: int):
+        self._stretch = stretch
+        self.count, self._sum, self._square = 0, 0.0, 0.0
+        self._peaks: list[np.ndarray] = []
+
+    def add(self, samples: np.ndarray) -> None:
+        """The next samples [N]; all but the last are whole stretches."""
+        if not np.isfinite(samples).all():
+            raise AudioError("not finite: NaN or infinity among samples")
+        self.count += len(samples)
+        self._sum += float(samples.sum(dtype=np.float64))
+        self._square += float(np.dot(samples, samples.astype(np.float64)))
+        starts = np.arange(0, len(samples), self._stretch)
+        self._peaks.append(np.maximum.reduceat(np.abs(samples), starts))
+
+    def scan(self, rate: int, config: AudioConfig) -> Scan | None:
+        """What was seen; None where nothing can be heard."""
+        peaks = np.concatenate(self._peaks)
+        power = self._square / self.count
+        # Without the offset: a constant is silent however large it is.
+        spread = math.sqrt(max(0.0, power - (self._sum / self.count) ** 2))
+        peak = float(peaks.max())
+        if peak < _SILENT or spread < _SILENT:
+            return None
+        first, last = 0, self.count
+        if config.trim_db:
+            loud = np.flatnonzero(peaks > peak * 10 ** (-config.trim_db / 20))
+            first = int(loud[0]) * self._stretch
+            last = min(last, (int(loud[-1]) + 1) * self._stretch)
+        start = first * config.sample_rate_hz // rate
+        stop = max(start + 1, last * config.sample_rate_hz // rate)
+        return Scan(start, stop - start, peak, math.sqrt(power))
+
+
+class _Decoder(Protocol):
+    """An opened recording."""
+
+    samplerate: int
+    frames: int
+    channels: int
+
+    def read(self, start: int, count: int) -> np.ndarray:
+        """Up to `count` frames from `start`, float32 [frames, channels]."""
+
+
+class _Sndfile:
+    """By libsndfile, of a path or of an opened file."""
+
+    def __init__(self, file: Any):
+        self._file = soundfile.SoundFile(file)
+        self.samplerate = self._file.samplerate
+        self.frames, self.channels = self._file.frames, self._file.channels
+
+    def read(self, start: int, count: int) -> np.ndarray:
+        try:
+            # Where reading goes on, seeking would cost and could round.
+            if start != self._file.tell():
+                self._file.seek(start)
+            return self._file.read(count, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise AudioError(f"undecodable: {error.error_string}") from error
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _Array:
+    """Of samples that are in memory, float32 [frames, channels]."""
+
+    def __init__(self, samples: np.ndarray, rate: int):
+        self._samples, self.samplerate = samples, rate
+        self.frames, self.channels = samples.shape
+
+    def read(self, start: int, count: int) -> np.ndarray:
+        return self._samples[start : start + count]
+
+    def close(self) -> None:
+        pass
+
+
+class _Tfio:
+    """By tensorflow-io, which reads files by its own means."""
+
+    def __init__(self, path: str):
+        # Only here: other workers must not load TensorFlow.
+        import tensorflow as tf
+        import tensorflow_io as tfio
+
+        self._error = tf.errors.OpError
+        try:
+            self._audio = tfio.audio.AudioIOTensor(path)
+            self.samplerate = int(self._audio.rate.numpy())
+            shape = self._audio.shape.numpy()
+        except (self._error, ValueError, NotImplementedError) as error:
+            raise AudioError(f"undecodable: {_first_line(error)}") from error
+        self.frames, self.channels = int(shape[0]), int(shape[1])
+
+    def read(self, start: int, count: int) -> np.ndarray:
+        stop = min(start + count, self.frames)
+        if start >= stop:
+            return np.zeros((0, self.channels), np.float32)
+        try:
+            samples = self._audio[start:stop].numpy()
+        except (self._error, ValueError) as error:
+            raise AudioError(f"undecodable: {_first_line(error)}") from error
+        return _as_float(samples)
+
+    def close(self) -> None:
+        pass
+
+
+def check_decoder(config: AudioConfig) -> None:
+    """Raises AudioError where the configured decoder cannot work here.
+
+    tensorflow-io imports even where its ops do not load, so one is called.
+    """
+    if config.decoder != "tfio":
+        return
     try:
-        if not os.path.exists(path):
-            raise AudioError("missing: no such file")
-        # A FIFO or a device would block for ever.
-        if not os.path.isfile(path):
-            raise AudioError("not a regular file")
-        _check_riff(path)
-        # As bytes: a name need not be valid UTF-8.
-        return soundfile.SoundFile(os.fsencode(path))
-    except soundfile.LibsndfileError as error:
-        raise AudioError(f"undecodable: {error.error_string}") from error
-    except OSError as error:
-        raise AudioError(f"unreadable: {error.strerror}") from error
+        import tensorflow as tf
+        import tensorflow_io as tfio
+
+        wav = tf.audio.encode_wav(tf.zeros([1, 1]), 8000)
+        tfio.audio.decode_wav(wav, dtype=tf.int16)
+    except (ImportError, NotImplementedError) as error:
+        raise AudioError(
+            "audio.decoder is tfio, and tensorflow-io does not work here "
+            f"({_first_line(error)}); its ops load on TensorFlow 2.16 only: "
+            "pip install '.[io]', or choose sndfile"
+        ) from error
 
 
-def _check_riff(path: str) -> None:
-    """Raises AudioError where a WAV's header promises more than there is.
+@contextlib.contextmanager
+def _open(path: str, config: AudioConfig) -> Iterator[_Decoder]:
+    """The recording, decoded as the config says.
+
+    Raises:
+      AudioError: if there is none, or it cannot be decoded.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            file = _opened(path, config, stack)
+        except soundfile.LibsndfileError as error:
+            raise AudioError(f"undecodable: {error.error_string}") from error
+        except OSError as error:
+            reason = error.strerror or _first_line(error)
+            raise AudioError(f"unreadable: {reason}") from error
+        stack.callback(file.close)
+        low, high = _RATES_HZ
+        if not low <= file.samplerate <= high:
+            raise AudioError(
+                f"rate: {file.samplerate} Hz; expected {low} to {high}"
+            )
+        yield file
+
+
+def _opened(path: str, config: AudioConfig, stack: contextlib.ExitStack) -> Any:
+    if tfds_source.is_record(path):
+        record = tfds_source.read(path)
+        if record.encoded is not None:
+            return _Sndfile(io.BytesIO(record.encoded))
+        return _Array(_as_float(record.samples), record.rate_hz)
+    if storage.is_remote(path):
+        file = stack.enter_context(storage.open_input(path))
+        _check_whole(file)
+        file.seek(0)
+        return _Sndfile(file)
+    if not os.path.exists(path):
+        raise AudioError("missing: no such file")
+    # A FIFO or a device would block for ever.
+    if not os.path.isfile(path):
+        raise AudioError("not a regular file")
+    with open(path, "rb") as file:
+        _check_whole(file)
+    if config.decoder == "tfio":
+        return _Tfio(path)
+    # As bytes: a name need not be valid UTF-8.
+    return _Sndfile(os.fsencode(path))
+
+
+def _check_whole(file: BinaryIO) -> None:
+    """Raises AudioError where a file's header promises more than there is.
 
     libsndfile shortens such a file without a word.
     """
-    size = os.path.getsize(path)
+    size = file.seek(0, os.SEEK_END)
     if not size:
         raise AudioError("empty: no bytes")
-    with open(path, "rb") as file:
-        header = file.read(12)
-        if header[:4] != b"RIFF" or header[8:12] != b"WAVE":
+    file.seek(0)
+    header = file.read(24)
+    file.seek(12)
+    if header[:4] == b"RIFF" and header[8:12] == b"WAVE":
+        _check_chunks(file, size, "<4sI", b"data")
+    elif header[:4] == b"FORM" and header[8:11] == b"AIF":
+        _check_chunks(file, size, ">4sI", b"SSND")
+    elif header[:4] == b"OggS":
+        _check_ogg(file, size)
+    elif header[:4] == b".snd":
+        start, length = struct.unpack(">II", header[4:12])
+        _check_length(size - start, length)
+    elif header[:4] == b"riff":
+        # Sony's Wave64 counts the whole file.
+        _check_length(size, *struct.unpack("<Q", header[16:24]))
+
+
+def _check_chunks(
+    file: BinaryIO, size: int, layout: str, wanted: bytes
+) -> None:
+    while len(chunk := file.read(8)) == 8:
+        name, length = struct.unpack(layout, chunk)
+        here = file.tell()
+        if name == wanted:
+            _check_length(size - here, length)
             return
-        while len(chunk := file.read(8)) == 8:
-            name, length = struct.unpack("<4sI", chunk)
-            here = file.tell()
-            if name == b"data":
-                if length != _UNKNOWN_SIZE and here + length > size:
-                    raise AudioError(
-                        f"truncated: {size - here} of {length} bytes of data"
-                    )
-                return
-            file.seek(here + length + length % 2)
+        file.seek(here + length + length % 2)
 
 
-def _blocks(
-    file: soundfile.SoundFile, config: AudioConfig
-) -> Iterator[np.ndarray]:
-    """The recording as mono float32 blocks."""
-    frames = max(1, _BLOCK // file.channels)
-    while len(block := _read(file, frames)):
-        yield _mono(block, config)
+def _check_length(there: int, promised: int) -> None:
+    if promised > there and promised != _UNKNOWN_SIZE:
+        raise AudioError(f"truncated: {there} of {promised} bytes of data")
 
 
-def _read(file: soundfile.SoundFile, frames: int) -> np.ndarray:
-    """Up to `frames` frames, float32 [frames, channels]."""
-    try:
-        return file.read(frames, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise AudioError(f"undecodable: {error.error_string}") from error
+def _check_ogg(file: BinaryIO, size: int) -> None:
+    """The last page must say that it is the last (RFC 3533, section 6)."""
+    file.seek(max(0, size - _OGG_PAGE))
+    tail = file.read()
+    last = tail.rfind(b"OggS")
+    if last < 0 or len(tail) < last + 6 or not tail[last + 5] & _OGG_LAST:
+        raise AudioError("truncated: the Ogg stream does not end")
 
 
-def _mono(block: np.ndarray, config: AudioConfig) -> np.ndarray:
+def _blocks(file: _Decoder, stretch: int) -> Iterator[np.ndarray]:
+    """The recording as float32 blocks [frames, channels]."""
+    # Whole stretches, so that their peaks do not depend on the blocks.
+    frames = max(1, _BLOCK // file.channels // stretch) * stretch
+    start = 0
+    while len(block := file.read(start, frames)):
+        yield block
+        start += len(block)
+
+
+def _chosen(block: np.ndarray, config: AudioConfig) -> list[np.ndarray]:
+    """The one channel [N] that is used of a block, or all that are."""
+    if config.channels == "split":
+        return list(np.ascontiguousarray(block.T))
     if config.channels == "first" or block.shape[1] == 1:
-        return np.ascontiguousarray(block[:, 0])
-    return block.mean(axis=1, dtype=np.float32)
+        return [np.ascontiguousarray(block[:, 0])]
+    return [block.mean(axis=1, dtype=np.float32)]
+
+
+def _as_float(samples: np.ndarray) -> np.ndarray:
+    """Samples of any type as float32, full scale at 1."""
+    if samples.ndim == 1:
+        samples = samples[:, None]
+    if np.issubdtype(samples.dtype, np.floating):
+        return samples.astype(np.float32)
+    if samples.dtype == np.uint8:
+        return (samples.astype(np.float32) - 128) / 128
+    full = -float(np.iinfo(samples.dtype).min)
+    return (samples / full).astype(np.float32)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,14 +1,18 @@
 """Turns speech recordings into TFRecord shards of STFT windows.
 
-The source is a folder of recordings, a manifest CSV (file,label,speaker) or
-the built-in demo corpus (spoken digits by espeak-ng). Flags that are not
+The source is a folder of recordings, a manifest (CSV or JSON lines with file,
+label, speaker), tfds:NAME[:CONFIG][:SPLIT] for a prepared data set of
+TensorFlow Datasets, or the built-in demo corpus (spoken digits by espeak-ng).
+Source and output may be remote (s3://, gs://, hdfs://). Flags that are not
 listed here go to Apache Beam, such as --direct_num_workers.
 """
 
 import argparse
 import collections
+import contextlib
 import fcntl
 import importlib
+import importlib.metadata
 import json
 import logging
 import os
@@ -16,6 +20,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +29,18 @@ import numpy as np
 import scipy
 import soundfile
 import soxr
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline import progress, sources, statistics, transforms
+from pipeline import (
+    audio,
+    progress,
+    sources,
+    statistics,
+    storage,
+    tfds_source,
+    transforms,
+)
 from stftgan_tf import cli, example_io
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
@@ -56,7 +70,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--source",
         default="demo",
-        help="a folder, a manifest CSV, or demo (default: demo)",
+        help="a folder, a manifest, tfds:NAME or demo (default: demo)",
+    )
+    parser.add_argument(
+        "--pattern",
+        default="*",
+        help="a glob that recordings' relative paths must match, such as "
+        "'*.flac' or 'dev/*' (default: *)",
+    )
+    parser.add_argument(
+        "--tfds_data_dir",
+        help="where prepared data sets lie (default: $TFDS_DATA_DIR, or "
+        "~/tensorflow_datasets)",
     )
     parser.add_argument(
         "--output",
@@ -87,16 +112,23 @@ def _run(args: argparse.Namespace, beam_args: list[str]) -> int:
     if args.print_config:
         print(config.to_yaml(), end="")
         return 0
-    output = Path(args.output or _default_output(args.source))
-    if args.source == str(output):
+    output = args.output or _default_output(args.source)
+    if args.source == output:
         raise cli.UsageError(f"--source and --output are both {output}")
-    cli.refuse_existing(output, example_io.MANIFEST, args.overwrite)
-    source = sources.open_source(args.source, config.audio)
+    try:
+        audio.check_decoder(config.audio)
+    except audio.AudioError as error:
+        raise cli.UserError(str(error)) from error
+    # Remote file systems are asked before there is a job.
+    FileSystems.set_options(options)
+    storage.refuse_existing(output, example_io.MANIFEST, args.overwrite)
+    source = sources.open_source(
+        args.source, config.audio, args.pattern, args.tfds_data_dir
+    )
     start = time.monotonic()
-    output.parent.mkdir(parents=True, exist_ok=True)
     with (
         _locked(output),
-        cli.published_dir(
+        storage.published(
             output, example_io.MANIFEST, args.overwrite
         ) as staging,
     ):
@@ -114,7 +146,7 @@ def _run(args: argparse.Namespace, beam_args: list[str]) -> int:
 def build(
     config: Config,
     source: sources.Source,
-    root: Path,
+    root: str,
     options: PipelineOptions,
     max_bad_fraction: float = 0.1,
     show_progress: bool = False,
@@ -132,14 +164,14 @@ def build(
     # Beside the data set: what is in it is its manifest's business.
     with tempfile.TemporaryDirectory() as scratch:
         ticks = progress.Ticks(scratch if show_progress else None)
-        summary_path = root / ".summary.json"
+        summary_path = storage.join(root, ".summary.json")
         if show_progress:
             with progress.shown(ticks, recordings):
                 _run_job(config, source, root, summary_path, options, ticks)
         else:
             _run_job(config, source, root, summary_path, options, ticks)
-    summary = json.loads(summary_path.read_text(encoding="utf-8"))
-    summary_path.unlink()
+    summary = json.loads(storage.read_text(summary_path))
+    storage.delete(summary_path)
     _check_dead_letters(summary["dead_letters"], recordings, max_bad_fraction)
     manifest = _manifest(config, source, summary)
     _write_files(root, config, source, summary, manifest)
@@ -162,12 +194,11 @@ def _run_job(config, source, root, summary_path, options, ticks) -> None:
             )
             shards, dead_writing = (
                 segments
-                | "Write shards"
-                >> transforms.WriteShards(config, str(root), ticks)
+                | "Write shards" >> transforms.WriteShards(config, root, ticks)
             )
             dead = (dead_planning, dead_writing) | "Dead" >> beam.Flatten()
             (shards, dead) | "Write summary" >> transforms.WriteSummary(
-                config, str(summary_path)
+                config, summary_path
             )
     # Each runner wraps what its workers raise in its own way.
     except Exception as error:
@@ -213,13 +244,25 @@ def _pipeline_options(runner: str, beam_args: list[str]) -> PipelineOptions:
     return PipelineOptions(beam_args, runner=runner)
 
 
-def _default_output(source: str) -> Path:
-    path = Path(source).resolve()
-    name = path.stem if path.suffix == ".csv" else path.name
-    return Path("tfrecords", name)
+def _default_output(source: str) -> str:
+    name = source.rstrip("/").rpartition("/")[2]
+    name = name.removeprefix(tfds_source.PREFIX).replace(":", "-")
+    name = name if os.path.isdir(source) else os.path.splitext(name)[0]
+    return os.path.join("tfrecords", name)
 
 
-class _locked:
+@contextlib.contextmanager
+def _locked(output: str) -> Iterator[None]:
+    """Nobody else writes this data set; object stores know no such lock."""
+    if storage.is_remote(output):
+        yield
+        return
+    Path(output).parent.mkdir(parents=True, exist_ok=True)
+    with _lock_file(Path(output)):
+        yield
+
+
+class _lock_file:
     """Holds a data set's lock file; the kernel lets go when we are killed."""
 
     def __init__(self, output: Path):
@@ -287,6 +330,7 @@ def _manifest(
         "labels": source.labels,
         "recordings": len(source.recordings),
         "dead_letters": len(dead),
+        "duplicates": source.duplicates,
         "windows": windows,
         "hours": {k: v * secs / 3600 for k, v in windows.items()},
         "silent_windows": sum(s["silent"] for s in summary["shards"]),
@@ -297,7 +341,7 @@ def _manifest(
             for shard in summary["shards"]
         ],
         "versions": {
-            "decoder": f"libsndfile {soundfile.__libsndfile_version__}",
+            "decoder": _decoder_version(config),
             "resampler": f"soxr {soxr.__version__}",
             "numpy": np.__version__,
             "scipy": scipy.__version__,
@@ -306,8 +350,14 @@ def _manifest(
     }
 
 
+def _decoder_version(config: Config) -> str:
+    if config.audio.decoder == "tfio":
+        return f"tensorflow-io {importlib.metadata.version('tensorflow-io')}"
+    return f"libsndfile {soundfile.__libsndfile_version__}"
+
+
 def _write_files(
-    root: Path,
+    root: str,
     config: Config,
     source: sources.Source,
     summary: dict[str, Any],
@@ -332,7 +382,7 @@ def _write_files(
         ),
     }
     for name, text in texts.items():
-        (root / name).write_text(text, encoding="utf-8")
+        storage.write_text(storage.join(root, name), text)
 
 
 def _counts(
@@ -348,7 +398,7 @@ def _counts(
     return {split: dict(sorted(c.items())) for split, c in counts.items()}
 
 
-def _report(manifest: dict[str, Any], output: Path, secs: float) -> None:
+def _report(manifest: dict[str, Any], output: str, secs: float) -> None:
     windows = manifest["windows"]
     rate = sum(manifest["hours"].values()) * 3600 / secs
     print(
@@ -359,6 +409,8 @@ def _report(manifest: dict[str, Any], output: Path, secs: float) -> None:
         f"{rate:.0f} x real time"
     )
     print(f"{100 * manifest['clipped_share']:.2f} % of values beyond 3 sigma")
+    if manifest["duplicates"]:
+        print(f"{manifest['duplicates']} names of the same files left out")
     if not windows["eval"]:
         print("no recording fell into the evaluation split (see split.by)")
     print(output)

@@ -1,19 +1,25 @@
-"""Where recordings come from: a folder, a manifest CSV, or the demo corpus.
+"""Where recordings come from: a folder, a manifest, a prepared data set, demo.
 
 A source becomes a sorted list of `Recording`s: names, never samples.
 """
 
 import csv
 import dataclasses
+import io
+import json
 import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from pipeline import audio, demo
+from pipeline import audio, demo, storage, tfds_source
+from pipeline.tfds_source import Row
 from stftgan_tf.cli import UserError
 from stftgan_tf.config import AudioConfig
 from stftgan_tf.example_io import UNKNOWN_LABEL
+
+_MANIFESTS = (".csv", ".jsonl")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,98 +43,234 @@ class Recording:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """The recordings of a source, sorted by name, and its label names."""
+    """The recordings of a source.
+
+    Attributes:
+      recordings: sorted by name, each file once.
+      labels: names of the labels.
+      duplicates: how many were the file of another name.
+    """
 
     recordings: list[Recording]
     labels: list[str]
+    duplicates: int = 0
 
 
-def open_source(source: str, config: AudioConfig) -> Source:
-    """Lists the recordings of `demo`, a folder or a manifest CSV.
+def open_source(
+    source: str,
+    config: AudioConfig,
+    pattern: str = "*",
+    tfds_data_dir: str | None = None,
+) -> Source:
+    """Lists the recordings of a source.
+
+    Args:
+      source: `demo`, a folder, a manifest (.csv or .jsonl), either of which
+        may be remote, or `tfds:NAME[:CONFIG][:SPLIT]`.
+      config: says labels and speakers by name, and which labels are wanted.
+      pattern: a glob that relative paths must match.
+      tfds_data_dir: where prepared data sets lie.
 
     Raises:
-      UserError: if the source is missing, holds no audio, or is a CSV that
-        cannot be used.
+      UserError: if the source is missing, holds no such audio, or is a
+        manifest that cannot be used.
     """
     if source == "demo":
-        return _folder(demo.corpus(), "demo", demo.NAME_REGEX)
+        rows, dataset = _named(_walk(demo.corpus()), demo.NAME_REGEX), "demo"
+    elif source.startswith(tfds_source.PREFIX):
+        rows, dataset = tfds_source.rows(source, tfds_data_dir)
+    elif source.lower().endswith(_MANIFESTS):
+        rows, dataset = _manifest(source), _name(os.path.dirname(source))
+    else:
+        rows = _named(_folder(source), config.name_regex)
+        dataset = _name(source)
+    if not rows:
+        known = " ".join(audio.EXTENSIONS)
+        raise UserError(f"source {source} holds no audio ({known})")
+    wanted = [row for row in rows if _is_wanted(row, pattern, config)]
+    if not wanted:
+        raise UserError(
+            f"source {source}: none of {len(rows)} recordings matches "
+            f"--pattern {pattern!r} and audio.label_regex "
+            f"{config.label_regex!r}"
+        )
+    return _source(wanted, dataset)
+
+
+def _is_wanted(row: Row, pattern: str, config: AudioConfig) -> bool:
+    if not storage.matches(row.name, pattern):
+        return False
+    wanted = config.label_regex
+    return not wanted or bool(re.fullmatch(wanted, row.label or ""))
+
+
+def _name(folder: str) -> str:
+    """The last part of a folder's path, as the data set's name."""
+    if storage.is_remote(folder):
+        return folder.rstrip("/").rpartition("/")[2]
+    return Path(folder).resolve().name
+
+
+def _folder(source: str) -> list[tuple[str, str]]:
+    """(path, name) of every file with an audio extension below a folder."""
+    if storage.is_remote(source):
+        return [
+            (storage.join(source, name), name)
+            for name in _listed(source)
+            if _is_audio(name)
+        ]
     path = Path(source)
     if path.is_dir():
-        return _folder(path, path.resolve().name, config.name_regex)
-    if path.is_file() and path.suffix.lower() == ".csv":
-        return _manifest(path)
-    if path.is_file():
+        return _walk(path)
+    if path.exists():
         raise UserError(
-            f"source {source} is a file; expected a folder, a manifest .csv "
-            "(file,label,speaker), or demo"
+            f"source {source} is a file; expected a folder, a manifest "
+            "(.csv or .jsonl), tfds:NAME or demo"
         )
     raise UserError(f"source {source} does not exist")
 
 
-def _folder(root: Path, dataset: str, name_regex: str) -> Source:
-    """Every file with an audio extension below a folder."""
-    names = []
-    for folder, _, files in os.walk(root):
-        for name in files:
-            if name.lower().endswith(audio.EXTENSIONS):
-                path = os.path.join(folder, name)
-                names.append(os.path.relpath(path, root))
-    if not names:
-        known = " ".join(audio.EXTENSIONS)
-        raise UserError(f"source {root} holds no audio ({known})")
+def _listed(source: str) -> list[str]:
+    try:
+        return list(storage.files_below(source))
+    except OSError as error:
+        raise UserError(f"source {source}: {error.strerror}") from error
+
+
+def _walk(root: Path) -> list[tuple[str, str]]:
+    """(path, name) of the audio below a local folder, links followed.
+
+    What is called like audio and is none, and folders that may not be read,
+    are listed too: they become dead letters.
+    """
+    paths, seen = [], set()
+
+    def refused(error: OSError) -> None:
+        paths.append(str(error.filename))
+
+    for folder, folders, files in os.walk(
+        root, onerror=refused, followlinks=True
+    ):
+        here = os.stat(folder)
+        # A link to a folder above would lead round and round.
+        if (here.st_dev, here.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((here.st_dev, here.st_ino))
+        folders.sort()
+        paths += [
+            os.path.join(folder, n) for n in folders + files if _is_audio(n)
+        ]
+    return [(path, os.path.relpath(path, root)) for path in paths]
+
+
+def _is_audio(name: str) -> bool:
+    return name.lower().endswith(audio.EXTENSIONS)
+
+
+def _named(files: Iterable[tuple[str, str]], name_regex: str) -> list[Row]:
+    """Files with the labels and speakers that their names tell."""
     pattern = re.compile(name_regex)
     rows = []
-    for name in names:
+    for path, name in files:
         match = pattern.search(name)
         groups = match.groupdict() if match else {}
-        label, speaker = groups.get("label"), groups.get("speaker")
-        rows.append((os.path.join(root, name), name, label, speaker))
-    return _source(rows, dataset)
+        rows.append(Row(path, name, groups.get("label"), groups.get("speaker")))
+    return rows
 
 
-def _manifest(path: Path) -> Source:
-    """The files that a CSV names, relative to where it lies."""
+def _manifest(source: str) -> list[Row]:
+    """The files that a manifest names, relative to where it lies."""
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or []
-            table = list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"source {path} is no CSV: {error}") from error
+        text = storage.read_text(source)
+    except UnicodeDecodeError as error:
+        raise UserError(f"source {source} is no UTF-8: {error}") from error
+    except OSError as error:
+        raise UserError(f"source {source}: {error.strerror}") from error
+    parse = _parse_csv if source.lower().endswith(".csv") else _parse_jsonl
+    table = parse(source, text)
+    if not table:
+        raise UserError(f"source {source} names no file")
+    folder = source.rpartition("/")[0] if "/" in source else "."
+    rows = []
+    for entry in table:
+        file = str(entry["file"])
+        alone = storage.is_remote(file) or os.path.isabs(file)
+        rows.append(
+            Row(
+                path=file if alone else storage.join(folder, file),
+                name=file if alone else os.path.normpath(file),
+                label=_text(entry.get("label")),
+                speaker=_text(entry.get("speaker")),
+            )
+        )
+    return rows
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _parse_csv(source: str, text: str) -> list[dict[str, Any]]:
+    try:
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        columns = reader.fieldnames or []
+        table = list(reader)
+    except csv.Error as error:
+        raise UserError(f"source {source} is no CSV: {error}") from error
     if "file" not in columns:
         raise UserError(
-            f"source {path} has the columns {', '.join(columns) or 'none'}; "
+            f"source {source} has the columns {', '.join(columns) or 'none'}; "
             "expected file, and if known label and speaker"
         )
-    if not table:
-        raise UserError(f"source {path} names no file")
-    rows = [
-        (
-            os.path.join(path.parent, row["file"]),
-            os.path.normpath(row["file"]),
-            row.get("label"),
-            row.get("speaker"),
-        )
-        for row in table
-    ]
-    return _source(rows, path.resolve().parent.name)
+    return table
 
 
-def _source(
-    rows: Iterable[tuple[str, str, str | None, str | None]], dataset: str
-) -> Source:
-    """Recordings of (path, name, label, speaker), labels as indices."""
-    rows = sorted(rows, key=lambda row: row[1])
-    labels = sorted({label for _, _, label, _ in rows if label})
+def _parse_jsonl(source: str, text: str) -> list[dict[str, Any]]:
+    table = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+        except ValueError as error:
+            raise UserError(
+                f"source {source}, line {number}, is no JSON: {error}"
+            ) from error
+        if not isinstance(entry, dict) or not entry.get("file"):
+            raise UserError(
+                f"source {source}, line {number}: expected an object with "
+                "file, and if known label and speaker"
+            )
+        table.append(entry)
+    return table
+
+
+def _source(rows: Iterable[Row], dataset: str) -> Source:
+    """Recordings of rows, each file once, labels as indices."""
+    files: dict[Any, Row] = {}
+    rows = sorted(rows, key=lambda row: row.name)
+    for row in rows:
+        files.setdefault(_file_identity(row.path), row)
+    labels = sorted({row.label for row in files.values() if row.label})
     index = {label: i for i, label in enumerate(labels)}
     recordings = [
         Recording(
-            path=path,
-            name=name,
-            label=index.get(label, UNKNOWN_LABEL),
-            speaker=speaker or "",
+            path=row.path,
+            name=row.name,
+            label=index.get(row.label, UNKNOWN_LABEL),
+            speaker=row.speaker or "",
             dataset=dataset,
         )
-        for path, name, label, speaker in rows
+        for row in files.values()
     ]
-    return Source(recordings=recordings, labels=labels)
+    return Source(recordings, labels, len(rows) - len(files))
+
+
+def _file_identity(path: str) -> Any:
+    """The same for two names of one file."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return path
+    return found.st_dev, found.st_ino

@@ -8,16 +8,16 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
 from apache_beam.metrics import Metrics
 
-from pipeline import audio
+from pipeline import audio, storage
 from pipeline.progress import Ticks
+from pipeline.scanner import Scanner
 from pipeline.sources import Recording
 from pipeline.statistics import PartialMoments
 from stftgan_tf import example_io, features
@@ -46,6 +46,7 @@ class Segment:
       first_window: index of its first window within the recording.
       windows: how many it holds.
       start: first sample at the target rate; negative inside the padding.
+      channel: of the recording, where `audio.channels` is `split`.
       gain: the recording's one gain.
       rms: of the recording, before the gain.
     """
@@ -56,6 +57,7 @@ class Segment:
     first_window: int
     windows: int
     start: int
+    channel: int
     gain: float
     rms: float
 
@@ -89,30 +91,60 @@ def split_of(recording: Recording, config: Config) -> str:
     return "eval" if share < split.eval_fraction else "train"
 
 
-def plan(recording: Recording, config: Config) -> list[Segment]:
+def plan(
+    recording: Recording,
+    config: Config,
+    scan: Callable[[str], list[audio.Scan | None]],
+) -> list[Segment]:
     """The segments of a recording, whole windows each.
+
+    Args:
+      recording: which one.
+      config: of the data set.
+      scan: `audio.scan`, or what stands in for it.
 
     Raises:
       AudioError: if the recording cannot be used.
     """
-    found = audio.scan(recording.path, config.audio)
+    found = scan(recording.path)
+    # Channels of one recording stay on one side.
+    split, segments = split_of(recording, config), []
+    for channel, seen in enumerate(found):
+        name = f"{recording.name}#{channel}" if len(found) > 1 else None
+        part = dataclasses.replace(recording, name=name or recording.name)
+        if seen:
+            segments += _segments(part, split, channel, seen, config)
+    return segments
+
+
+def _segments(
+    recording: Recording,
+    split: str,
+    channel: int,
+    found: audio.Scan,
+    config: Config,
+) -> Iterator[Segment]:
+    if found.samples < config.stft.frame_length:
+        raise audio.AudioError(
+            f"short: {found.samples} samples; expected at least one frame, "
+            f"{config.stft.frame_length}"
+        )
     windows, offset = window_grid(found.samples, config)
     stride = config.stride_samples
     each = int(SEGMENT_SECS * config.audio.sample_rate_hz / stride)
     each = max(1, each)
-    return [
-        Segment(
+    for first in range(0, windows, each):
+        yield Segment(
             recording=recording,
-            split=split_of(recording, config),
+            split=split,
             key=_sha256(recording.dataset, recording.name, str(first)),
             first_window=first,
             windows=min(each, windows - first),
-            start=first * stride - offset,
+            start=found.start + first * stride - offset,
+            channel=channel,
             gain=audio.gain(found, config.audio),
             rms=found.rms,
         )
-        for first in range(0, windows, each)
-    ]
 
 
 def window_grid(samples: int, config: Config) -> tuple[int, int]:
@@ -134,8 +166,9 @@ def cut(segment: Segment, config: Config) -> tuple[np.ndarray, np.ndarray]:
     """Decodes a segment and cuts it into windows.
 
     Returns:
-      (windows, audible): float32 [W, T, F] log-magnitudes, and bool [W],
-      false for a window `silence_db` below its recording.
+      (windows, audible): float32 [W, T, F] log-magnitudes ([W, T, F, 2] with
+      instantaneous frequencies), and bool [W], false for a window
+      `silence_db` below its recording.
 
     Raises:
       AudioError: if the recording cannot be decoded any more.
@@ -143,13 +176,23 @@ def cut(segment: Segment, config: Config) -> tuple[np.ndarray, np.ndarray]:
     size, stride = config.window_samples, config.stride_samples
     stop = segment.start + (segment.windows - 1) * stride + size
     samples = audio.read(
-        segment.recording.path, segment.start, stop, config.audio
+        segment.recording.path,
+        segment.start,
+        stop,
+        config.audio,
+        segment.channel,
     )
     stfts = features.stft(samples * np.float32(segment.gain), config.stft)
     logs = features.log_magnitude(stfts, config)
     frames = config.window.frames
     starts = np.arange(segment.windows) * config.window.stride_frames
     windows = np.stack([logs[start : start + frames] for start in starts])
+    if config.window.phase:
+        moving = [
+            features.instantaneous_frequency(stfts[start : start + frames])
+            for start in starts
+        ]
+        windows = np.stack([windows, np.stack(moving)], axis=-1)
     # Sums of squares of every window at once.
     energy = np.concatenate([[0.0], np.cumsum(samples.astype(float) ** 2)])
     first = np.arange(segment.windows) * stride
@@ -183,7 +226,7 @@ def records(
 def shard_count(split_windows: tuple[str, int], config: Config) -> int:
     """How many shards a split with so many windows has."""
     split, windows = split_windows
-    size = windows * int(np.prod(config.window_shape)) * 4
+    size = windows * int(np.prod(config.record_shape)) * 4
     least = MIN_TRAIN_SHARDS if split == "train" else 1
     return min(windows, max(least, -(-size // SHARD_BYTES)))
 
@@ -266,9 +309,15 @@ class _Plan(beam.DoFn):
         self._config, self._ticks = config, ticks
         self._dead = Metrics.counter("preprocess", "dead_letters")
 
+    def setup(self):
+        self._scanner = Scanner(self._config.audio)
+
+    def teardown(self):
+        self._scanner.close()
+
     def process(self, recording: Recording):
         try:
-            segments = plan(recording, self._config)
+            segments = plan(recording, self._config, self._scanner.scan)
         except audio.AudioError as error:
             self._dead.inc()
             yield beam.pvalue.TaggedOutput(DEAD, _letter(recording, error))
@@ -291,10 +340,6 @@ class _WriteShard(beam.DoFn):
     ):
         (split, index), segments = element
         name = example_io.shard_name(split, index, counts[split])
-        path = Path(self._root, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # A bundle that is tried again finds what the first try left.
-        path.unlink(missing_ok=True)
         result = ShardResult(
             split=split,
             index=index,
@@ -308,7 +353,8 @@ class _WriteShard(beam.DoFn):
             moments=PartialMoments.empty(self._config.stft.bins),
         )
         ordered = sorted(filter(None, segments), key=lambda s: s.key)
-        with example_io.ShardWriter(path) as writer:
+        with storage.create(storage.join(self._root, name)) as file:
+            writer = example_io.ShardWriter(file)
             for segment in ordered:
                 try:
                     self._write(segment, writer, result)
@@ -339,7 +385,9 @@ class _WriteShard(beam.DoFn):
         result.labels[label] = result.labels.get(label, 0) + kept
         result.speakers[who] = result.speakers.get(who, 0) + kept
         if segment.split == "train":
-            frames = windows[audible].reshape(-1, windows.shape[-1])
+            phase = self._config.window.phase
+            magnitudes = windows[..., 0] if phase else windows
+            frames = magnitudes[audible].reshape(-1, self._config.stft.bins)
             moments = PartialMoments.of(frames, self._config)
             result.moments = result.moments.merge(moments)
 
@@ -391,7 +439,7 @@ def _write_summary(
         # The segments of one lost recording say the same.
         "dead_letters": [json.loads(letter) for letter in sorted(set(dead))],
     }
-    Path(path).write_text(json.dumps(summary), encoding="utf-8")
+    storage.write_text(path, json.dumps(summary))
 
 
 def _plain(shard: ShardResult) -> dict[str, Any]:

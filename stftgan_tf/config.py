@@ -51,20 +51,30 @@ class AudioConfig:
 
     Attributes:
       sample_rate_hz: rate that every recording is resampled to.
-      channels: `mean` of all channels, or the `first` one.
+      decoder: `sndfile` (libsndfile), or `tfio` (tensorflow-io; slower, and
+        its workers load TensorFlow).
+      channels: `mean` of all channels, the `first` one, or `split`: each is a
+        recording of its own.
+      trim_db: silence at both ends is cut off where 10 ms do not come within
+        this many dB of the recording's peak; 0 keeps it.
       level: what one gain a recording brings to `level_db`: its `peak`, its
         `rms`, or `none` (the recording stays as it is; full scale is the
         reference then).
       level_db: that level, in dB relative to full scale.
       name_regex: searched in a recording's relative path; its named groups
         `label` and `speaker` give these. Empty: neither is known.
+      label_regex: only recordings whose whole label matches are taken. Empty:
+        all are.
     """
 
     sample_rate_hz: int = _bounded(1000, 384000)
-    channels: Literal["mean", "first"] = "mean"
+    decoder: Literal["sndfile", "tfio"] = "sndfile"
+    channels: Literal["mean", "first", "split"] = "mean"
+    trim_db: float = _bounded(0, 200, 0.0)
     level: Literal["peak", "rms", "none"] = "peak"
     level_db: float = _bounded(-100, 0, -3.0)
     name_regex: str = ""
+    label_regex: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,12 +111,15 @@ class WindowConfig:
         zeros either way.
       silence_db: a window whose RMS is this far below its recording's RMS is
         dropped, and counted.
+      phase: whether each record also holds the instantaneous frequency of
+        every value of its window.
     """
 
     frames: int = _bounded(1, 65536)
     stride_frames: int = _bounded(1, _BIG)
     tail: Literal["pad", "crop"] = "pad"
     silence_db: float = _bounded(0, 1000, 30.0)
+    phase: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -339,6 +352,12 @@ class Config:
     def window_shape(self) -> tuple[int, int]:
         """(T, F)."""
         return self.window.frames, self.stft.bins
+
+    @property
+    def record_shape(self) -> tuple[int, ...]:
+        """(T, F) of a record's window, or (T, F, 2) with its phase."""
+        channels = (2,) if self.window.phase else ()
+        return *self.window_shape, *channels
 
     @property
     def log_floor(self) -> float:
@@ -575,6 +594,7 @@ def _check(config: Config) -> None:
     _check_training(config)
     for key, text in (
         ("audio.name_regex", config.audio.name_regex),
+        ("audio.label_regex", config.audio.label_regex),
         ("split.eval_regex", config.split.eval_regex),
     ):
         try:

@@ -199,32 +199,38 @@ def load_windows(
     windows, labels = [np.zeros((0, *config.window_shape), np.float32)], [[]]
     for batch in dataset:
         parsed = _parse(batch, config, ("window", "label"))
-        scaled = features.standardise(parsed["window"], shards.moments)
+        scaled = _standardised(parsed["window"], shards, config)
         windows.append(scaled.numpy())
         labels.append(parsed["label"].numpy())
     return np.concatenate(windows), np.concatenate(labels).astype(np.int64)
 
 
 def _parser(shards: Shards, config: Config, classes: Any):
-    moments = shards.moments
-
     def parse(serialised: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         parsed = _parse(serialised, config, ("window", "label"))
-        windows = features.standardise(parsed["window"], moments)
+        windows = _standardised(parsed["window"], shards, config)
         labels = parsed["label"]
         return windows, classes(windows, labels) if classes else labels
 
     return parse
 
 
+def _standardised(
+    records: tf.Tensor, shards: Shards, config: Config
+) -> tf.Tensor:
+    """Windows [B, T, F] of records [B, ...]; a phase is left aside."""
+    magnitudes = records[..., 0] if config.window.phase else records
+    return features.standardise(magnitudes, shards.moments)
+
+
 def _parse(
     serialised: tf.Tensor, config: Config, names: tuple[str, ...]
 ) -> dict[str, tf.Tensor]:
-    """Serialised records [B] as tensors; `window` is float32 [B, T, F]."""
+    """Serialised records [B] as tensors; `window` is [B, *record_shape]."""
     types = {"float": tf.float32, "int64": tf.int64, "bytes": tf.string}
     spec = {}
     for name in names:
-        shape = config.window_shape if name == "window" else ()
+        shape = config.record_shape if name == "window" else ()
         kind = types[example_io.FIELDS[name]]
         spec[name] = tf.io.FixedLenFeature(shape, kind)
     return tf.io.parse_example(serialised, spec)

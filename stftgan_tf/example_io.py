@@ -8,10 +8,8 @@ TensorFlow does.
 """
 
 import hashlib
-import os
 import struct
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import google_crc32c
 import numpy as np
@@ -22,7 +20,8 @@ SPLITS = ("train", "eval")
 # Label of a recording that has none.
 UNKNOWN_LABEL = -1
 
-# Name -> kind of list. `window` is the log-magnitude [T, F], row by row.
+# Name -> kind of list. `window` is `Config.record_shape`, row by row: the
+# log-magnitude [T, F], or [T, F, 2] with the instantaneous frequency.
 FIELDS = {
     "window": "float",
     "window_index": "int64",
@@ -66,23 +65,11 @@ def encode(record: dict[str, Any]) -> bytes:
 class ShardWriter:
     """Writes records to one TFRecord file and hashes what it writes."""
 
-    def __init__(self, path: Path):
-        self._file = open(path, "xb")
+    def __init__(self, file: BinaryIO):
+        self._file = file
         self._sha256 = hashlib.sha256()
         self.records = 0
         self.bytes = 0
-
-    def __enter__(self) -> "ShardWriter":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        try:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        finally:
-            # Where flushing fails (a full disk), closing fails too; without
-            # it the file would try once more when it is forgotten.
-            self._file.close()
 
     @property
     def sha256(self) -> str:

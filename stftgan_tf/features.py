@@ -2,6 +2,7 @@
 
     samples -> stft -> log_magnitude -> standardise -> window in [-1, 1]
     samples <- inverse_stft <- inverse_log_magnitude <- inverse_standardise
+               stft -> instantaneous_frequency
 
 Analysis is NumPy and SciPy in float32, so that pipeline workers need no
 TensorFlow; what runs inside graphs (training input, export) is TensorFlow,
@@ -143,6 +144,37 @@ def inverse_log_magnitude(log_magnitudes: Any) -> Any:
 
     magnitudes = tf.exp(log_magnitudes)
     return tf.concat([magnitudes, tf.zeros_like(magnitudes[..., :1])], axis=-1)
+
+
+def instantaneous_frequency(stfts: np.ndarray) -> np.ndarray:
+    """How far each bin's phase turns from frame to frame; Nyquist is dropped.
+
+    In half turns, wrapped to [-1, 1], as in GANSynth (Engel et al. 2019,
+    section 2.2); the first frame holds its phase.
+
+    Args:
+      stfts: complex64 [T, F + 1] as `stft` gives it.
+
+    Returns:
+      float32 [T, F].
+    """
+    phases = np.angle(stfts[..., :-1]) / np.float32(np.pi)
+    turned = np.diff(phases, axis=-2, prepend=np.zeros_like(phases[..., :1, :]))
+    return turned - 2 * np.round(turned / 2)
+
+
+def inverse_instantaneous_frequency(turned: Any) -> Any:
+    """Phases in radians; the inverse of `instantaneous_frequency`.
+
+    Args:
+      turned: float32 tensor [..., T, F].
+
+    Returns:
+      float32 tensor of the same shape, not wrapped.
+    """
+    import tensorflow as tf
+
+    return np.float32(np.pi) * tf.cumsum(turned, axis=-2)
 
 
 def standardise(log_magnitudes: Any, moments: Moments) -> Any:

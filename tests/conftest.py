@@ -1,11 +1,13 @@
 """Recordings, shards, runs and exports that tests share, all of them real."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipeline import demo, preprocess
@@ -16,6 +18,11 @@ SPEECH = ROOT.parent / "shared" / "speech"
 
 needs_speech = pytest.mark.skipif(
     not SPEECH.is_dir(), reason=f"no recordings in {SPEECH}"
+)
+
+needs_tfio = pytest.mark.skipif(
+    importlib.util.find_spec("tensorflow_io") is None,
+    reason="tensorflow-io is not installed",
 )
 
 
@@ -30,6 +37,11 @@ def run_command(*args, **kwargs) -> subprocess.CompletedProcess:
         timeout=300,
         **kwargs,
     )
+
+
+def noise(samples: int) -> np.ndarray:
+    """Samples [N] of white noise, the same every time."""
+    return np.random.default_rng(0).uniform(-0.5, 0.5, samples)
 
 
 @pytest.fixture(scope="session")

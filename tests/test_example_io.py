@@ -36,7 +36,8 @@ def test_the_record_is_tensorflows_own_size():
 
 def test_tensorflow_reads_the_file_and_its_checksums(tmp_path):
     path = tmp_path / "shard"
-    with example_io.ShardWriter(path) as writer:
+    with open(path, "wb") as file:
+        writer = example_io.ShardWriter(file)
         for text in (b"", b"one", b"x" * 100_000):
             writer.write(text)
     assert writer.records == 3
@@ -48,7 +49,8 @@ def test_tensorflow_reads_the_file_and_its_checksums(tmp_path):
 
 def test_the_file_is_tensorflows_byte_for_byte(tmp_path):
     data = example_io.encode(RECORD)
-    with example_io.ShardWriter(tmp_path / "ours") as writer:
+    with open(tmp_path / "ours", "wb") as file:
+        writer = example_io.ShardWriter(file)
         writer.write(data)
     with tf.io.TFRecordWriter(str(tmp_path / "theirs")) as writer:
         writer.write(data)

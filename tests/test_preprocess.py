@@ -15,7 +15,7 @@ import tensorflow as tf
 from pipeline import preprocess
 from stftgan_tf import config as config_lib
 from stftgan_tf import example_io
-from tests.conftest import ROOT, preprocess_tiny, run_command
+from tests.conftest import ROOT, noise, preprocess_tiny, run_command
 
 
 def digests(folder):
@@ -156,7 +156,7 @@ def test_names_of_any_kind(recordings, tmp_path, capfd):
 
 
 def test_too_many_bad_recordings_fail_with_their_names(tmp_path, capsys):
-    soundfile.write(tmp_path / "good.wav", np.full(2000, 0.5), 8000)
+    soundfile.write(tmp_path / "good.wav", noise(2000), 8000)
     (tmp_path / "bad.wav").write_text("no sound")
     output = tmp_path / "out" / "x"
     assert preprocess_tiny(tmp_path, output) == 1
@@ -167,7 +167,7 @@ def test_too_many_bad_recordings_fail_with_their_names(tmp_path, capsys):
 
 
 def test_nothing_to_train_on_is_refused(tmp_path, capsys):
-    soundfile.write(tmp_path / "a.wav", np.full(2000, 0.5), 8000)
+    soundfile.write(tmp_path / "a.wav", noise(2000), 8000)
     more = ["--set=split.by=regex", "--set=split.eval_regex=a"]
     assert preprocess_tiny(tmp_path, tmp_path / "out", *more) == 1
     assert "no window is left to train on" in capsys.readouterr().err

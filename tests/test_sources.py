@@ -1,3 +1,6 @@
+import dataclasses
+import os
+
 import pytest
 
 from pipeline import sources
@@ -59,6 +62,92 @@ def test_a_manifest_that_cannot_be_used(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(UserError, match=message):
         sources.open_source(str(path), CONFIG)
+
+
+def test_a_manifest_of_json_lines(tmp_path):
+    path = tmp_path / "list.jsonl"
+    path.write_text(
+        '{"file": "b/2.wav", "label": "two", "speaker": 7}\n\n'
+        '{"file": "1.wav", "text": "\u2028"}\n'
+    )
+    found = sources.open_source(str(path), CONFIG)
+    facts = [(r.path, r.name, r.label, r.speaker) for r in found.recordings]
+    assert facts == [
+        (str(tmp_path / "1.wav"), "1.wav", UNKNOWN_LABEL, ""),
+        (str(tmp_path / "b/2.wav"), "b/2.wav", 0, "7"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"file": "a"}\n{oops', "line 2, is no JSON"),
+        ('{"path": "a"}', "line 1: expected an object with file"),
+        ("[]", "line 1: expected an object"),
+        ("", "names no file"),
+    ],
+)
+def test_json_lines_that_cannot_be_used(tmp_path, text, message):
+    path = tmp_path / "list.jsonl"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        sources.open_source(str(path), CONFIG)
+
+
+def test_a_pattern_and_labels_choose_recordings(tmp_path):
+    touch(tmp_path, "a/no_ann.wav", "a/yes_bob.wav", "b/yes_cy.wav")
+    found = sources.open_source(str(tmp_path), CONFIG, pattern="a/*")
+    assert [r.name for r in found.recordings] == [
+        "a/no_ann.wav",
+        "a/yes_bob.wav",
+    ]
+    config = dataclasses.replace(CONFIG, label_regex="yes|maybe")
+    found = sources.open_source(str(tmp_path), config)
+    assert [r.name for r in found.recordings] == [
+        "a/yes_bob.wav",
+        "b/yes_cy.wav",
+    ]
+    assert found.labels == ["yes"]
+    with pytest.raises(UserError, match="none of 3 recordings matches"):
+        sources.open_source(str(tmp_path), config, pattern="*.flac")
+
+
+def test_the_same_file_is_taken_once(tmp_path):
+    touch(tmp_path, "a.wav", "c.wav")
+    (tmp_path / "b.wav").symlink_to(tmp_path / "a.wav")
+    (tmp_path / "d.wav").hardlink_to(tmp_path / "c.wav")
+    path = tmp_path / "list.csv"
+    path.write_text("file\na.wav\n./a.wav\nc.wav\n")
+    for source, duplicates in ((tmp_path, 2), (path, 1)):
+        found = sources.open_source(str(source), CONFIG)
+        assert [r.name for r in found.recordings] == ["a.wav", "c.wav"]
+        assert found.duplicates == duplicates
+
+
+def test_links_are_followed_and_never_for_ever(tmp_path):
+    touch(tmp_path, "in/a.wav", "elsewhere/b.wav")
+    root = tmp_path / "in"
+    (root / "loop").symlink_to(root)
+    (root / "more").symlink_to(tmp_path / "elsewhere")
+    (root / "self.wav").symlink_to("self.wav")
+    found = sources.open_source(str(root), CONFIG)
+    names = [r.name for r in found.recordings]
+    assert names == ["a.wav", "more/b.wav", "self.wav"]
+
+
+def test_a_folder_called_like_audio_is_listed_and_searched(tmp_path):
+    touch(tmp_path, "x.wav/a.wav")
+    found = sources.open_source(str(tmp_path), CONFIG)
+    assert [r.name for r in found.recordings] == ["x.wav", "x.wav/a.wav"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_may_not_be_read_is_listed(tmp_path):
+    touch(tmp_path, "a.wav", "shut/b.wav")
+    (tmp_path / "shut").chmod(0)
+    found = sources.open_source(str(tmp_path), CONFIG)
+    (tmp_path / "shut").chmod(0o700)
+    assert [r.name for r in found.recordings] == ["a.wav", "shut"]
 
 
 def test_a_source_that_is_none(tmp_path):

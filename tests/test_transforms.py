@@ -8,10 +8,11 @@ import soundfile
 from apache_beam.testing import test_pipeline
 from apache_beam.testing.util import assert_that, equal_to
 
-from pipeline import transforms
+from pipeline import audio, transforms
 from pipeline.progress import Ticks
 from pipeline.sources import Recording
 from stftgan_tf import config as config_lib
+from tests.conftest import noise
 
 RATE = 8000
 
@@ -23,6 +24,12 @@ def recording(path="a.wav", speaker="", dataset="d"):
         label=-1,
         speaker=speaker,
         dataset=dataset,
+    )
+
+
+def plan(recording, config):
+    return transforms.plan(
+        recording, config, lambda path: audio.scan(path, config.audio)
     )
 
 
@@ -57,7 +64,7 @@ def test_long_recordings_are_planned_as_segments_of_whole_windows(
     path = tmp_path / "long.wav"
     rng = np.random.default_rng(0)
     soundfile.write(path, rng.uniform(-0.5, 0.5, 130 * RATE), RATE)
-    segments = transforms.plan(recording(path), tiny)
+    segments = plan(recording(path), tiny)
     windows, offset = transforms.window_grid(130 * RATE, tiny)
     assert len(segments) == 3
     assert sum(s.windows for s in segments) == windows
@@ -78,9 +85,9 @@ def test_segments_cut_what_the_whole_recording_would(
     path = tmp_path / "a.wav"
     rng = np.random.default_rng(0)
     soundfile.write(path, rng.uniform(-0.5, 0.5, 5 * RATE), RATE)
-    (whole,) = transforms.plan(recording(path), tiny)
+    (whole,) = plan(recording(path), tiny)
     monkeypatch.setattr(transforms, "SEGMENT_SECS", 1.0)
-    parts = transforms.plan(recording(path), tiny)
+    parts = plan(recording(path), tiny)
     assert len(parts) > 3
     wanted, _ = transforms.cut(whole, tiny)
     got = np.concatenate([transforms.cut(part, tiny)[0] for part in parts])
@@ -95,7 +102,7 @@ def test_a_silent_window_is_dropped_by_its_distance_from_the_recording(
     path = tmp_path / "a.wav"
     soundfile.write(path, samples, RATE)
     config = with_window(tiny, stride_frames=18)
-    (segment,) = transforms.plan(recording(path), config)
+    (segment,) = plan(recording(path), config)
     assert segment.windows == 2
     for silence_db, kept in ((20.0, [True, False]), (40.0, [True, True])):
         gated = with_window(config, silence_db=silence_db)
@@ -142,7 +149,7 @@ def test_number_of_shards(tiny, split, windows, count):
 
 def test_planning_gives_segments_and_dead_letters(tiny, tmp_path):
     good, bad = tmp_path / "good.wav", tmp_path / "bad.wav"
-    soundfile.write(good, np.full(2000, 0.5), RATE)
+    soundfile.write(good, noise(2000), RATE)
     bad.write_text("no sound")
     with test_pipeline.TestPipeline() as pipeline:
         segments, dead = (
@@ -167,8 +174,8 @@ def test_a_recording_that_vanishes_after_planning_is_a_dead_letter(
     good, gone = tmp_path / "good.wav", tmp_path / "gone.wav"
     segments = []
     for path in (good, gone):
-        soundfile.write(path, np.full(2000, 0.5), RATE)
-        (segment,) = transforms.plan(recording(path), tiny)
+        soundfile.write(path, noise(2000), RATE)
+        (segment,) = plan(recording(path), tiny)
         segments.append(dataclasses.replace(segment, split="train"))
     gone.unlink()
     with test_pipeline.TestPipeline() as pipeline:

@@ -1,0 +1,202 @@
+"""Files by path, local or remote: `s3://`, `gs://`, `hdfs://` through Beam.
+
+Local paths are handled by Python itself: renaming a folder is one step there,
+which no object store offers. Beam is loaded where a remote path is met.
+"""
+
+import contextlib
+import fnmatch
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from stftgan_tf import cli
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path belongs to one of Beam's file systems."""
+    return "://" in path
+
+
+def join(root: str, *parts: str) -> str:
+    """A path below another one."""
+    if is_remote(root):
+        return "/".join([root.rstrip("/"), *parts])
+    return os.path.join(root, *parts)
+
+
+def exists(path: str) -> bool:
+    """Whether there is a file of that name."""
+    if is_remote(path):
+        return _remotely("exists", path)
+    return os.path.exists(path)
+
+
+def files_below(root: str) -> Iterator[str]:
+    """Relative paths of all files below a remote folder."""
+    start = root.rstrip("/") + "/"
+    for match in _remotely("match", [start + "**"]):
+        for file in match.metadata_list:
+            if not file.path.endswith("/"):
+                yield file.path[len(start) :]
+
+
+@contextlib.contextmanager
+def open_input(path: str) -> Iterator[BinaryIO]:
+    """A file to read and to seek in.
+
+    Raises:
+      OSError: if it cannot be opened.
+    """
+    if not is_remote(path):
+        with open(path, "rb") as file:
+            yield file
+        return
+    file = _remotely("open", path, compression_type="uncompressed")
+    with contextlib.closing(file):
+        yield file
+
+
+@contextlib.contextmanager
+def local_copy(path: str) -> Iterator[str]:
+    """A remote file as a temporary local one.
+
+    Raises:
+      OSError: if it cannot be read.
+    """
+    with (
+        open_input(path) as source,
+        tempfile.NamedTemporaryFile() as copy,
+    ):
+        try:
+            shutil.copyfileobj(source, copy, 1 << 20)
+        # As in `_remotely`.
+        except Exception as error:
+            raise _failed(error, path) from error
+        copy.flush()
+        yield copy.name
+
+
+@contextlib.contextmanager
+def create(path: str) -> Iterator[BinaryIO]:
+    """A file to write, on the disk once the block is left.
+
+    A file of that name is replaced: a bundle that is tried again finds what
+    the first try left.
+
+    Raises:
+      OSError: if it cannot be written.
+    """
+    if is_remote(path):
+        file = _remotely("create", path, compression_type="uncompressed")
+        with contextlib.closing(file):
+            yield file
+        return
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    file = open(path, "xb")
+    try:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    finally:
+        # Where flushing fails (a full disk), closing fails too; without it
+        # the file would try once more when it is forgotten.
+        file.close()
+
+
+def write_text(path: str, text: str) -> None:
+    """Writes a file in UTF-8."""
+    with create(path) as file:
+        file.write(text.encode())
+
+
+def read_text(path: str) -> str:
+    """Reads a file in UTF-8."""
+    with open_input(path) as file:
+        return file.read().decode()
+
+
+def delete(path: str) -> None:
+    """Removes a file."""
+    if is_remote(path):
+        _remotely("delete", [path])
+    else:
+        os.unlink(path)
+
+
+def refuse_existing(target: str, marker: str, overwrite: bool) -> None:
+    """As `cli.refuse_existing`; a remote target is its marker."""
+    if not is_remote(target):
+        cli.refuse_existing(Path(target), marker, overwrite)
+    elif exists(join(target, marker)) and not overwrite:
+        raise cli.UserError(f"{target} exists; use --overwrite to replace it")
+
+
+@contextlib.contextmanager
+def published(target: str, marker: str, overwrite: bool) -> Iterator[str]:
+    """Yields a folder to fill, whose files become `target`'s.
+
+    Locally by one rename. Remotely file by file, the marker last: without it
+    a folder is no data set; an old set loses its marker first.
+
+    Raises:
+      UserError: if the target exists and may not be replaced.
+    """
+    if not is_remote(target):
+        with cli.published_dir(Path(target), marker, overwrite) as staging:
+            yield str(staging)
+        return
+    refuse_existing(target, marker, overwrite)
+    parent, _, name = target.rstrip("/").rpartition("/")
+    staging = f"{parent}/.incomplete-{name}-{uuid.uuid4().hex}"
+    try:
+        yield staging
+        refuse_existing(target, marker, overwrite)
+        _replace(staging, target, marker)
+    finally:
+        left = [join(staging, name) for name in files_below(staging)]
+        if left:
+            _remotely("delete", left)
+
+
+def _replace(staging: str, target: str, marker: str) -> None:
+    old, new = list(files_below(target)), list(files_below(staging))
+    # Somebody else's files are never removed.
+    old = old if marker in old else []
+    if old:
+        delete(join(target, marker))
+    rest = [join(target, name) for name in old if name != marker]
+    if rest:
+        _remotely("delete", rest)
+    for name in sorted(new, key=lambda name: name == marker):
+        _remotely("rename", [join(staging, name)], [join(target, name)])
+
+
+def _remotely(call: str, *args: object, **more: object):
+    """What a function of Beam's `FileSystems` returns.
+
+    Raises:
+      OSError: for whatever goes wrong; each system has its own exceptions.
+    """
+    from apache_beam.io.filesystems import FileSystems
+
+    try:
+        return getattr(FileSystems, call)(*args, **more)
+    except Exception as error:
+        raise _failed(error, str(args[0])) from error
+
+
+def _failed(error: Exception, path: str) -> OSError:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return OSError(0, lines[0], path)
+
+
+def matches(name: str, pattern: str) -> bool:
+    """Whether a relative path matches a glob; `*` takes folders, too."""
+    return fnmatch.fnmatchcase(name, pattern)
