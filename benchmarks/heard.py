@@ -98,9 +98,7 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--source", required=True, help="labelled recordings")
-    parser.add_argument(
-        "--data", type=Path, required=True, help="their data set"
-    )
+    parser.add_argument("--data", required=True, help="their data set")
     parser.add_argument(
         "--models", type=Path, nargs="*", default=[], help="exports"
     )

@@ -287,9 +287,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=10, help="a round")
-    parser.add_argument(
-        "--data", type=Path, help="a data set, to time the input as well"
-    )
+    parser.add_argument("--data", help="a data set, to time the input as well")
     config_lib.add_arguments(parser, default="digits8k")
     args = parser.parse_args()
     config = config_lib.load(args.config, [*_LOSS, *args.set])

@@ -187,16 +187,14 @@ def _run_job(config, source, root, summary_path, options, ticks) -> None:
     """The Beam job: reads like its diagram."""
     try:
         with beam.Pipeline(options=options) as pipeline:
-            segments, dead_planning = (
+            segments, dead = (
                 pipeline
                 | "Recordings" >> beam.Create(source.recordings)
                 | "Plan segments" >> transforms.PlanSegments(config, ticks)
             )
-            shards, dead_writing = (
-                segments
-                | "Write shards" >> transforms.WriteShards(config, root, ticks)
+            shards = segments | "Write shards" >> transforms.WriteShards(
+                config, root, ticks
             )
-            dead = (dead_planning, dead_writing) | "Dead" >> beam.Flatten()
             (shards, dead) | "Write summary" >> transforms.WriteSummary(
                 config, summary_path
             )

@@ -86,14 +86,13 @@ def create(path: str) -> Iterator[BinaryIO]:
     """A file to write, on the disk once the block is left.
 
     A file of that name is replaced: a bundle that is tried again finds what
-    the first try left.
+    the first try left. Remotely there is no file where nothing is written.
 
     Raises:
       OSError: if it cannot be written.
     """
     if is_remote(path):
-        file = _remotely("create", path, compression_type="uncompressed")
-        with contextlib.closing(file):
+        with contextlib.closing(_RemoteFile(path)) as file:
             yield file
         return
     os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -108,6 +107,35 @@ def create(path: str) -> Iterator[BinaryIO]:
         # Where flushing fails (a full disk), closing fails too; without it
         # the file would try once more when it is forgotten.
         file.close()
+
+
+class _RemoteFile:
+    """A remote file to write, opened with its first bytes.
+
+    (Beam cannot make an empty one on S3: an upload has at least one part.)
+    """
+
+    def __init__(self, path: str):
+        self._path, self._file = path, None
+
+    def write(self, data: bytes) -> None:
+        if not data:
+            return
+        try:
+            self._file = self._file or _remotely(
+                "create", self._path, compression_type="uncompressed"
+            )
+            self._file.write(data)
+        # As in `_remotely`.
+        except Exception as error:
+            raise _failed(error, self._path) from error
+
+    def close(self) -> None:
+        try:
+            if self._file:
+                self._file.close()
+        except Exception as error:
+            raise _failed(error, self._path) from error
 
 
 def write_text(path: str, text: str) -> None:

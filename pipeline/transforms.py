@@ -32,8 +32,6 @@ SEGMENT_SECS = 60.0
 SHARD_BYTES = 64 << 20
 MIN_TRAIN_SHARDS = 4
 
-DEAD = "dead_letters"
-
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
@@ -75,6 +73,7 @@ class ShardResult:
     silent: int
     labels: dict[int, int]
     speakers: dict[str, int]
+    dead_letters: list[str]
     moments: PartialMoments
 
 
@@ -232,7 +231,7 @@ def shard_count(split_windows: tuple[str, int], config: Config) -> int:
 
 
 class PlanSegments(beam.PTransform):
-    """Recordings -> segments; those that cannot be used go to `DEAD`."""
+    """Recordings -> (segments, dead letters)."""
 
     def __init__(self, config: Config, ticks: Ticks):
         super().__init__()
@@ -240,18 +239,22 @@ class PlanSegments(beam.PTransform):
 
     def expand(self, recordings):
         """Builds the transform."""
-        return (
+        planned = (
             recordings
             | "Spread recordings" >> beam.Reshuffle()
-            | "Plan"
-            >> beam.ParDo(_Plan(self._config, self._ticks)).with_outputs(
-                DEAD, main="segments"
-            )
+            | "Plan" >> beam.ParDo(_Plan(self._config, self._ticks))
+        )
+        # By type: not every runner knows tagged outputs (Dask's does not).
+        segments = beam.Filter(_is_segment).with_output_types(Segment)
+        letters = beam.Filter(_is_letter).with_output_types(str)
+        return (
+            planned | "Segments" >> segments,
+            planned | "Dead letters" >> letters,
         )
 
 
 class WriteShards(beam.PTransform):
-    """Segments -> `ShardResult`s; lost recordings go to `DEAD`."""
+    """Segments -> `ShardResult`s."""
 
     def __init__(self, config: Config, root: str, ticks: Ticks):
         super().__init__()
@@ -277,7 +280,7 @@ class WriteShards(beam.PTransform):
             | "Write"
             >> beam.ParDo(
                 _WriteShard(self._config, self._root, self._ticks), shards
-            ).with_outputs(DEAD, main="shards")
+            )
         )
 
 
@@ -320,7 +323,7 @@ class _Plan(beam.DoFn):
             segments = plan(recording, self._config, self._scanner.scan)
         except audio.AudioError as error:
             self._dead.inc()
-            yield beam.pvalue.TaggedOutput(DEAD, _letter(recording, error))
+            yield _letter(recording, error)
         else:
             self._ticks.add("segments", len(segments))
             yield from segments
@@ -350,6 +353,7 @@ class _WriteShard(beam.DoFn):
             silent=0,
             labels={},
             speakers={},
+            dead_letters=[],
             moments=PartialMoments.empty(self._config.stft.bins),
         )
         ordered = sorted(filter(None, segments), key=lambda s: s.key)
@@ -360,7 +364,7 @@ class _WriteShard(beam.DoFn):
                     self._write(segment, writer, result)
                 except audio.AudioError as error:
                     letter = _letter(segment.recording, error)
-                    yield beam.pvalue.TaggedOutput(DEAD, letter)
+                    result.dead_letters.append(letter)
                 self._ticks.add("written", 1)
         result.records, result.bytes = writer.records, writer.bytes
         result.sha256 = writer.sha256
@@ -431,6 +435,7 @@ def _write_summary(
     moments = PartialMoments.empty(config.stft.bins)
     for shard in shards:
         moments = moments.merge(shard.moments)
+        dead = dead + shard.dead_letters
     summary = {
         "shards": [_plain(shard) for shard in shards],
         "moments": moments.to_dict(),
@@ -444,8 +449,16 @@ def _write_summary(
 
 def _plain(shard: ShardResult) -> dict[str, Any]:
     values = {f.name: getattr(shard, f.name) for f in dataclasses.fields(shard)}
-    del values["moments"]
+    del values["moments"], values["dead_letters"]
     return values
+
+
+def _is_segment(planned: Segment | str) -> bool:
+    return isinstance(planned, Segment)
+
+
+def _is_letter(planned: Segment | str) -> bool:
+    return isinstance(planned, str)
 
 
 def _bytes(text: str) -> bytes:

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 the data or the run failed, 2 bad usage or config,
 
 import argparse
 import contextlib
+import logging
 import os
 import shutil
 import sys
@@ -13,7 +14,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
 from stftgan_tf import config as config_lib
 
@@ -53,6 +54,20 @@ def guarded(run: Callable[..., int], *args: object) -> int:
         return 1
     except OSError as error:
         return _fail(f"{error.filename or 'system'}: {error.strerror}", 1)
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the program with an exit code.
+
+    tensorflow-io's S3 file system aborts when it is torn down ("pure virtual
+    method called"), so where it was loaded nothing is torn down.
+    """
+    if "tensorflow_io" in sys.modules:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _fail(message: str, code: int) -> int:

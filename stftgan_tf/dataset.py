@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,9 @@ _CYCLE_LENGTH = 8
 
 @dataclasses.dataclass(frozen=True)
 class Shards:
-    """A data set that matches a config."""
+    """A data set that matches a config; `root` may be remote."""
 
-    root: Path
+    root: str
     manifest: dict[str, Any]
 
     @property
@@ -45,27 +46,41 @@ class Shards:
     def files(self, split: str) -> list[str]:
         """The shards of a split that hold anything, in order."""
         return [
-            str(self.root / shard["path"])
+            os.path.join(self.root, shard["path"])
             for shard in self.manifest["shards"]
             if shard["path"].startswith(f"Split-{split}/") and shard["records"]
         ]
 
 
-def open_shards(root: Path, config: Config) -> Shards:
+def is_remote(root: str) -> bool:
+    """Whether a data set lies on no disk of this machine."""
+    return "://" in root
+
+
+def open_shards(root: str | Path, config: Config) -> Shards:
     """Opens a data set that `pipeline.preprocess` wrote.
+
+    Args:
+      root: its folder, here or on `gs://`, `s3://`, `hdfs://` and the like.
+      config: must say of the data what the data set's manifest says.
 
     Raises:
       UserError: if it is none, was written with other values than the
         config's, or a shard is missing or cut short.
     """
-    path = Path(root) / example_io.MANIFEST
+    root = str(root)
+    _load_file_systems(root)
+    path = os.path.join(root, example_io.MANIFEST)
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            manifest = json.loads(file.read().decode())
+    except tf.errors.NotFoundError as error:
         raise UserError(
             f"{root} holds no data set (no manifest.json); "
             "make one with python -m pipeline.preprocess"
         ) from error
+    except tf.errors.OpError as error:
+        raise UserError(f"{root} cannot be read: {error.message}") from error
     except ValueError as error:
         raise UserError(f"{path} is no JSON: {error}") from error
     known = isinstance(manifest, dict)
@@ -77,8 +92,22 @@ def open_shards(root: Path, config: Config) -> Shards:
         )
     check_same(f"shards {root}", manifest["config"], config.data_dict())
     for shard in manifest["shards"]:
-        _check_size(Path(root, shard["path"]), shard["bytes"])
-    return Shards(root=Path(root), manifest=manifest)
+        _check_size(os.path.join(root, shard["path"]), shard["bytes"])
+    return Shards(root=root, manifest=manifest)
+
+
+def _load_file_systems(root: str) -> None:
+    """Loads tensorflow-io's file systems where a data set needs one."""
+    if not is_remote(root) or root.startswith("gs://"):
+        return
+    try:
+        # Importing it registers them.
+        import tensorflow_io  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            f"{root} needs the file systems of tensorflow-io, which is not "
+            "installed: pip install '.[io]'"
+        ) from error
 
 
 def check_same(what: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
@@ -97,13 +126,15 @@ def verify(shards: Shards) -> None:
     """
     for shard in shards.manifest["shards"]:
         digest = hashlib.sha256()
-        with open(shards.root / shard["path"], "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+        path = os.path.join(shards.root, shard["path"])
+        if shard["bytes"]:
+            with tf.io.gfile.GFile(path, "rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
         if digest.hexdigest() != shard["sha256"]:
             raise UserError(
-                f"shard {shards.root / shard['path']} is damaged: its "
-                "checksum is not the manifest's; run preprocess again"
+                f"shard {path} is damaged: its checksum is not the "
+                "manifest's; run preprocess again"
             )
 
 
@@ -236,10 +267,13 @@ def _parse(
     return tf.io.parse_example(serialised, spec)
 
 
-def _check_size(path: Path, expected: int) -> None:
+def _check_size(path: str, expected: int) -> None:
+    # Object stores hold no empty shards.
+    if not expected:
+        return
     try:
-        size = path.stat().st_size
-    except FileNotFoundError as error:
+        size = tf.io.gfile.stat(path).length
+    except tf.errors.NotFoundError as error:
         raise UserError(
             f"shard {path} is missing; run preprocess again"
         ) from error

@@ -56,9 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--data",
-        type=Path,
-        default=Path("tfrecords/demo"),
-        help="the data set (default: tfrecords/demo)",
+        default="tfrecords/demo",
+        help="the data set, here or remote (default: tfrecords/demo)",
     )
     parser.add_argument(
         "--output", type=Path, help="also write the figures to this JSON file"
@@ -216,11 +215,13 @@ class Heard:
             config.audio.sample_rate_hz,
             config.evaluate.seed,
         )
-        path = shards.root / f"judge-{_judge_key(shards, config)}.npz"
-        if not self._judge.load(path):
+        path = Path(shards.root, f"judge-{_judge_key(shards, config)}.npz")
+        kept = not dataset.is_remote(shards.root)
+        if not (kept and self._judge.load(path)):
             self._judge.fit(audio, self._labels)
             try:
-                self._judge.save(path)
+                if kept:
+                    self._judge.save(path)
             except OSError as error:
                 print(f"{path} not kept: {error.strerror}", file=sys.stderr)
         _, self._training = self._judge(audio)
@@ -341,4 +342,4 @@ def _flat(windows: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

@@ -9,6 +9,7 @@ TensorFlow does.
 
 import hashlib
 import struct
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import google_crc32c
@@ -60,6 +61,55 @@ def encode(record: dict[str, Any]) -> bytes:
         for name in sorted(FIELDS)
     )
     return _delimited(1, entries)
+
+
+def decode(data: bytes) -> dict[str, Any]:
+    """A record of an encoded one; the inverse of `encode`.
+
+    Returns:
+      A value for each field that is there: a float32 array [size], an int, or
+      bytes.
+
+    Raises:
+      ValueError: if the bytes are no `tf.train.Example` of single values.
+    """
+    # TFDS' own copy of the message, which needs no TensorFlow.
+    from google.protobuf.message import DecodeError
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    try:
+        found = tf_example_pb2.Example.FromString(data).features.feature
+    except DecodeError as error:
+        raise ValueError(f"no tf.train.Example: {error}") from error
+    record = {}
+    for name, feature in found.items():
+        kind = FIELDS.get(name)
+        values = getattr(feature, f"{kind}_list").value if kind else []
+        if kind == "float":
+            record[name] = np.array(values, np.float32)
+        elif len(values) == 1:
+            record[name] = values[0]
+        else:
+            raise ValueError(f"{name} has {len(values)} values; expected one")
+    return record
+
+
+def read_records(file: Any) -> Iterator[bytes]:
+    """The records of a TFRecord file; the inverse of `ShardWriter`.
+
+    Raises:
+      ValueError: if a checksum is wrong, or the file ends within a record.
+    """
+    while header := file.read(12):
+        if len(header) < 12 or _masked_crc(header[:8]) != header[8:]:
+            raise ValueError("its length is damaged")
+        size = struct.unpack("<Q", header[:8])[0]
+        data, crc = file.read(size), file.read(4)
+        if len(data) < size or len(crc) < 4:
+            raise ValueError("the file ends within it")
+        if _masked_crc(data) != crc:
+            raise ValueError("its checksum is wrong")
+        yield data
 
 
 class ShardWriter:

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -22,10 +23,69 @@ def grid(windows: np.ndarray, titles: Sequence[str] = ()) -> bytes:
     """
     columns = min(_COLUMNS, len(windows))
     rows = -(-len(windows) // columns)
-    # Not pyplot: that would keep a window manager and every figure.
-    figure = Figure(figsize=(1.5 * columns, 1.7 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(1.5 * columns, 1.7 * rows)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    _draw(axes, windows, titles)
+    return _png(figure)
+
+
+def data_set(
+    windows: np.ndarray,
+    hz: np.ndarray,
+    moments: dict[str, Sequence[float]],
+    histogram: np.ndarray,
+) -> bytes:
+    """A data set: windows, the moments of each bin, their histograms.
+
+    Args:
+      windows: float [B, T, F] in [-1, 1].
+      hz: centre of each bin [F].
+      moments: `mean`, `std`, `min` and `max` of log-magnitudes, each [F].
+      histogram: counts [F, cells], from low to high log-magnitudes.
+
+    Returns:
+      A PNG file.
+    """
+    columns = min(_COLUMNS, len(windows))
+    rows = -(-len(windows) // columns)
+    figure = _figure(12, 1.7 * rows + 4)
+    above, below = figure.subfigures(2, 1, height_ratios=[1.7 * rows, 4])
+    _draw(above.subplots(rows, columns, squeeze=False).ravel(), windows)
+    levels, counts = below.subplots(1, 2)
+    decibels = {k: 20 / np.log(10) * np.array(v) for k, v in moments.items()}
+    mean, std = decibels["mean"], decibels["std"]
+    levels.fill_between(hz, decibels["min"], decibels["max"], alpha=0.2)
+    levels.fill_between(hz, mean - std, mean + std, alpha=0.4)
+    levels.plot(hz, mean)
+    levels.set(
+        xlabel="Hz",
+        ylabel="dB",
+        title="mean, +- deviation, extremes",
+        xmargin=0,
+    )
+    counts.imshow(
+        np.log1p(histogram.T),
+        origin="lower",
+        aspect="auto",
+        extent=(hz[0], hz[-1], 0, 1),
+    )
+    counts.set(
+        xlabel="Hz", yticks=[0, 1], title="log of counts, from floor to top"
+    )
+    counts.set_yticklabels(["floor", "top"])
+    return _png(figure)
+
+
+def _figure(width: float, height: float) -> Figure:
+    # Not pyplot: that would keep a window manager and every figure.
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _draw(
+    axes: Sequence[Any], windows: np.ndarray, titles: Sequence[str] = ()
+) -> None:
     for axis in axes:
         axis.axis("off")
     for index, window in enumerate(windows):
@@ -34,6 +94,9 @@ def grid(windows: np.ndarray, titles: Sequence[str] = ()) -> bytes:
         )
         if index < len(titles):
             axes[index].set_title(titles[index], fontsize=8)
+
+
+def _png(figure: Figure) -> bytes:
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=100)
     return out.getvalue()

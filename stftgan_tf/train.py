@@ -11,7 +11,6 @@ import fcntl
 import json
 import logging
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,9 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     config_lib.add_arguments(parser, default="digits8k")
     parser.add_argument(
         "--data",
-        type=Path,
-        default=Path("tfrecords/demo"),
-        help="the data set (default: tfrecords/demo)",
+        default="tfrecords/demo",
+        help="the data set, here or remote (default: tfrecords/demo)",
     )
     parser.add_argument(
         "--run",
@@ -406,4 +404,4 @@ def _logging_to(path: Path) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

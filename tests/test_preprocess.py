@@ -2,10 +2,14 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +18,7 @@ import tensorflow as tf
 
 from pipeline import preprocess
 from stftgan_tf import config as config_lib
-from stftgan_tf import example_io
+from stftgan_tf import dataset, example_io
 from tests.conftest import ROOT, noise, preprocess_tiny, run_command
 
 
@@ -101,12 +105,110 @@ def test_records_carry_label_and_speaker(shards):
         ["--direct_running_mode=multi_processing", "--direct_num_workers=2"],
     ],
 )
-def test_every_runner_writes_the_same_bytes(
+def test_every_local_runner_writes_the_same_bytes(
     shards, recordings, tmp_path, flags
 ):
     output = tmp_path / "again"
     assert preprocess_tiny(recordings, output, *flags) == 0
     assert digests(output) == digests(shards)
+
+
+def test_the_dask_runner_writes_the_same_bytes(shards, recordings, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    output = tmp_path / "again"
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None
+    ) as cluster:
+        done = run_command(
+            "pipeline.preprocess",
+            "--runner=apache_beam.runners.dask.dask_runner.DaskRunner",
+            f"--dask_client_address={cluster.scheduler_address}",
+            "--config=tiny",
+            f"--source={recordings}",
+            f"--output={output}",
+        )
+    assert done.returncode == 0, done.stderr
+    assert digests(output) == digests(shards)
+
+
+def test_the_portable_runner_writes_the_same_bytes(
+    shards, recordings, tmp_path
+):
+    """The protocol of Flink and Spark, by Beam's own job service."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    service = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "apache_beam.runners.portability.local_job_service_main",
+            f"--port={port}",
+        ],
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(lambda: _answers(port))
+        output = tmp_path / "again"
+        done = run_command(
+            "pipeline.preprocess",
+            "--runner=PortableRunner",
+            f"--job_endpoint=localhost:{port}",
+            "--environment_type=LOOPBACK",
+            "--config=tiny",
+            f"--source={recordings}",
+            f"--output={output}",
+        )
+    finally:
+        service.kill()
+        service.wait()
+    assert done.returncode == 0, done.stderr
+    assert digests(output) == digests(shards)
+
+
+def _answers(port):
+    with socket.socket() as sock:
+        return sock.connect_ex(("localhost", port)) == 0
+
+
+@pytest.mark.parametrize("phase", [False, True])
+def test_split_channels_and_phase_reach_the_records(tmp_path, phase):
+    source = tmp_path / "in"
+    source.mkdir()
+    wave = np.stack([noise(4000), noise(4000)[::-1]], axis=1)
+    soundfile.write(source / "two.wav", wave, 8000)
+    output = tmp_path / "out"
+    more = [
+        "--set=audio.channels=split",
+        "--set=split.eval_fraction=0",
+        f"--set=window.phase={str(phase).lower()}",
+    ]
+    assert preprocess_tiny(source, output, *more) == 0
+    found = list(examples(output, "train"))
+    names = {e["recording_id"].bytes_list.value[0] for e in found}
+    assert names == {b"two.wav#0", b"two.wav#1"}
+    config = config_lib.load("tiny", [flag[6:] for flag in more])
+    assert config.record_shape == ((16, 32, 2) if phase else (16, 32))
+    windows = [e["window"].float_list.value for e in found]
+    assert {len(w) for w in windows} == {np.prod(config.record_shape)}
+    batch = dataset.load_windows(
+        dataset.open_shards(output, config), config, "train", 100
+    )[0]
+    assert batch.shape[1:] == (16, 32) and np.ptp(batch) > 1
+    if phase:
+        turned = np.reshape(windows, (-1, 16, 32, 2))[..., 1]
+        assert np.abs(turned).max() <= 1 and np.ptp(turned) > 1.9
+
+
+def test_single_frames(recordings, tmp_path):
+    output = tmp_path / "out"
+    more = ["--set=window.frames=1", "--set=window.stride_frames=1"]
+    more.append("--set=model.halvings=0")
+    assert preprocess_tiny(recordings, output, *more) == 0
+    (window,) = {
+        len(e["window"].float_list.value) for e in examples(output, "eval")
+    }
+    assert window == 32
 
 
 def test_bad_recordings_are_dead_letters_and_the_rest_goes_on(
@@ -224,7 +326,32 @@ def test_bad_usage_is_one_line_and_an_exit_code(
     assert error.count("\n") == 1 and error.startswith("error: ")
 
 
-def test_a_full_disk_is_one_line_and_publishes_nothing(recordings, tmp_path):
+@pytest.fixture
+def small_disk():
+    """A disk of 200 kB."""
+    folder = Path(tempfile.mkdtemp())
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no right to mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+    folder.rmdir()
+
+
+def test_a_full_disk_is_one_line_and_publishes_nothing(
+    recordings, small_disk, capsys
+):
+    output = small_disk / "x"
+    assert preprocess_tiny(recordings, output) == 1
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("error: the Beam job failed")
+    assert "No space left on device" in last
+    assert not list(small_disk.iterdir())
+
+
+def test_a_limit_of_file_sizes_is_one_line_and_publishes_nothing(
+    recordings, tmp_path
+):
     # A file-size limit makes writes fail as a full disk does.
     script = (
         "import resource, sys; from pipeline import preprocess;"
@@ -280,21 +407,21 @@ def wait_for(condition, secs=60):
         time.sleep(0.005)
 
 
-def test_killed_in_its_middle_nothing_shows_and_a_rerun_succeeds(
+def test_killed_at_any_moment_nothing_shows_and_a_rerun_succeeds(
     recordings, shards, tmp_path
 ):
     output = tmp_path / "x"
-    for pause in (0.0, 0.1, 0.3):
+    # Moments that are fixed, over the whole of a job.
+    for pause in np.linspace(0, 3, 20):
         job = start(recordings, output)
-        wait_for(lambda: list(tmp_path.glob(".incomplete-x-*")))
-        time.sleep(pause)
-        if job.poll() is None:
-            os.kill(job.pid, signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            job.wait(pause)
+        job.kill()
         job.communicate()
         if output.exists():
             assert digests(output) == digests(shards)
-            break
-    assert preprocess_tiny(recordings, output, "--overwrite") == 0
+            shutil.rmtree(output)
+    assert preprocess_tiny(recordings, output) == 0
     assert digests(output) == digests(shards)
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
 
@@ -316,7 +443,7 @@ def test_a_second_job_for_the_same_target_is_refused(
 ):
     output = tmp_path / "x"
     with contextlib.ExitStack() as stack:
-        stack.enter_context(preprocess._locked(output))
+        stack.enter_context(preprocess._locked(str(output)))
         assert preprocess_tiny(recordings, output) == 1
     assert "another job is writing" in capsys.readouterr().err
 

@@ -179,7 +179,7 @@ def test_a_recording_that_vanishes_after_planning_is_a_dead_letter(
         segments.append(dataclasses.replace(segment, split="train"))
     gone.unlink()
     with test_pipeline.TestPipeline() as pipeline:
-        shards, dead = (
+        shards = (
             pipeline
             | beam.Create(segments)
             | transforms.WriteShards(tiny, str(tmp_path / "out"), Ticks(None))
@@ -188,5 +188,7 @@ def test_a_recording_that_vanishes_after_planning_is_a_dead_letter(
             shards | beam.Map(lambda s: s.records) | beam.CombineGlobally(sum)
         )
         assert_that(written, equal_to([4]), "written")
-        paths = dead | beam.Map(lambda text: json.loads(text)["path"])
+        paths = shards | beam.FlatMap(
+            lambda s: [json.loads(text)["path"] for text in s.dead_letters]
+        )
         assert_that(paths, equal_to([str(gone)]), "dead")
