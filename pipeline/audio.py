@@ -179,11 +179,14 @@ class _Meter:
 
     def add(self, samples: np.ndarray) -> None:
         """The next samples [N]; all but the last are whole stretches."""
-        if not np.isfinite(samples).all():
+        wide = samples.astype(np.float64)
+        # Not BLAS: its bits would depend on the threads.
+        square = float(np.einsum("n,n->", wide, wide))
+        if not math.isfinite(square):
             raise AudioError("not finite: NaN or infinity among samples")
         self.count += len(samples)
-        self._sum += float(samples.sum(dtype=np.float64))
-        self._square += float(np.dot(samples, samples.astype(np.float64)))
+        self._sum += float(wide.sum())
+        self._square += square
         starts = np.arange(0, len(samples), self._stretch)
         self._peaks.append(np.maximum.reduceat(np.abs(samples), starts))
 

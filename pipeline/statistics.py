@@ -51,17 +51,36 @@ class PartialMoments:
         )
 
     @classmethod
-    def of(cls, frames: np.ndarray, config: Config) -> "PartialMoments":
-        """Of log-magnitudes [T, F], T at least 1."""
+    def of(
+        cls,
+        frames: np.ndarray,
+        config: Config,
+        times: np.ndarray | None = None,
+    ) -> "PartialMoments":
+        """Of log-magnitudes.
+
+        Args:
+          frames: float32 [T, F], T at least 1.
+          config: says the histogram's range.
+          times: int [T], how often each frame counts (windows overlap), at
+            least once; None is once.
+        """
+        if times is None:
+            times = np.ones(len(frames), np.int64)
+        count = int(times.sum())
         wide = frames.astype(np.float64)
-        mean = wide.mean(axis=0)
+        # Not a matrix product: its bits would depend on the threads.
+        mean = np.einsum("t,tf->f", times, wide) / count
+        low, high = wide.min(axis=0), wide.max(axis=0)
+        wide -= mean
+        np.square(wide, out=wide)
         return cls(
-            count=len(wide),
+            count=count,
             mean=mean,
-            m2=np.square(wide - mean).sum(axis=0),
-            low=wide.min(axis=0),
-            high=wide.max(axis=0),
-            histogram=_histogram(frames, config),
+            m2=np.einsum("t,tf->f", times, wide),
+            low=low,
+            high=high,
+            histogram=_histogram(frames, config, times),
         )
 
     def merge(self, other: "PartialMoments") -> "PartialMoments":
@@ -147,7 +166,9 @@ def _histogram_range(config: Config) -> tuple[float, float]:
     return config.log_floor, float(_HISTOGRAM_TOP)
 
 
-def _histogram(frames: np.ndarray, config: Config) -> np.ndarray:
+def _histogram(
+    frames: np.ndarray, config: Config, times: np.ndarray
+) -> np.ndarray:
     """Counts [F, HISTOGRAM_CELLS]; what lies outside counts at the ends."""
     low, high = _histogram_range(config)
     bins = frames.shape[1]
@@ -155,5 +176,9 @@ def _histogram(frames: np.ndarray, config: Config) -> np.ndarray:
     cells = ((frames - np.float32(low)) * scale).astype(np.int32)
     np.clip(cells, 0, HISTOGRAM_CELLS - 1, out=cells)
     cells += np.arange(bins, dtype=np.int32) * HISTOGRAM_CELLS
-    counts = np.bincount(cells.ravel(), minlength=bins * HISTOGRAM_CELLS)
+    size = bins * HISTOGRAM_CELLS
+    counts = np.zeros(size, np.int64)
+    for often in np.unique(times):
+        found = np.bincount(cells[times == often].ravel(), minlength=size)
+        counts += often * found
     return counts.reshape(bins, HISTOGRAM_CELLS)

@@ -7,6 +7,7 @@ are grouped by shard, and one DoFn decodes, cuts and writes its shard.
 import dataclasses
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -161,13 +162,26 @@ def window_grid(samples: int, config: Config) -> tuple[int, int]:
     return count, (covered - samples) // 2
 
 
-def cut(segment: Segment, config: Config) -> tuple[np.ndarray, np.ndarray]:
-    """Decodes a segment and cuts it into windows.
+@dataclasses.dataclass(frozen=True)
+class Cut:
+    """The windows of a segment.
 
-    Returns:
-      (windows, audible): float32 [W, T, F] log-magnitudes ([W, T, F, 2] with
-      instantaneous frequencies), and bool [W], false for a window
-      `silence_db` below its recording.
+    Attributes:
+      windows: W float32 [T, F] of log-magnitudes, or [T, F, 2] with
+        instantaneous frequencies.
+      audible: bool [W], false for a window `silence_db` below its recording.
+      frames: float32 [T', F], the log-magnitudes that windows are cut from.
+      times: int [T'], how many audible windows hold each frame.
+    """
+
+    windows: list[np.ndarray]
+    audible: np.ndarray
+    frames: np.ndarray
+    times: np.ndarray
+
+
+def cut(segment: Segment, config: Config) -> Cut:
+    """Decodes a segment and cuts it into windows.
 
     Raises:
       AudioError: if the recording cannot be decoded any more.
@@ -182,37 +196,49 @@ def cut(segment: Segment, config: Config) -> tuple[np.ndarray, np.ndarray]:
         segment.channel,
     )
     stfts = features.stft(samples * np.float32(segment.gain), config.stft)
-    logs = features.log_magnitude(stfts, config)
-    frames = config.window.frames
-    starts = np.arange(segment.windows) * config.window.stride_frames
-    windows = np.stack([logs[start : start + frames] for start in starts])
-    if config.window.phase:
-        moving = [
-            features.instantaneous_frequency(stfts[start : start + frames])
-            for start in starts
-        ]
-        windows = np.stack([windows, np.stack(moving)], axis=-1)
-    # Sums of squares of every window at once.
-    energy = np.concatenate([[0.0], np.cumsum(samples.astype(float) ** 2)])
-    first = np.arange(segment.windows) * stride
-    power = (energy[first + size] - energy[first]) / size
+    frames = features.log_magnitude(stfts, config)
+    starts = range(
+        0,
+        segment.windows * config.window.stride_frames,
+        config.window.stride_frames,
+    )
+    audible = _audible(samples, segment, config)
+    windows, times = [], np.zeros(len(frames), np.int64)
+    for start, heard in zip(starts, audible, strict=True):
+        part = slice(start, start + config.window.frames)
+        window = frames[part]
+        if config.window.phase:
+            turned = features.instantaneous_frequency(stfts[part])
+            window = np.stack([window, turned], axis=-1)
+        windows.append(window)
+        times[part] += heard
+    return Cut(windows, audible, frames, times)
+
+
+def _audible(
+    samples: np.ndarray, segment: Segment, config: Config
+) -> np.ndarray:
+    """Whether each window [W] is loud enough."""
+    size, stride = config.window_samples, config.stride_samples
+    # Sums of squares of every window at once, of the pieces they share.
+    piece = math.gcd(size, stride)
+    squares = np.square(samples.reshape(-1, piece))
+    energy = squares.sum(axis=1, dtype=np.float64).cumsum()
+    energy = np.concatenate([[0.0], energy])
+    first = np.arange(segment.windows) * (stride // piece)
+    power = (energy[first + size // piece] - energy[first]) / size
     threshold = segment.rms**2 * 10 ** (-config.window.silence_db / 10)
-    return windows, power >= threshold
+    return power >= threshold
 
 
-def records(
-    segment: Segment,
-    windows: np.ndarray,
-    audible: np.ndarray,
-    config: Config,
-) -> Iterator[bytes]:
+def records(segment: Segment, found: Cut, config: Config) -> Iterator[bytes]:
     """The audible windows of a segment as encoded records."""
     recording = segment.recording
-    for i in np.flatnonzero(audible):
+    for i in np.flatnonzero(found.audible):
         yield example_io.encode(
             {
-                "window": windows[i],
-                "window_index": segment.first_window + i,
+                "window": found.windows[i],
+                "window_index": segment.first_window + int(i),
                 "label": recording.label,
                 "sample_rate_hz": config.audio.sample_rate_hz,
                 "recording_id": _bytes(recording.name),
@@ -378,21 +404,21 @@ class _WriteShard(beam.DoFn):
         writer: example_io.ShardWriter,
         result: ShardResult,
     ) -> None:
-        windows, audible = cut(segment, self._config)
-        for record in records(segment, windows, audible, self._config):
+        found = cut(segment, self._config)
+        for record in records(segment, found, self._config):
             writer.write(record)
-        kept = int(audible.sum())
-        result.silent += len(audible) - kept
+        kept = int(found.audible.sum())
+        result.silent += len(found.audible) - kept
         if not kept:
             return
         who, label = segment.recording.speaker, segment.recording.label
         result.labels[label] = result.labels.get(label, 0) + kept
         result.speakers[who] = result.speakers.get(who, 0) + kept
         if segment.split == "train":
-            phase = self._config.window.phase
-            magnitudes = windows[..., 0] if phase else windows
-            frames = magnitudes[audible].reshape(-1, self._config.stft.bins)
-            moments = PartialMoments.of(frames, self._config)
+            held = found.times > 0
+            moments = PartialMoments.of(
+                found.frames[held], self._config, found.times[held]
+            )
             result.moments = result.moments.merge(moments)
 
 

@@ -7,6 +7,7 @@ TFRecord (tensorflow/core/lib/io/record_writer.h) itself, byte for byte as
 TensorFlow does.
 """
 
+import functools
 import hashlib
 import struct
 from collections.abc import Iterator
@@ -53,11 +54,7 @@ def encode(record: dict[str, Any]) -> bytes:
       KeyError: if a field is missing.
     """
     entries = b"".join(
-        _delimited(
-            1,
-            _delimited(1, name.encode())
-            + _delimited(2, _feature(FIELDS[name], record[name])),
-        )
+        (_entry if name == "window" else _small_entry)(name, record[name])
         for name in sorted(FIELDS)
     )
     return _delimited(1, entries)
@@ -145,15 +142,21 @@ def _masked_crc(data: bytes) -> bytes:
     return struct.pack("<I", (rotated + 0xA282EAD8) & 0xFFFFFFFF)
 
 
-def _feature(kind: str, value: Any) -> bytes:
-    """The Feature message of one value."""
+def _entry(name: str, value: Any) -> bytes:
+    """One field of a record: an entry of the map in Features."""
+    kind = FIELDS[name]
     if kind == "float":
         items = _delimited(1, np.ascontiguousarray(value, "<f4").tobytes())
     elif kind == "int64":
         items = _delimited(1, _varint(int(value)))
     else:
         items = _delimited(1, value)
-    return _delimited(_KIND_FIELD[kind], items)
+    feature = _delimited(_KIND_FIELD[kind], items)
+    return _delimited(1, _delimited(1, name.encode()) + _delimited(2, feature))
+
+
+# The windows of a recording share most of their fields.
+_small_entry = functools.lru_cache(maxsize=4096)(_entry)
 
 
 def _delimited(field: int, payload: bytes) -> bytes:

@@ -34,6 +34,16 @@ def test_a_large_offset_does_not_cancel(tiny):
     np.testing.assert_allclose(merged.std, np.sqrt(2 / 3), rtol=1e-9)
 
 
+def test_a_frame_of_several_windows_counts_as_often(tiny, frames):
+    times = np.arange(1000) % 3 + 1
+    ours = PartialMoments.of(frames, tiny, times)
+    wanted = PartialMoments.of(np.repeat(frames, times, axis=0), tiny)
+    assert ours.count == wanted.count
+    np.testing.assert_allclose(ours.mean, wanted.mean, rtol=1e-12)
+    np.testing.assert_allclose(ours.std, wanted.std, rtol=1e-12)
+    np.testing.assert_array_equal(ours.histogram, wanted.histogram)
+
+
 def test_nothing_merged_with_nothing(tiny):
     empty = PartialMoments.empty(tiny.stft.bins)
     assert empty.merge(empty).count == 0

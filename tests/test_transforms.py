@@ -89,8 +89,8 @@ def test_segments_cut_what_the_whole_recording_would(
     monkeypatch.setattr(transforms, "SEGMENT_SECS", 1.0)
     parts = plan(recording(path), tiny)
     assert len(parts) > 3
-    wanted, _ = transforms.cut(whole, tiny)
-    got = np.concatenate([transforms.cut(part, tiny)[0] for part in parts])
+    wanted = transforms.cut(whole, tiny).windows
+    got = [w for part in parts for w in transforms.cut(part, tiny).windows]
     np.testing.assert_allclose(got, wanted, atol=1e-5)
 
 
@@ -106,8 +106,44 @@ def test_a_silent_window_is_dropped_by_its_distance_from_the_recording(
     assert segment.windows == 2
     for silence_db, kept in ((20.0, [True, False]), (40.0, [True, True])):
         gated = with_window(config, silence_db=silence_db)
-        _, audible = transforms.cut(segment, gated)
-        assert audible.tolist() == kept
+        found = transforms.cut(segment, gated)
+        assert found.audible.tolist() == kept
+        # 18 frames from start to start, 16 frames long.
+        held = np.flatnonzero(found.times)
+        assert held.tolist() == [*range(16), *range(18, 34)][: 16 * sum(kept)]
+
+
+def test_trimmed_silence_is_in_no_window(tiny, tmp_path):
+    path = tmp_path / "a.wav"
+    silence = np.zeros(RATE)
+    soundfile.write(path, np.concatenate([silence, noise(1056), silence]), RATE)
+    trimmed = dataclasses.replace(tiny.audio, trim_db=40.0)
+    config = dataclasses.replace(tiny, audio=trimmed)
+    (segment,) = plan(recording(path), config)
+    # 1056 samples, widened to stretches of 10 ms and to whole windows.
+    assert segment.start == pytest.approx(RATE, abs=tiny.stride_samples)
+    assert segment.windows in (2, 3)
+    assert plan(recording(path), tiny)[0].windows > 30
+
+
+def test_a_recording_shorter_than_a_frame_is_a_dead_letter(tiny, tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, noise(63), RATE)
+    with pytest.raises(audio.AudioError, match="short: 63 samples; expected"):
+        plan(recording(path), tiny)
+
+
+def test_channels_share_a_split_and_have_keys_of_their_own(tiny, tmp_path):
+    path = tmp_path / "a.wav"
+    wave = np.stack([noise(2000), np.zeros(2000), noise(2000)], axis=1)
+    soundfile.write(path, wave, RATE)
+    apart = dataclasses.replace(tiny.audio, channels="split")
+    config = dataclasses.replace(tiny, audio=apart)
+    first, last = plan(recording(path), config)
+    names = (first.recording.name, last.recording.name)
+    assert names == (f"{path}#0", f"{path}#2")
+    assert (first.channel, last.channel) == (0, 2)
+    assert first.key != last.key and first.split == last.split
 
 
 def test_a_speaker_is_never_in_both_splits():
