@@ -43,9 +43,19 @@ setup(
             "tensorflow-io==0.37.1; python_version < '3.13'",
         ],
         "demo": ["espeakng-loader"],
+        "s3": ["apache-beam[aws]"],
+        "dask": ["apache-beam[dask]"],
         "serving": ["tensorflow-serving-api"],
         "gpu": ["tensorflow[and-cuda]"],
-        "test": ["pytest", "ruff"],
+        # An S3 server (moto) and a Dask cluster to test against.
+        "test": [
+            "apache-beam[aws,dask]",
+            "flask",
+            "flask-cors",
+            "moto[s3]",
+            "pytest",
+            "ruff",
+        ],
         "benchmarks": ["torch"],
     },
 )
