@@ -164,12 +164,15 @@ def build(
     # Beside the data set: what is in it is its manifest's business.
     with tempfile.TemporaryDirectory() as scratch:
         ticks = progress.Ticks(scratch if show_progress else None)
-        summary_path = storage.join(root, ".summary.json")
+        job = transforms.Job(
+            config, root, ticks, storage.options_for_workers(options)
+        )
+        shown = contextlib.nullcontext()
         if show_progress:
-            with progress.shown(ticks, recordings):
-                _run_job(config, source, root, summary_path, options, ticks)
-        else:
-            _run_job(config, source, root, summary_path, options, ticks)
+            shown = progress.shown(ticks, recordings)
+        with shown:
+            _run_job(job, source, options)
+    summary_path = storage.join(root, transforms.SUMMARY)
     summary = json.loads(storage.read_text(summary_path))
     storage.delete(summary_path)
     _check_dead_letters(summary["dead_letters"], recordings, max_bad_fraction)
@@ -183,21 +186,19 @@ def build(
     return manifest
 
 
-def _run_job(config, source, root, summary_path, options, ticks) -> None:
+def _run_job(
+    job: transforms.Job, source: sources.Source, options: PipelineOptions
+) -> None:
     """The Beam job: reads like its diagram."""
     try:
         with beam.Pipeline(options=options) as pipeline:
             segments, dead = (
                 pipeline
                 | "Recordings" >> beam.Create(source.recordings)
-                | "Plan segments" >> transforms.PlanSegments(config, ticks)
+                | "Plan segments" >> transforms.PlanSegments(job)
             )
-            shards = segments | "Write shards" >> transforms.WriteShards(
-                config, root, ticks
-            )
-            (shards, dead) | "Write summary" >> transforms.WriteSummary(
-                config, summary_path
-            )
+            shards = segments | "Write shards" >> transforms.WriteShards(job)
+            (shards, dead) | "Write summary" >> transforms.WriteSummary(job)
     # Each runner wraps what its workers raise in its own way.
     except Exception as error:
         raise cli.UserError(_job_failure(error)) from error

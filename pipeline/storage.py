@@ -12,9 +12,32 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from stftgan_tf import cli
+
+if TYPE_CHECKING:
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+
+# Options of Beam's that its file systems read.
+_OPTIONS = ("azure_", "gcs_", "hdfs_", "s3_")
+
+
+def options_for_workers(options: "PipelineOptions") -> dict[str, Any]:
+    """What `use_options` needs: not every runner tells its workers."""
+    values = options.get_all_options(drop_default=True)
+    return {k: v for k, v in values.items() if k.startswith(_OPTIONS)}
+
+
+def use_options(values: dict[str, Any]) -> None:
+    """Tells Beam's file systems in this process how to reach what."""
+    if not values:
+        return
+    from apache_beam.io.filesystems import FileSystems
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    FileSystems.set_options(PipelineOptions.from_dictionary(values))
 
 
 def is_remote(path: str) -> bool:

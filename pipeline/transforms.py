@@ -33,6 +33,9 @@ SEGMENT_SECS = 60.0
 SHARD_BYTES = 64 << 20
 MIN_TRAIN_SHARDS = 4
 
+# What the job hands back to the driver.
+SUMMARY = ".summary.json"
+
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
@@ -256,19 +259,36 @@ def shard_count(split_windows: tuple[str, int], config: Config) -> int:
     return min(windows, max(least, -(-size // SHARD_BYTES)))
 
 
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What every worker is told.
+
+    Attributes:
+      config: of the data set.
+      root: folder that its files are written to.
+      ticks: counts progress.
+      storage_options: of `storage.use_options`.
+    """
+
+    config: Config
+    root: str
+    ticks: Ticks
+    storage_options: dict[str, Any]
+
+
 class PlanSegments(beam.PTransform):
     """Recordings -> (segments, dead letters)."""
 
-    def __init__(self, config: Config, ticks: Ticks):
+    def __init__(self, job: Job):
         super().__init__()
-        self._config, self._ticks = config, ticks
+        self._job = job
 
     def expand(self, recordings):
         """Builds the transform."""
         planned = (
             recordings
             | "Spread recordings" >> beam.Reshuffle()
-            | "Plan" >> beam.ParDo(_Plan(self._config, self._ticks))
+            | "Plan" >> beam.ParDo(_Plan(self._job))
         )
         # By type: not every runner knows tagged outputs (Dask's does not).
         segments = beam.Filter(_is_segment).with_output_types(Segment)
@@ -282,9 +302,9 @@ class PlanSegments(beam.PTransform):
 class WriteShards(beam.PTransform):
     """Segments -> `ShardResult`s."""
 
-    def __init__(self, config: Config, root: str, ticks: Ticks):
+    def __init__(self, job: Job):
         super().__init__()
-        self._config, self._root, self._ticks = config, root, ticks
+        self._job = job
 
     def expand(self, segments):
         """Builds the transform."""
@@ -293,7 +313,7 @@ class WriteShards(beam.PTransform):
             | "Windows" >> beam.Map(lambda s: (s.split, s.windows))
             | "Windows a split" >> beam.CombinePerKey(sum)
             | "Shards a split"
-            >> beam.Map(_with_shard_count, config=self._config)
+            >> beam.Map(_with_shard_count, config=self._job.config)
         )
         shards = beam.pvalue.AsDict(counts)
         placed = segments | "Place" >> beam.Map(_place, counts=shards)
@@ -303,42 +323,39 @@ class WriteShards(beam.PTransform):
             (placed, empty)
             | "Both" >> beam.Flatten()
             | "By shard" >> beam.GroupByKey()
-            | "Write"
-            >> beam.ParDo(
-                _WriteShard(self._config, self._root, self._ticks), shards
-            )
+            | "Write" >> beam.ParDo(_WriteShard(self._job), shards)
         )
 
 
 class WriteSummary(beam.PTransform):
-    """Shard results and dead letters -> one JSON file."""
+    """Shard results and dead letters -> `SUMMARY` in the job's folder."""
 
-    def __init__(self, config: Config, path: str):
+    def __init__(self, job: Job):
         super().__init__()
-        self._config, self._path = config, path
+        self._job = job
 
     def expand(self, inputs):
         """Builds the transform from (shards, dead letters)."""
         shards, dead = inputs
         return (
             shards.pipeline
-            | "Once" >> beam.Create([self._path])
+            | "Once" >> beam.Create([self._job])
             | "Summarise"
             >> beam.Map(
                 _write_summary,
                 shards=beam.pvalue.AsList(shards),
                 dead=beam.pvalue.AsList(dead),
-                config=self._config,
             )
         )
 
 
 class _Plan(beam.DoFn):
-    def __init__(self, config: Config, ticks: Ticks):
-        self._config, self._ticks = config, ticks
+    def __init__(self, job: Job):
+        self._job, self._config = job, job.config
         self._dead = Metrics.counter("preprocess", "dead_letters")
 
     def setup(self):
+        storage.use_options(self._job.storage_options)
         self._scanner = Scanner(self._config.audio)
 
     def teardown(self):
@@ -351,16 +368,19 @@ class _Plan(beam.DoFn):
             self._dead.inc()
             yield _letter(recording, error)
         else:
-            self._ticks.add("segments", len(segments))
+            self._job.ticks.add("segments", len(segments))
             yield from segments
-        self._ticks.add("planned", 1)
+        self._job.ticks.add("planned", 1)
 
 
 class _WriteShard(beam.DoFn):
-    def __init__(self, config: Config, root: str, ticks: Ticks):
-        self._config, self._root, self._ticks = config, root, ticks
+    def __init__(self, job: Job):
+        self._job, self._config = job, job.config
         self._windows = Metrics.counter("preprocess", "windows")
         self._silent = Metrics.counter("preprocess", "silent_windows")
+
+    def setup(self):
+        storage.use_options(self._job.storage_options)
 
     def process(
         self,
@@ -383,7 +403,7 @@ class _WriteShard(beam.DoFn):
             moments=PartialMoments.empty(self._config.stft.bins),
         )
         ordered = sorted(filter(None, segments), key=lambda s: s.key)
-        with storage.create(storage.join(self._root, name)) as file:
+        with storage.create(storage.join(self._job.root, name)) as file:
             writer = example_io.ShardWriter(file)
             for segment in ordered:
                 try:
@@ -391,7 +411,7 @@ class _WriteShard(beam.DoFn):
                 except audio.AudioError as error:
                     letter = _letter(segment.recording, error)
                     result.dead_letters.append(letter)
-                self._ticks.add("written", 1)
+                self._job.ticks.add("written", 1)
         result.records, result.bytes = writer.records, writer.bytes
         result.sha256 = writer.sha256
         self._windows.inc(result.records)
@@ -451,25 +471,24 @@ def _letter(recording: Recording, error: audio.AudioError) -> str:
 
 
 def _write_summary(
-    path: str,
-    shards: list[ShardResult],
-    dead: list[str],
-    config: Config,
+    job: Job, shards: list[ShardResult], dead: list[str]
 ) -> None:
     """Merges in the order of the shards, so that every runner agrees."""
+    storage.use_options(job.storage_options)
     shards = sorted(shards, key=lambda s: (s.split, s.index))
-    moments = PartialMoments.empty(config.stft.bins)
+    moments = PartialMoments.empty(job.config.stft.bins)
     for shard in shards:
         moments = moments.merge(shard.moments)
         dead = dead + shard.dead_letters
     summary = {
         "shards": [_plain(shard) for shard in shards],
         "moments": moments.to_dict(),
-        "clipped_share": moments.clipped_share(config),
+        "clipped_share": moments.clipped_share(job.config),
         "histogram": moments.histogram.tolist(),
         # The segments of one lost recording say the same.
         "dead_letters": [json.loads(letter) for letter in sorted(set(dead))],
     }
+    path = storage.join(job.root, SUMMARY)
     storage.write_text(path, json.dumps(summary))
 
 

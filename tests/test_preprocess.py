@@ -235,6 +235,52 @@ def test_bad_recordings_are_dead_letters_and_the_rest_goes_on(
     assert manifest_of(output)["windows"] == windows
 
 
+def test_whatever_lies_in_a_folder_the_job_goes_on(recordings, tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    wav = (recordings / "3_adam_0.wav").read_bytes()
+    (source / "good.wav").write_bytes(wav)
+    (source / "link.wav").symlink_to(source / "good.wav")
+    (source / "empty.wav").touch()
+    (source / "folder.wav").mkdir()
+    os.mkfifo(source / "fifo.wav")
+    (source / "loop.wav").symlink_to("loop.wav")
+    (source / "up").symlink_to(source)
+    for name, samples, rate, subtype in (
+        ("zeros.wav", np.zeros(4000), 8000, None),
+        ("constant.wav", np.full(4000, 0.5), 8000, None),
+        ("one.wav", [0.5], 8000, None),
+        ("short.wav", noise(20), 8000, None),
+        ("nan.wav", [0.5, np.nan, 0.1], 8000, "FLOAT"),
+        ("slow.wav", noise(4000), 1, None),
+        ("fast.wav", noise(4000), 10_000_000, None),
+    ):
+        soundfile.write(source / name, samples, rate, subtype)
+    output = tmp_path / "out"
+    more = ["--max_bad_fraction=1", "--set=split.eval_fraction=0"]
+    assert preprocess_tiny(source, output, *more) == 0
+    lines = (output / "dead_letters.jsonl").read_text().splitlines()
+    letters = {d["path"]: d["reason"] for d in map(json.loads, lines)}
+    assert letters == {
+        "empty.wav": "empty",
+        "folder.wav": "not a regular file",
+        "fifo.wav": "not a regular file",
+        "loop.wav": "missing",
+        "zeros.wav": "silent",
+        "constant.wav": "silent",
+        "one.wav": "silent",
+        "short.wav": "short",
+        "nan.wav": "not finite",
+        "slow.wav": "rate",
+        "fast.wav": "rate",
+    }
+    manifest = manifest_of(output)
+    assert (manifest["duplicates"], manifest["dead_letters"]) == (1, 11)
+    assert {
+        e["recording_id"].bytes_list.value[0] for e in examples(output, "train")
+    } == {b"good.wav"}
+
+
 def test_names_of_any_kind(recordings, tmp_path, capfd):
     source = tmp_path / "so urce"
     names = ["a b.wav", "new\nline.wav", "x" * 251 + ".wav", "日本.wav"]

@@ -103,7 +103,9 @@ def test_from_a_bucket_to_a_bucket_to_a_training(
     # Refused while it is there, replaced when asked to.
     assert preprocess_s3("s3://speech/in", target) == 1
     assert "exists; use --overwrite" in capsys.readouterr().err
-    more = ["--pattern=deep/*", "--overwrite"]
+    # Worker processes are told of the bucket by us.
+    more = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
+    more += ["--pattern=deep/*", "--overwrite"]
     assert preprocess_s3("s3://speech/in", target, *more) == 0
     body = s3.get_object(Bucket="speech", Key="out/digits/manifest.json")
     assert json.load(body["Body"])["recordings"] == 10

@@ -33,6 +33,10 @@ def plan(recording, config):
     )
 
 
+def job(config, folder):
+    return transforms.Job(config, str(folder / "out"), Ticks(None), {})
+
+
 def with_window(config, **values):
     window = dataclasses.replace(config.window, **values)
     return dataclasses.replace(config, window=window)
@@ -191,7 +195,7 @@ def test_planning_gives_segments_and_dead_letters(tiny, tmp_path):
         segments, dead = (
             pipeline
             | beam.Create([recording(good), recording(bad)])
-            | transforms.PlanSegments(tiny, Ticks(None))
+            | transforms.PlanSegments(job(tiny, tmp_path))
         )
         names = segments | beam.Map(lambda s: (s.recording.name, s.windows))
         assert_that(names, equal_to([(str(good), 4)]), "segments")
@@ -218,7 +222,7 @@ def test_a_recording_that_vanishes_after_planning_is_a_dead_letter(
         shards = (
             pipeline
             | beam.Create(segments)
-            | transforms.WriteShards(tiny, str(tmp_path / "out"), Ticks(None))
+            | transforms.WriteShards(job(tiny, tmp_path))
         )
         written = (
             shards | beam.Map(lambda s: s.records) | beam.CombineGlobally(sum)
