@@ -59,9 +59,13 @@ def through_windows(
 class Table:
     """Rows of figures against the training recordings."""
 
-    def __init__(self, training: np.ndarray, hears: judge.Judge):
-        """`training` is audio [B, N]."""
-        self._hears = hears
+    def __init__(self, training: np.ndarray, hears: judge.Judge, part: int):
+        """Clusters training audio [B, N].
+
+        Density and coverage are means over parts of `part` samples: more
+        samples of the same kind cover more.
+        """
+        self._hears, self._part = hears, part
         _, self._vectors = hears(training)
         self._bins = metrics.BinTest(self._vectors, _CLUSTERS, 0)
         print(
@@ -74,8 +78,13 @@ class Table:
     ) -> None:
         """Prints the figures of audio [B, N]."""
         probabilities, vectors = self._hears(samples)
-        density, coverage = metrics.density_and_coverage(
-            vectors, self._vectors[:: max(1, len(self._vectors) // _SAMPLES)]
+        whole = len(vectors) // self._part * self._part
+        density, coverage = np.mean(
+            [
+                metrics.density_and_coverage(part, self._vectors[::2])
+                for part in np.split(vectors[:whole], whole // self._part)
+            ],
+            axis=0,
         )
         heard = probabilities.argmax(axis=1)
         shares = np.bincount(heard, minlength=probabilities.shape[1])
@@ -114,7 +123,7 @@ def main() -> int:
         config.audio.sample_rate_hz,
     )
     hears.fit(train, train_labels)
-    table = Table(train, hears)
+    table = Table(train, hears, len(held_out))
     table.row("held out", held_out, labels)
     back = through_windows(held_out, shards, config)
     table.row("held out, windows", back, labels)
