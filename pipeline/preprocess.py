@@ -120,7 +120,11 @@ def _run(args: argparse.Namespace, beam_args: list[str]) -> int:
     except audio.AudioError as error:
         raise cli.UserError(str(error)) from error
     # Remote file systems are asked before there is a job.
+    for path in (args.source, output):
+        storage.check_access(path, options)
     FileSystems.set_options(options)
+    # It tells of each try with a traceback.
+    logging.getLogger("apache_beam.utils.retry").setLevel(logging.ERROR)
     storage.refuse_existing(output, example_io.MANIFEST, args.overwrite)
     source = sources.open_source(
         args.source, config.audio, args.pattern, args.tfds_data_dir

@@ -52,6 +52,28 @@ def join(root: str, *parts: str) -> str:
     return os.path.join(root, *parts)
 
 
+def check_access(path: str, options: "PipelineOptions") -> None:
+    """Raises UserError for an S3 path where nobody says who we are.
+
+    Beam would try again and again for minutes.
+    """
+    if not path.startswith("s3://"):
+        return
+    try:
+        import boto3
+    except ImportError as error:
+        raise cli.UserError(
+            f"{path} needs boto3, which is not installed: pip install '.[s3]'"
+        ) from error
+    told = options_for_workers(options).get("s3_access_key_id")
+    if not told and boto3.Session().get_credentials() is None:
+        raise cli.UserError(
+            f"{path}: no credentials for S3; set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, or give --s3_access_key_id and "
+            "--s3_secret_access_key"
+        )
+
+
 def exists(path: str) -> bool:
     """Whether there is a file of that name."""
     if is_remote(path):

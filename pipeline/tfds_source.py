@@ -7,6 +7,7 @@ how its audio is stored, so that workers read it without TensorFlow.
 """
 
 import dataclasses
+import logging
 import os
 import re
 import struct

@@ -135,6 +135,20 @@ def test_a_bucket_that_is_not_there(s3, tmp_path, capsys):
     assert message.startswith("error: source s3://nowhere/in")
 
 
+def test_s3_without_credentials_is_refused_at_once(
+    tmp_path, monkeypatch, capsys
+):
+    for name in KEYS:
+        monkeypatch.delenv(name, raising=False)
+    # Neither a file nor the machine's own role.
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    args = ["--config=tiny", "--source=s3://a/b", f"--output={tmp_path / 'x'}"]
+    assert preprocess.run(args) == 1
+    assert "s3://a/b: no credentials for S3" in capsys.readouterr().err
+
+
 def test_a_file_system_that_is_not_installed(tmp_path):
     done = subprocess.run(
         [
