@@ -88,6 +88,8 @@ def rows(source: str, data_dir: str | None) -> tuple[list[Row], str]:
     """
     import tensorflow_datasets as tfds
 
+    # It warns of its own use of its own features.
+    logging.getLogger("absl").setLevel(logging.ERROR)
     # A split may have a slice, with a colon of its own.
     name, *more = re.split(r":(?![^[]*\])", source.removeprefix(PREFIX))
     root = Path(
