@@ -19,6 +19,9 @@ from stftgan_tf.config import Config
 HISTOGRAM_CELLS = 128
 _HISTOGRAM_TOP = np.log(4.0)
 
+# Frames whose moments are taken at once.
+_BLOCK = 512
+
 
 @dataclasses.dataclass
 class PartialMoments:
@@ -67,19 +70,29 @@ class PartialMoments:
         """
         if times is None:
             times = np.ones(len(frames), np.int64)
+        total = cls.empty(frames.shape[1])
+        # In blocks: large temporary arrays cost more than what is done to them.
+        for start in range(0, len(frames), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            total = total.merge(cls._of(frames[block], config, times[block]))
+        return total
+
+    @classmethod
+    def _of(
+        cls, frames: np.ndarray, config: Config, times: np.ndarray
+    ) -> "PartialMoments":
         count = int(times.sum())
-        wide = frames.astype(np.float64)
+        wide, weights = frames.astype(np.float64), times.astype(np.float64)
         # Not a matrix product: its bits would depend on the threads.
-        mean = np.einsum("t,tf->f", times, wide) / count
-        low, high = wide.min(axis=0), wide.max(axis=0)
+        mean = np.einsum("t,tf->f", weights, wide) / count
         wide -= mean
         np.square(wide, out=wide)
         return cls(
             count=count,
             mean=mean,
-            m2=np.einsum("t,tf->f", times, wide),
-            low=low,
-            high=high,
+            m2=np.einsum("t,tf->f", weights, wide),
+            low=frames.min(axis=0).astype(np.float64),
+            high=frames.max(axis=0).astype(np.float64),
             histogram=_histogram(frames, config, times),
         )
 
@@ -173,12 +186,15 @@ def _histogram(
     low, high = _histogram_range(config)
     bins = frames.shape[1]
     scale = np.float32(HISTOGRAM_CELLS / (high - low))
-    cells = ((frames - np.float32(low)) * scale).astype(np.int32)
-    np.clip(cells, 0, HISTOGRAM_CELLS - 1, out=cells)
-    cells += np.arange(bins, dtype=np.int32) * HISTOGRAM_CELLS
+    places = (frames - np.float32(low)) * scale
+    np.clip(places, 0, HISTOGRAM_CELLS - 1, out=places)
+    cells = places.astype(np.intp)
+    cells += np.arange(bins) * HISTOGRAM_CELLS
     size = bins * HISTOGRAM_CELLS
-    counts = np.zeros(size, np.int64)
-    for often in np.unique(times):
+    # As if all counted as often as most do; few do not.
+    usual = np.bincount(times).argmax()
+    counts = usual * np.bincount(cells.ravel(), minlength=size)
+    for often in np.unique(times[times != usual]):
         found = np.bincount(cells[times == often].ravel(), minlength=size)
-        counts += often * found
+        counts += (often - usual) * found
     return counts.reshape(bins, HISTOGRAM_CELLS)

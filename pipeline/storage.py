@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
 
 
+# Shards are written record by record. (More no longer fits the caches.)
+_BUFFER_BYTES = 1 << 18
+
 # Options of Beam's that its file systems read.
 _OPTIONS = ("azure_", "gcs_", "hdfs_", "s3_")
 
@@ -143,7 +146,7 @@ def create(path: str) -> Iterator[BinaryIO]:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-    file = open(path, "xb")
+    file = open(path, "xb", buffering=_BUFFER_BYTES)
     try:
         yield file
         file.flush()

@@ -53,11 +53,16 @@ def encode(record: dict[str, Any]) -> bytes:
     Raises:
       KeyError: if a field is missing.
     """
-    entries = b"".join(
-        (_entry if name == "window" else _small_entry)(name, record[name])
-        for name in sorted(FIELDS)
-    )
-    return _delimited(1, entries)
+    parts: list[Any] = []
+    for name in sorted(FIELDS):
+        if FIELDS[name] == "float":
+            values = np.ascontiguousarray(record[name], "<f4")
+            parts += [_float_head(name, values.nbytes), values.data.cast("B")]
+        else:
+            parts.append(_small_entry(name, record[name]))
+    size = sum(map(len, parts))
+    # Windows are large: they are copied here and nowhere else.
+    return b"".join([_head(1, size), *parts])
 
 
 def decode(data: bytes) -> dict[str, Any]:
@@ -126,13 +131,11 @@ class ShardWriter:
     def write(self, data: bytes) -> None:
         """Appends one record."""
         length = struct.pack("<Q", len(data))
-        record = b"".join(
-            (length, _masked_crc(length), data, _masked_crc(data))
-        )
-        self._file.write(record)
-        self._sha256.update(record)
+        for part in (length + _masked_crc(length), data, _masked_crc(data)):
+            self._file.write(part)
+            self._sha256.update(part)
+            self.bytes += len(part)
         self.records += 1
-        self.bytes += len(record)
 
 
 def _masked_crc(data: bytes) -> bytes:
@@ -142,26 +145,39 @@ def _masked_crc(data: bytes) -> bytes:
     return struct.pack("<I", (rotated + 0xA282EAD8) & 0xFFFFFFFF)
 
 
-def _entry(name: str, value: Any) -> bytes:
-    """One field of a record: an entry of the map in Features."""
-    kind = FIELDS[name]
-    if kind == "float":
-        items = _delimited(1, np.ascontiguousarray(value, "<f4").tobytes())
-    elif kind == "int64":
-        items = _delimited(1, _varint(int(value)))
-    else:
-        items = _delimited(1, value)
-    feature = _delimited(_KIND_FIELD[kind], items)
-    return _delimited(1, _delimited(1, name.encode()) + _delimited(2, feature))
-
-
 # The windows of a recording share most of their fields.
-_small_entry = functools.lru_cache(maxsize=4096)(_entry)
+@functools.lru_cache(maxsize=4096)
+def _small_entry(name: str, value: Any) -> bytes:
+    """A field of one value: an entry of the map in Features."""
+    kind = FIELDS[name]
+    item = _varint(int(value)) if kind == "int64" else value
+    items = _head(1, len(item)) + item
+    return _entry_head(name, len(items)) + items
 
 
-def _delimited(field: int, payload: bytes) -> bytes:
-    """A length-delimited protobuf field (wire type 2)."""
-    return _varint(field << 3 | 2) + _varint(len(payload)) + payload
+@functools.lru_cache(maxsize=64)
+def _float_head(name: str, size: int) -> bytes:
+    """What comes before the `size` bytes of a field of floats."""
+    head = _head(1, size)
+    return _entry_head(name, len(head) + size) + head
+
+
+def _entry_head(name: str, size: int) -> bytes:
+    """What comes before the items of a field, which take `size` bytes."""
+    key = _head(1, len(name)) + name.encode()
+    feature = _head(_KIND_FIELD[FIELDS[name]], size)
+    value = _head(2, len(feature) + size)
+    return (
+        _head(1, len(key) + len(value) + len(feature) + size)
+        + key
+        + value
+        + feature
+    )
+
+
+def _head(field: int, size: int) -> bytes:
+    """Before the payload of a length-delimited protobuf field (wire type 2)."""
+    return _varint(field << 3 | 2) + _varint(size)
 
 
 def _varint(value: int) -> bytes:
