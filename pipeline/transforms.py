@@ -4,12 +4,14 @@ Beam moves names, never samples: recordings are planned as segments, segments
 are grouped by shard, and one DoFn decodes, cuts and writes its shard.
 """
 
+import collections
 import dataclasses
 import hashlib
 import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import apache_beam as beam
@@ -198,20 +200,17 @@ def cut(segment: Segment, config: Config) -> Cut:
         config.audio,
         segment.channel,
     )
-    stfts = features.stft(samples * np.float32(segment.gain), config.stft)
-    frames = features.log_magnitude(stfts, config)
-    starts = range(
-        0,
-        segment.windows * config.window.stride_frames,
-        config.window.stride_frames,
-    )
+    samples *= np.float32(segment.gain)
+    frames = features.log_spectrogram(samples, config)
     audible = _audible(samples, segment, config)
     windows, times = [], np.zeros(len(frames), np.int64)
-    for start, heard in zip(starts, audible, strict=True):
+    for index, heard in enumerate(audible):
+        start = index * config.window.stride_frames
         part = slice(start, start + config.window.frames)
         window = frames[part]
         if config.window.phase:
-            turned = features.instantaneous_frequency(stfts[part])
+            stfts = features.stft(samples[index * stride :][:size], config.stft)
+            turned = features.instantaneous_frequency(stfts)
             window = np.stack([window, turned], axis=-1)
         windows.append(window)
         times[part] += heard
@@ -230,7 +229,8 @@ def _audible(
     energy = np.concatenate([[0.0], energy])
     first = np.arange(segment.windows) * (stride // piece)
     power = (energy[first + size // piece] - energy[first]) / size
-    threshold = segment.rms**2 * 10 ** (-config.window.silence_db / 10)
+    level = segment.rms * segment.gain
+    threshold = level**2 * 10 ** (-config.window.silence_db / 10)
     return power >= threshold
 
 
@@ -405,9 +405,9 @@ class _WriteShard(beam.DoFn):
         ordered = sorted(filter(None, segments), key=lambda s: s.key)
         with storage.create(storage.join(self._job.root, name)) as file:
             writer = example_io.ShardWriter(file)
-            for segment in ordered:
+            for segment, found in _cut_ahead(ordered, self._config):
                 try:
-                    self._write(segment, writer, result)
+                    self._write(segment, found.result(), writer, result)
                 except audio.AudioError as error:
                     letter = _letter(segment.recording, error)
                     result.dead_letters.append(letter)
@@ -421,10 +421,10 @@ class _WriteShard(beam.DoFn):
     def _write(
         self,
         segment: Segment,
+        found: Cut,
         writer: example_io.ShardWriter,
         result: ShardResult,
     ) -> None:
-        found = cut(segment, self._config)
         for record in records(segment, found, self._config):
             writer.write(record)
         kept = int(found.audible.sum())
@@ -436,10 +436,24 @@ class _WriteShard(beam.DoFn):
         result.speakers[who] = result.speakers.get(who, 0) + kept
         if segment.split == "train":
             held = found.times > 0
-            moments = PartialMoments.of(
-                found.frames[held], self._config, found.times[held]
-            )
+            frames, times = found.frames, found.times
+            if not held.all():
+                frames, times = frames[held], times[held]
+            moments = PartialMoments.of(frames, self._config, times)
             result.moments = result.moments.merge(moments)
+
+
+def _cut_ahead(
+    segments: list[Segment], config: Config
+) -> Iterator[tuple[Segment, Future]]:
+    """Segments and what `cut` makes of them, cut while others are written."""
+    pending = collections.deque()
+    with ThreadPoolExecutor(1) as thread:
+        for segment in segments:
+            pending.append((segment, thread.submit(cut, segment, config)))
+            if len(pending) > 1:
+                yield pending.popleft()
+        yield from pending
 
 
 def _with_shard_count(

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import logging
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,10 @@ _LOG = logging.getLogger(__name__)
 
 # Windows that a picture and a preview's audio show.
 SHOWN = 16
+
+# Frechet distances that are equal for a watch: after half of a training they
+# wander by some percent, while what is generated still becomes better.
+_TIE = 1.03
 
 # Generated windows made at a time.
 _BATCH = 64
@@ -182,7 +187,7 @@ class Watch(keras.callbacks.Callback):
     distance between two windows, and of the mean distance to the nearest
     other one. The first falls when all windows become alike, the second when
     a few kinds are repeated; both are blind to how good the windows are,
-    which `frechet` tells.
+    which `frechet` tells; of equals the later one is the best.
 
     Attributes:
       state: `alarms` in a row, `rollbacks` made, `best_frechet`, `best_step`.
@@ -235,9 +240,10 @@ class Watch(keras.callbacks.Callback):
         settings, state = self._config.watch, self.state
         alarm = found["variety"] < settings.min_variety
         state["alarms"] = state["alarms"] + 1 if alarm else 0
-        best = state["best_frechet"]
-        if not alarm and (best is None or found["frechet"] < best):
-            state["best_frechet"] = found["frechet"]
+        lowest = state["best_frechet"] or math.inf
+        if not alarm and found["frechet"] <= _TIE * lowest:
+            # The lowest of all, so that ties cannot creep upwards.
+            state["best_frechet"] = min(lowest, found["frechet"])
             state["best_step"] = self._bounds.step
         self._report.add(found)
         _LOG.info(

@@ -198,11 +198,22 @@ def test_four_repeated_windows_are_an_alarm_and_real_ones_are_none(watched):
     assert four["variety"] < 0.01 < 0.5 < four["diversity_ratio"]
 
 
-def test_the_best_is_the_healthy_one_nearest_to_the_data(watched, tmp_path):
+@pytest.mark.parametrize(
+    ("distances", "best"),
+    [
+        ((5.0, 3.0, 4.0), 20),
+        # Of equals the later one, and what is equal does not creep up.
+        ((5.0, 3.0, 3.05), 30),
+        ((3.0, 3.06, 3.12), 20),
+    ],
+)
+def test_the_best_is_the_healthy_one_nearest_to_the_data(
+    watched, tmp_path, distances, best
+):
     watch, bounds = watched("watch.min_variety=0.0")
     saver = callbacks.Checkpoints(tmp_path, watch._config, bounds, watch)
     saver.set_model(watch.model)
-    for step, found in ((10, 5.0), (20, 3.0), (30, 4.0)):
+    for step, found in zip((10, 20, 30), distances, strict=True):
         watch.measure = lambda _, found=found: {
             "variety": 1.0,
             "ndb": 0,
@@ -212,6 +223,6 @@ def test_the_best_is_the_healthy_one_nearest_to_the_data(watched, tmp_path):
         }
         look(watch, bounds, step)
         saver.on_train_batch_end(0)
-    assert watch.state["best_step"] == 20
+    assert watch.state["best_step"] == best
     found = [path.name for path in (tmp_path / "checkpoints").glob("best-*")]
-    assert found == ["best-00000020"]
+    assert found == [f"best-000000{best}"]

@@ -51,6 +51,36 @@ def test_stft_is_scipys_to_the_phase(config, speech):
     np.testing.assert_allclose(ours, 2 * theirs.T, atol=1e-6)
 
 
+def test_in_blocks_it_is_the_same_to_the_bit(config, speech):
+    whole = features.log_magnitude(features.stft(speech, config.stft), config)
+    assert len(whole) > 3 * features._BLOCK
+    np.testing.assert_array_equal(
+        features.log_spectrogram(speech, config), whole
+    )
+    one = speech[: config.stft.frame_length + 1]
+    assert features.log_spectrogram(one, config).shape == (1, config.stft.bins)
+
+
+@pytest.mark.parametrize("length", [1, 7])
+def test_instantaneous_frequency_and_back(config, speech, length):
+    stfts = features.stft(speech, config.stft)[100 : 100 + length]
+    turned = features.instantaneous_frequency(stfts)
+    assert turned.dtype == np.float32 and np.abs(turned).max() <= 1
+    phases = features.inverse_instantaneous_frequency(turned).numpy()
+    wanted = np.exp(1j * np.angle(stfts[:, :-1]))
+    np.testing.assert_allclose(np.exp(1j * phases), wanted, atol=1e-4)
+
+
+def test_a_steady_sine_turns_at_its_frequency(config):
+    rate, step = config.audio.sample_rate_hz, config.stft.frame_step
+    hz = 20.25 * rate / config.stft.frame_length
+    sine = np.float32(np.sin(2 * np.pi * hz * np.arange(4096) / rate))
+    turned = features.instantaneous_frequency(features.stft(sine, config.stft))
+    half_turns = 2 * hz * step / rate
+    wanted = half_turns - 2 * np.round(half_turns / 2)
+    np.testing.assert_allclose(turned[1:, 20], wanted, atol=1e-3)
+
+
 def test_a_sine_has_its_amplitude(config):
     rate, length = config.audio.sample_rate_hz, config.stft.frame_length
     bin_hz = 20 * rate / length
