@@ -44,6 +44,8 @@ setup(
         ],
         "demo": ["espeakng-loader"],
         "s3": ["apache-beam[aws]"],
+        "gcs": ["apache-beam[gcp]"],
+        "hdfs": ["apache-beam[hadoop]"],
         "dask": ["apache-beam[dask]"],
         "serving": ["tensorflow-serving-api"],
         "gpu": ["tensorflow[and-cuda]"],

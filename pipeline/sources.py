@@ -193,7 +193,9 @@ def _manifest(source: str) -> list[Row]:
         raise UserError(f"source {source} names no file")
     folder = source.rpartition("/")[0] if "/" in source else "."
     rows = []
-    for entry in table:
+    for number, entry in enumerate(table, start=1):
+        if not entry["file"]:
+            raise UserError(f"source {source}: entry {number} names no file")
         file = str(entry["file"])
         alone = storage.is_remote(file) or os.path.isabs(file)
         rows.append(

@@ -54,6 +54,7 @@ def test_a_manifest_names_files_labels_and_speakers(tmp_path):
     [
         ("path,label\na.wav,x\n", "has the columns path, label; expected file"),
         ("file,label\n", "names no file"),
+        ("label,file\nx,a.wav\ny\n", "entry 2 names no file"),
         ("", "has the columns none"),
     ],
 )
