@@ -9,9 +9,26 @@ import tensorflow as tf
 from stftgan_tf import features
 from stftgan_tf.config import Config, StftConfig
 
-# Momentum of fast Griffin-Lim (Perraudin, Balazs & Sondergaard 2013, "A fast
-# Griffin-Lim algorithm", section 3: the best of the values they tried).
-MOMENTUM = 0.99
+# Over-relaxation and momentum of the iterations, in the terms of Nenov et al.
+# 2023, "Faster than Fast: Accelerating the Griffin-Lim Algorithm", equation 8
+# (gamma; alpha = beta, which needs one sequence only). Of 18 triples tried on
+# LibriSpeech the one that is ahead at 12 iterations and still gains at 40.
+RELAXATION = 1.25
+MOMENTUM = 1.0
+
+# Spread of the Gaussian that is closest to Hann's window of length 1
+# (Prusa et al. 2017, "A Noniterative Method for Reconstruction of Phase from
+# STFT Magnitude", table I: C_g).
+_HANN_SPREAD = 0.25645
+
+# Below this, relative to a row's largest magnitude, a bin is silent.
+_SILENT = 1e-10
+
+# Floats of the longest vector instructions.
+_VECTOR = 16
+
+# How much more the stronger ways count where phase is carried on.
+_SHARPNESS = 4.0
 
 # A row of audio whose peak is above this (-1 dB of full scale) is turned down.
 PEAK_LIMIT = 10 ** (-1 / 20)
@@ -44,9 +61,8 @@ def audio_of(
 def griffin_lim(magnitudes: Any, config: StftConfig, iterations: int) -> Any:
     """Audio whose STFT magnitudes come close to the given ones.
 
-    Fast Griffin-Lim (Perraudin et al. 2013). Rows are independent and nothing
-    is drawn at random: the first phase is that of a stationary sinusoid in
-    each bin.
+    Griffin-Lim with over-relaxation and momentum (Nenov et al. 2023) from the
+    phase of `integrated`. Rows are independent and nothing is drawn at random.
 
     Args:
       magnitudes: float32 [B, T, F + 1], scaled as `features.stft` does.
@@ -58,26 +74,118 @@ def griffin_lim(magnitudes: Any, config: StftConfig, iterations: int) -> Any:
     """
     magnitudes = tf.convert_to_tensor(magnitudes)
     target = tf.complex(magnitudes, tf.zeros_like(magnitudes))
-    start = target * _stationary_phase(magnitudes, config)
+    start = target * integrated(magnitudes, config)
 
-    def step(estimate, previous):
-        samples = features.inverse_stft(estimate, config)
-        consistent = _stft(samples, config)
-        pushed = consistent + MOMENTUM * (consistent - previous)
+    def consistent(estimate):
+        return _stft(features.inverse_stft(estimate, config), config)
+
+    def step(estimate, pushed, previous):
+        latest = (1 - RELAXATION) * pushed + RELAXATION * consistent(estimate)
+        pushed = latest + MOMENTUM * (latest - previous)
         # The floor keeps the phase of an all-zero bin finite.
         size = tf.maximum(tf.abs(pushed), 1e-12)
         unit = pushed / tf.complex(size, tf.zeros_like(size))
-        return target * unit, consistent
+        return target * unit, pushed, latest
 
-    # Without momentum at first: there is no previous estimate yet.
-    previous = _stft(features.inverse_stft(start, config), config)
-    estimate, _ = tf.while_loop(
+    first = consistent(start)
+    estimate, _, _ = tf.while_loop(
         lambda *_: True,
         step,
-        (start, previous),
+        (start, first, first),
         maximum_iterations=iterations,
     )
     return features.inverse_stft(estimate, config)
+
+
+def integrated(magnitudes: Any, config: StftConfig) -> tf.Tensor:
+    """Phase from the gradients that magnitudes imply, frame by frame.
+
+    The derivatives of the phase are those of a Gaussian window (Prusa et al.
+    2017, equations 11 and 12). In place of the paper's heap, which no graph
+    can hold, each bin takes its phase from itself and its two neighbours in
+    the frame before: in time by the derivative there, then along the frame by
+    the derivative in frequency; the three are added as vectors whose lengths
+    favour the strongest way.
+
+    Args:
+      magnitudes: float32 tensor [B, T, F + 1].
+      config: frame length and step.
+
+    Returns:
+      Unit complex64 [B, T, F + 1].
+    """
+    length, step = config.frame_length, config.frame_step
+    # Nyquist is silent and takes any phase. Whole vectors of bins: what is left
+    # over would be computed in another way, and be another bit in a batch.
+    used = length // 2
+    left = -used % _VECTOR
+    magnitudes = tf.pad(
+        magnitudes[..., :used], [[0, 0], [0, 0], [0, left]], "SYMMETRIC"
+    )
+    largest = tf.reduce_max(magnitudes, axis=[-2, -1], keepdims=True)
+    floor = tf.maximum(_SILENT * largest, 1e-30)
+    logs = tf.math.log(tf.maximum(magnitudes, floor))
+    ratio = _HANN_SPREAD * length / step
+    bins = np.arange(used + left)
+    # What a steady sine in the middle of its bin turns by; whole turns are
+    # nothing.
+    steady = np.float32(2 * math.pi * (bins * step / length % 1.0))
+    in_time = _slope(logs, axis=2) / ratio + steady
+    in_frequency = -ratio * _slope(logs, axis=1)
+    along = tf.cumsum(
+        tf.pad(
+            (in_frequency[..., 1:] + in_frequency[..., :-1]) / 2,
+            [[0, 0], [0, 0], [1, 0]],
+        ),
+        axis=-1,
+    )
+    turns = (in_time[:, 1:] + in_time[:, :-1]) / 2 - along[:, 1:]
+    weights = _SHARPNESS * (logs[:, 1:] + logs[:, :-1])
+
+    def carry(phase, frame):
+        turn, weight, path = frame
+        phase = _strongest(phase + turn, weight) + path
+        # Small numbers keep their digits.
+        return phase - 2 * math.pi * tf.round(phase / (2 * math.pi))
+
+    frames = [_time_first(x) for x in (turns, weights, along[:, 1:])]
+    rest = tf.scan(carry, tuple(frames), initializer=along[:, 0])
+    phases = tf.concat([along[:, :1], _time_first(rest)], axis=1)
+    # Frames are referred to their start, gradients to their middle.
+    phases += np.float32(math.pi) * (bins % 2).astype(np.float32)
+    unit = tf.complex(tf.cos(phases), tf.sin(phases))[..., :used]
+    return tf.concat([unit, tf.ones_like(unit[..., :1])], axis=-1)
+
+
+def _strongest(phases: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """Phase [B, F] of each bin with its neighbours, by log-weights."""
+    edge = [[0, 0], [1, 1]]
+    phases = tf.pad(phases, edge)
+    weights = tf.pad(weights, edge, constant_values=weights.dtype.min)
+    size = weights.shape[-1] - 2
+    parts = [slice(i, i + size) for i in range(3)]
+    most = tf.reduce_max(tf.stack([weights[:, p] for p in parts]), axis=0)
+    real = imaginary = 0.0
+    for part in parts:
+        scale = tf.exp(weights[:, part] - most)
+        real += scale * tf.cos(phases[:, part])
+        imaginary += scale * tf.sin(phases[:, part])
+    return tf.atan2(imaginary, real)
+
+
+def _slope(x: tf.Tensor, axis: int) -> tf.Tensor:
+    """Central differences along an axis of [B, T, F]; 0 at its ends."""
+    pad = [[0, 0], [0, 0], [0, 0]]
+    pad[axis] = [1, 1]
+    before = [slice(None)] * 3
+    after = [slice(None)] * 3
+    before[axis], after[axis] = slice(None, -2), slice(2, None)
+    return tf.pad((x[tuple(after)] - x[tuple(before)]) / 2, pad)
+
+
+def _time_first(x: tf.Tensor) -> tf.Tensor:
+    """[B, T, F] as [T, B, F], and back."""
+    return tf.transpose(x, [1, 0, 2])
 
 
 def _stft(samples: tf.Tensor, config: StftConfig) -> tf.Tensor:
@@ -85,15 +193,3 @@ def _stft(samples: tf.Tensor, config: StftConfig) -> tf.Tensor:
     length, step = config.frame_length, config.frame_step
     stfts = tf.signal.stft(samples, length, step, fft_length=length)
     return stfts * features.amplitude_scale(config)
-
-
-def _stationary_phase(magnitudes: tf.Tensor, config: StftConfig) -> tf.Tensor:
-    """Unit complex [T, F + 1]: bin k advances by 2 pi k hop / length a frame.
-
-    A seed in which neighbouring frames do not cancel, unlike zero phase.
-    """
-    frames = magnitudes.shape[-2]
-    bins = np.arange(config.frame_length // 2 + 1)
-    hop = config.frame_step / config.frame_length
-    turns = np.outer(np.arange(frames), bins) * hop % 1.0
-    return tf.constant(np.exp(2j * math.pi * turns).astype(np.complex64))
