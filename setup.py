@@ -23,6 +23,8 @@ setup(
         "apache-beam>=2.60",
         # Beam alone cannot checksum TFRecords, and neither could we.
         "google-crc32c",
+        # TensorFlow Datasets needs it and does not say so.
+        "importlib-resources",
         "keras>=3.8",
         "matplotlib",
         "numpy",
