@@ -251,9 +251,6 @@ class _Array:
     def read(self, start: int, count: int) -> np.ndarray:
         return self._samples[start : start + count]
 
-    def close(self) -> None:
-        pass
-
 
 class _Tfio:
     """By tensorflow-io, which reads files by its own means."""
@@ -281,9 +278,6 @@ class _Tfio:
         except (self._error, ValueError) as error:
             raise AudioError(f"undecodable: {_first_line(error)}") from error
         return _as_float(samples)
-
-    def close(self) -> None:
-        pass
 
 
 def check_decoder(config: AudioConfig) -> None:
@@ -322,7 +316,6 @@ def _open(path: str, config: AudioConfig) -> Iterator[_Decoder]:
         except OSError as error:
             reason = error.strerror or _first_line(error)
             raise AudioError(f"unreadable: {reason}") from error
-        stack.callback(file.close)
         low, high = _RATES_HZ
         if not low <= file.samplerate <= high:
             raise AudioError(
@@ -331,17 +324,19 @@ def _open(path: str, config: AudioConfig) -> Iterator[_Decoder]:
         yield file
 
 
-def _opened(path: str, config: AudioConfig, stack: contextlib.ExitStack) -> Any:
+def _opened(
+    path: str, config: AudioConfig, stack: contextlib.ExitStack
+) -> _Decoder:
     if tfds_source.is_record(path):
         record = tfds_source.read(path)
         if record.encoded is not None:
-            return _Sndfile(io.BytesIO(record.encoded))
+            return _sndfile(io.BytesIO(record.encoded), stack)
         return _Array(_as_float(record.samples), record.rate_hz)
     if storage.is_remote(path):
         file = stack.enter_context(storage.open_input(path))
         _check_whole(file)
         file.seek(0)
-        return _Sndfile(file)
+        return _sndfile(file, stack)
     if not os.path.exists(path):
         raise AudioError("missing: no such file")
     # A FIFO or a device would block for ever.
@@ -352,7 +347,11 @@ def _opened(path: str, config: AudioConfig, stack: contextlib.ExitStack) -> Any:
     if config.decoder == "tfio":
         return _Tfio(path)
     # As bytes: a name need not be valid UTF-8.
-    return _Sndfile(os.fsencode(path))
+    return _sndfile(os.fsencode(path), stack)
+
+
+def _sndfile(file: Any, stack: contextlib.ExitStack) -> _Sndfile:
+    return stack.enter_context(contextlib.closing(_Sndfile(file)))
 
 
 def _check_whole(file: BinaryIO) -> None:

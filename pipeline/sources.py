@@ -5,6 +5,7 @@ A source becomes a sorted list of `Recording`s: names, never samples.
 
 import csv
 import dataclasses
+import fnmatch
 import io
 import json
 import os
@@ -98,7 +99,8 @@ def open_source(
 
 
 def _is_wanted(row: Row, pattern: str, config: AudioConfig) -> bool:
-    if not storage.matches(row.name, pattern):
+    # A `*` takes folders, too.
+    if not fnmatch.fnmatchcase(row.name, pattern):
         return False
     wanted = config.label_regex
     return not wanted or bool(re.fullmatch(wanted, row.label or ""))

@@ -5,7 +5,6 @@ which no object store offers. Beam is loaded where a remote path is met.
 """
 
 import contextlib
-import fnmatch
 import os
 import shutil
 import tempfile
@@ -207,10 +206,18 @@ def delete(path: str) -> None:
 
 
 def refuse_existing(target: str, marker: str, overwrite: bool) -> None:
-    """As `cli.refuse_existing`; a remote target is its marker."""
+    """As `cli.refuse_existing`, for a remote target too."""
     if not is_remote(target):
         cli.refuse_existing(Path(target), marker, overwrite)
-    elif exists(join(target, marker)) and not overwrite:
+        return
+    names = list(files_below(target))
+    if names and marker not in names:
+        # Shards of a job that was killed would be read with the new ones.
+        raise cli.UserError(
+            f"{target} holds something else (no {marker}), or what a killed "
+            "job left; remove it, or choose another --output"
+        )
+    if names and not overwrite:
         raise cli.UserError(f"{target} exists; use --overwrite to replace it")
 
 
@@ -243,8 +250,6 @@ def published(target: str, marker: str, overwrite: bool) -> Iterator[str]:
 
 def _replace(staging: str, target: str, marker: str) -> None:
     old, new = list(files_below(target)), list(files_below(staging))
-    # Somebody else's files are never removed.
-    old = old if marker in old else []
     if old:
         delete(join(target, marker))
     rest = [join(target, name) for name in old if name != marker]
@@ -271,8 +276,3 @@ def _remotely(call: str, *args: object, **more: object):
 def _failed(error: Exception, path: str) -> OSError:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return OSError(0, lines[0], path)
-
-
-def matches(name: str, pattern: str) -> bool:
-    """Whether a relative path matches a glob; `*` takes folders, too."""
-    return fnmatch.fnmatchcase(name, pattern)

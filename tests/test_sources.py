@@ -49,22 +49,6 @@ def test_a_manifest_names_files_labels_and_speakers(tmp_path):
     ]
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("path,label\na.wav,x\n", "has the columns path, label; expected file"),
-        ("file,label\n", "names no file"),
-        ("label,file\nx,a.wav\ny\n", "entry 2 names no file"),
-        ("", "has the columns none"),
-    ],
-)
-def test_a_manifest_that_cannot_be_used(tmp_path, text, message):
-    path = tmp_path / "list.csv"
-    path.write_text(text)
-    with pytest.raises(UserError, match=message):
-        sources.open_source(str(path), CONFIG)
-
-
 def test_a_manifest_of_json_lines(tmp_path):
     path = tmp_path / "list.jsonl"
     path.write_text(
@@ -80,16 +64,24 @@ def test_a_manifest_of_json_lines(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("kind", "text", "message"),
     [
-        ('{"file": "a"}\n{oops', "line 2, is no JSON"),
-        ('{"path": "a"}', "line 1: expected an object with file"),
-        ("[]", "line 1: expected an object"),
-        ("", "names no file"),
+        (
+            "csv",
+            "path,label\na.wav,x\n",
+            "has the columns path, label; expected",
+        ),
+        ("csv", "file,label\n", "names no file"),
+        ("csv", "label,file\nx,a.wav\ny\n", "entry 2 names no file"),
+        ("csv", "", "has the columns none"),
+        ("jsonl", '{"file": "a"}\n{oops', "line 2, is no JSON"),
+        ("jsonl", '{"path": "a"}', "line 1: expected an object with file"),
+        ("jsonl", "[]", "line 1: expected an object"),
+        ("jsonl", "", "names no file"),
     ],
 )
-def test_json_lines_that_cannot_be_used(tmp_path, text, message):
-    path = tmp_path / "list.jsonl"
+def test_a_manifest_that_cannot_be_used(tmp_path, kind, text, message):
+    path = tmp_path / f"list.{kind}"
     path.write_text(text)
     with pytest.raises(UserError, match=message):
         sources.open_source(str(path), CONFIG)

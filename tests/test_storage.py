@@ -129,6 +129,18 @@ def test_a_job_that_fails_leaves_a_bucket_as_it_was(s3, recordings, capsys):
     assert names(s3, "") == before
 
 
+def test_a_target_that_holds_something_else_is_left_alone(
+    s3, recordings, capsys
+):
+    upload(s3, recordings, 2)
+    s3.put_object(Bucket="speech", Key="out/Split-train/old", Body=b"x")
+    before = names(s3, "")
+    more = ["--overwrite"]
+    assert preprocess_s3("s3://speech/in", "s3://speech/out", *more) == 1
+    assert "holds something else" in capsys.readouterr().err
+    assert names(s3, "") == before
+
+
 def test_a_bucket_that_is_not_there(s3, tmp_path, capsys):
     assert preprocess_s3("s3://nowhere/in", tmp_path / "x") == 1
     message = capsys.readouterr().err.strip().splitlines()[-1]
