@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import audio, sources, transforms
+from pipeline import audio, segments, sources
 from stftgan_tf import config as config_lib
 from stftgan_tf import (
     dataset,
@@ -38,9 +38,9 @@ def recordings(
         (seen,) = audio.scan(recording.path, config.audio)
         start = (seen.samples - config.window_samples) // 2
         samples = audio.read(
-            recording.path, start, start + config.window_samples, config.audio
+            recording.path, config.audio, start, start + config.window_samples
         )
-        rows, labels = found[transforms.split_of(recording, config)]
+        rows, labels = found[segments.split_of(recording, config)]
         rows.append(samples * np.float32(audio.gain(seen, config.audio)))
         labels.append(recording.label)
     return {k: (np.stack(a), np.array(b)) for k, (a, b) in found.items()}

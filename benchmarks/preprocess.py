@@ -25,7 +25,7 @@ import apache_beam as beam
 import numpy as np
 import soundfile
 
-from pipeline import audio, sources, transforms
+from pipeline import audio, segments, sources
 from stftgan_tf import config as config_lib
 from stftgan_tf import example_io, features
 from stftgan_tf.config import Config
@@ -34,7 +34,7 @@ from stftgan_tf.config import Config
 def windows_of(path: str, config: Config):
     """(index, window [T, F]) of a file; nothing is checked or dropped."""
     samples, _ = soundfile.read(path, dtype="float32")
-    count, offset = transforms.window_grid(len(samples), config)
+    count, offset = segments.window_grid(len(samples), config)
     size, stride = config.window_samples, config.stride_samples
     padded = np.zeros(size + (count - 1) * stride, np.float32)
     low = max(0, -offset)
@@ -229,7 +229,7 @@ def show_memory(args: argparse.Namespace) -> None:
     for recording in source.recordings[:60]:
         (seen,) = audio.scan(recording.path, config.audio)
         path, length = recording.path, seen.samples
-        speech.append(audio.read(path, 0, length, config.audio))
+        speech.append(audio.read(path, config.audio, 0, length))
     speech = np.concatenate(speech)
     print(f"{'':26s}{'peak MB':>10s}{'s':>8s}{'windows':>10s}")
     for hours in (0.1, 1, 10):

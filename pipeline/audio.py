@@ -2,7 +2,7 @@
 
 Files are decoded by libsndfile (soundfile), or by tensorflow-io where
 `audio.decoder` says so, and resampled by soxr. Memory is flat in the length of
-a recording: `scan` streams it, `read` seeks.
+a recording: `scan` streams it, `read` seeks, and only short ones are loaded.
 """
 
 import contextlib
@@ -82,6 +82,39 @@ class Scan:
     rms: float
 
 
+@dataclasses.dataclass(frozen=True)
+class Survey:
+    """What is known of a recording before its windows are cut.
+
+    Attributes:
+      samples: that its header promises, at the target rate.
+      channels: how many are used.
+      scans: of `scan` where it is long; None where it is short.
+    """
+
+    samples: int
+    channels: int
+    scans: list[Scan | None] | None
+
+
+def survey(path: str, config: AudioConfig, short_secs: float) -> Survey:
+    """Looks into a recording: at the header of a short one, else at all of it.
+
+    Args:
+      path: as for `scan`.
+      config: decoder, choice of channels, target rate.
+      short_secs: how long a short one is; it is decoded by `load` later.
+
+    Raises:
+      AudioError: if it cannot be opened; if it is long, as `scan`.
+    """
+    with _open(path, config) as file:
+        samples = file.frames * config.sample_rate_hz // file.samplerate
+        channels = file.channels if config.channels == "split" else 1
+    short = samples <= short_secs * config.sample_rate_hz
+    return Survey(samples, channels, None if short else scan(path, config))
+
+
 def scan(path: str, config: AudioConfig) -> list[Scan | None]:
     """Decodes a whole recording once, block by block.
 
@@ -99,39 +132,42 @@ def scan(path: str, config: AudioConfig) -> list[Scan | None]:
         that is not finite, or only silence.
     """
     with _open(path, config) as file:
+        return _scan(file, config)[0]
+
+
+def load(
+    path: str, config: AudioConfig, channel: int
+) -> tuple[Scan | None, np.ndarray]:
+    """Decodes a whole recording once and keeps it: a short one.
+
+    Args:
+      path: as for `scan`.
+      config: decoder, choice of channels, target rate.
+      channel: which one, where `channels` is `split`.
+
+    Returns:
+      The channel's scan, and its samples from the recording's beginning,
+      float32 [N], at the target rate.
+
+    Raises:
+      AudioError: as `scan`.
+    """
+    with _open(path, config) as file:
+        found, blocks = _scan(file, config, channel)
         rate = file.samplerate
-        stretch = max(1, round(_TRIM_SECS * rate))
-        meters: list[_Meter] = []
-        for block in _blocks(file, stretch):
-            channels = _chosen(block, config)
-            meters = meters or [_Meter(stretch) for _ in channels]
-            for meter, samples in zip(meters, channels, strict=True):
-                meter.add(samples)
-        count = meters[0].count if meters else 0
-        if count < file.frames:
-            raise AudioError(
-                f"truncated: {count} of {file.frames} samples decoded"
-            )
-    if not count * config.sample_rate_hz // rate:
-        raise AudioError(f"empty: {count} samples")
-    found = [meter.scan(rate, config) for meter in meters]
-    if not any(found):
-        raise AudioError(
-            "silent: nothing beyond -100 dB of full scale, or a constant"
-        )
-    return found
+    return found[channel], _resampled(np.concatenate(blocks), rate, config)
 
 
 def read(
-    path: str, start: int, stop: int, config: AudioConfig, channel: int = 0
+    path: str, config: AudioConfig, start: int, stop: int, channel: int = 0
 ) -> np.ndarray:
     """Samples [start, stop) of a recording at the target rate.
 
     Args:
       path: the recording, as for `scan`.
+      config: decoder, choice of channels, target rate.
       start: first sample, at the target rate; may be negative.
       stop: the sample after the last one; may lie after the end.
-      config: decoder, choice of channels, target rate.
       channel: which one, where `channels` is `split`.
 
     Returns:
@@ -140,7 +176,6 @@ def read(
     Raises:
       AudioError: if the file cannot be decoded.
     """
-    out = np.zeros(stop - start, np.float32)
     with _open(path, config) as file:
         rate = file.samplerate
         divisor = math.gcd(rate, config.sample_rate_hz)
@@ -152,12 +187,26 @@ def read(
         source_stop = -(-stop * source_step // target_step) + _MARGIN
         count = max(0, min(source_stop, file.frames) - first_read)
         mono = _chosen(file.read(first_read, count), config)[channel]
-    if rate != config.sample_rate_hz:
-        mono = soxr.resample(mono, rate, config.sample_rate_hz)
+    mono = _resampled(mono, rate, config)
     first = grid * target_step
-    low, high = max(start, first), min(stop, first + len(mono))
+    return between(mono, start - first, stop - first)
+
+
+def between(samples: np.ndarray, start: int, stop: int) -> np.ndarray:
+    """samples[start:stop], with zeros before its beginning and after its end.
+
+    Args:
+      samples: float32 [N].
+      start: may be negative.
+      stop: may be larger than N.
+
+    Returns:
+      float32 [stop - start], not a view.
+    """
+    out = np.zeros(stop - start, np.float32)
+    low, high = max(start, 0), min(stop, len(samples))
     if high > low:
-        out[low - start : high - start] = mono[low - first : high - first]
+        out[low - start : high - start] = samples[low:high]
     return out
 
 
@@ -167,6 +216,43 @@ def gain(found: Scan, config: AudioConfig) -> float:
         return 1.0
     level = found.peak if config.level == "peak" else found.rms
     return 10 ** (config.level_db / 20) / level
+
+
+def _scan(
+    file: "_Decoder", config: AudioConfig, kept: int | None = None
+) -> tuple[list[Scan | None], list[np.ndarray]]:
+    """`scan` of an opened recording, and the blocks of the channel to keep."""
+    rate = file.samplerate
+    stretch = max(1, round(_TRIM_SECS * rate))
+    meters: list[_Meter] = []
+    blocks = []
+    for block in _blocks(file, stretch):
+        channels = _chosen(block, config)
+        meters = meters or [_Meter(stretch) for _ in channels]
+        for meter, samples in zip(meters, channels, strict=True):
+            meter.add(samples)
+        if kept is not None:
+            blocks.append(channels[kept])
+    count = meters[0].count if meters else 0
+    if count < file.frames:
+        raise AudioError(f"truncated: {count} of {file.frames} samples decoded")
+    if not count * config.sample_rate_hz // rate:
+        raise AudioError(f"empty: {count} samples")
+    found = [meter.scan(rate, config) for meter in meters]
+    if not any(found):
+        raise AudioError(
+            "silent: nothing beyond -100 dB of full scale, or a constant"
+        )
+    return found, blocks
+
+
+def _resampled(
+    samples: np.ndarray, rate: int, config: AudioConfig
+) -> np.ndarray:
+    """Samples [N] at the target rate."""
+    if rate == config.sample_rate_hz:
+        return samples
+    return soxr.resample(samples, rate, config.sample_rate_hz)
 
 
 class _Meter:

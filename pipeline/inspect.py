@@ -266,8 +266,7 @@ class _Check:
         if not batch or not _is_of(shard, "train"):
             return
         frames = np.concatenate(batch)
-        moments = statistics.PartialMoments.of(frames, self._config)
-        self._moments = self._moments.merge(moments)
+        self._moments.add(frames, self._config)
         # The first ones of every batch, until there are enough.
         batches = max(1, self._manifest["windows"]["train"] // _BATCH)
         share = -(-_SHOWN // min(batches, _SHOWN))

@@ -19,8 +19,9 @@ from stftgan_tf.config import Config
 HISTOGRAM_CELLS = 128
 _HISTOGRAM_TOP = np.log(4.0)
 
-# Frames whose moments are taken at once.
-_BLOCK = 512
+# Values whose moments are taken at once: larger temporary arrays cost more than
+# what is done to them.
+_BLOCK = 1 << 16
 
 
 @dataclasses.dataclass
@@ -53,14 +54,13 @@ class PartialMoments:
             histogram=np.zeros((bins, HISTOGRAM_CELLS), np.int64),
         )
 
-    @classmethod
-    def of(
-        cls,
+    def add(
+        self,
         frames: np.ndarray,
         config: Config,
         times: np.ndarray | None = None,
-    ) -> "PartialMoments":
-        """Of log-magnitudes.
+    ) -> None:
+        """Takes in log-magnitudes.
 
         Args:
           frames: float32 [T, F], T at least 1.
@@ -70,51 +70,66 @@ class PartialMoments:
         """
         if times is None:
             times = np.ones(len(frames), np.int64)
-        total = cls.empty(frames.shape[1])
-        # In blocks: large temporary arrays cost more than what is done to them.
-        for start in range(0, len(frames), _BLOCK):
-            block = slice(start, start + _BLOCK)
-            total = total.merge(cls._of(frames[block], config, times[block]))
-        return total
+        size = max(1, _BLOCK // frames.shape[1])
+        for start in range(0, len(frames), size):
+            block = slice(start, start + size)
+            self._add(frames[block], config, times[block])
 
-    @classmethod
-    def _of(
-        cls, frames: np.ndarray, config: Config, times: np.ndarray
-    ) -> "PartialMoments":
+    def _add(
+        self, frames: np.ndarray, config: Config, times: np.ndarray
+    ) -> None:
         count = int(times.sum())
         wide, weights = frames.astype(np.float64), times.astype(np.float64)
         # Not a matrix product: its bits would depend on the threads.
         mean = np.einsum("t,tf->f", weights, wide) / count
         wide -= mean
         np.square(wide, out=wide)
-        return cls(
-            count=count,
-            mean=mean,
-            m2=np.einsum("t,tf->f", weights, wide),
-            low=frames.min(axis=0).astype(np.float64),
-            high=frames.max(axis=0).astype(np.float64),
-            histogram=_histogram(frames, config, times),
-        )
+        m2 = np.einsum("t,tf->f", weights, wide)
+        self._merge_mean(count, mean, m2)
+        np.minimum(self.low, frames.min(axis=0), out=self.low)
+        np.maximum(self.high, frames.max(axis=0), out=self.high)
+        self._count_cells(frames, config, times)
 
-    def merge(self, other: "PartialMoments") -> "PartialMoments":
-        """Of both sets of frames.
+    def merge(self, other: "PartialMoments") -> None:
+        """Takes in those of other frames."""
+        self._merge_mean(other.count, other.mean, other.m2)
+        np.minimum(self.low, other.low, out=self.low)
+        np.maximum(self.high, other.high, out=self.high)
+        self.histogram += other.histogram
+
+    def _merge_mean(self, count: int, mean: np.ndarray, m2: np.ndarray) -> None:
+        """Takes in count, mean and sum of squared deviations.
 
         Chan, Golub & LeVeque 1979, "Updating formulae and a pairwise
         algorithm for computing sample variances", equation 2.1.
         """
-        count = self.count + other.count
         if not count:
-            return self
-        delta = other.mean - self.mean
-        share = other.count / count
-        return PartialMoments(
-            count=count,
-            mean=self.mean + delta * share,
-            m2=self.m2 + other.m2 + np.square(delta) * self.count * share,
-            low=np.minimum(self.low, other.low),
-            high=np.maximum(self.high, other.high),
-            histogram=self.histogram + other.histogram,
-        )
+            return
+        before, self.count = self.count, self.count + count
+        delta, share = mean - self.mean, count / self.count
+        self.mean += delta * share
+        self.m2 += m2 + np.square(delta) * before * share
+
+    def _count_cells(
+        self, frames: np.ndarray, config: Config, times: np.ndarray
+    ) -> None:
+        """Into the histogram; what lies outside counts at the ends."""
+        low, high = _histogram_range(config)
+        scale = np.float32(HISTOGRAM_CELLS / (high - low))
+        # Of all bins' cells in a row; large temporary arrays are what costs.
+        first = np.arange(frames.shape[1], dtype=np.float32) * HISTOGRAM_CELLS
+        places = frames * scale
+        places += first - np.float32(low) * scale
+        np.maximum(places, first, out=places)
+        np.minimum(places, first + (HISTOGRAM_CELLS - 1), out=places)
+        cells = places.astype(np.intp)
+        flat = self.histogram.reshape(-1)
+        # As if all counted as often as most do; few do not.
+        usual = np.bincount(times).argmax()
+        flat += usual * np.bincount(cells.ravel(), minlength=flat.size)
+        for often in np.unique(times[times != usual]):
+            found = cells[times == often].ravel()
+            flat += (often - usual) * np.bincount(found, minlength=flat.size)
 
     @property
     def std(self) -> np.ndarray:
@@ -177,24 +192,3 @@ def _domains(
 
 def _histogram_range(config: Config) -> tuple[float, float]:
     return config.log_floor, float(_HISTOGRAM_TOP)
-
-
-def _histogram(
-    frames: np.ndarray, config: Config, times: np.ndarray
-) -> np.ndarray:
-    """Counts [F, HISTOGRAM_CELLS]; what lies outside counts at the ends."""
-    low, high = _histogram_range(config)
-    bins = frames.shape[1]
-    scale = np.float32(HISTOGRAM_CELLS / (high - low))
-    places = (frames - np.float32(low)) * scale
-    np.clip(places, 0, HISTOGRAM_CELLS - 1, out=places)
-    cells = places.astype(np.intp)
-    cells += np.arange(bins) * HISTOGRAM_CELLS
-    size = bins * HISTOGRAM_CELLS
-    # As if all counted as often as most do; few do not.
-    usual = np.bincount(times).argmax()
-    counts = usual * np.bincount(cells.ravel(), minlength=size)
-    for often in np.unique(times[times != usual]):
-        found = np.bincount(cells[times == often].ravel(), minlength=size)
-        counts += (often - usual) * found
-    return counts.reshape(bins, HISTOGRAM_CELLS)

@@ -61,7 +61,7 @@ def test_any_rate_and_channel_count(
     lossless = subtype.startswith(("PCM", "FLOAT", "DOUBLE", "ULAW"))
     assert found.peak == pytest.approx(0.5, abs=0.02 if lossless else 0.12)
     assert found.rms == pytest.approx(0.5 / np.sqrt(2), abs=0.02)
-    got = audio.read(path, 0, found.samples, config)
+    got = audio.read(path, config, 0, found.samples)
     # Away from the ends the resampled sine is the sine of the target rate.
     np.testing.assert_allclose(got[500:-500], sine(RATE)[500:-500], atol=0.02)
 
@@ -70,8 +70,8 @@ def test_channels_are_mixed_or_the_first_is_taken(tmp_path, config):
     path = str(tmp_path / "a.wav")
     soundfile.write(path, np.tile([0.5, -0.25], (RATE, 1)), RATE)
     first = AudioConfig(sample_rate_hz=RATE, channels="first")
-    assert audio.read(path, 10, 11, config)[0] == pytest.approx(0.125, abs=1e-3)
-    assert audio.read(path, 10, 11, first)[0] == pytest.approx(0.5, abs=1e-3)
+    assert audio.read(path, config, 10, 11)[0] == pytest.approx(0.125, abs=1e-3)
+    assert audio.read(path, first, 10, 11)[0] == pytest.approx(0.5, abs=1e-3)
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100])
@@ -83,8 +83,8 @@ def test_a_segment_is_what_the_whole_recording_has_there(
     soundfile.write(
         path, rng.uniform(-0.5, 0.5, 20 * rate), rate, subtype="FLOAT"
     )
-    whole = audio.read(path, 0, 20 * RATE, config)
-    part = audio.read(path, 7 * RATE + 11, 9 * RATE + 5, config)
+    whole = audio.read(path, config, 0, 20 * RATE)
+    part = audio.read(path, config, 7 * RATE + 11, 9 * RATE + 5)
     np.testing.assert_allclose(
         part, whole[7 * RATE + 11 : 9 * RATE + 5], atol=1e-4
     )
@@ -96,8 +96,8 @@ def test_seeking_in_coded_audio_is_exact(tmp_path, config, name):
     tones = [sine(16000, 8.0, hz, 0.1) for hz in (200, 437, 1031, 2903)]
     write(path, 16000, sum(tones) * (1 + 0.5 * sine(16000, 8.0, 3.7)))
     (found,) = audio.scan(str(path), config)
-    whole = audio.read(str(path), 0, found.samples, config)
-    part = audio.read(str(path), 5 * RATE + 11, 7 * RATE + 5, config)
+    whole = audio.read(str(path), config, 0, found.samples)
+    part = audio.read(str(path), config, 5 * RATE + 11, 7 * RATE + 5)
     # A whole frame off would be wrong by as much as there is; Opus starts to
     # decode a little before and has not quite settled.
     np.testing.assert_allclose(
@@ -108,7 +108,7 @@ def test_seeking_in_coded_audio_is_exact(tmp_path, config, name):
 def test_outside_of_the_recording_there_are_zeros(tmp_path, config):
     path = str(tmp_path / "a.wav")
     soundfile.write(path, np.full(100, 0.5), RATE)
-    got = audio.read(path, -10, 120, config)
+    got = audio.read(path, config, -10, 120)
     assert not got[:10].any() and not got[110:].any()
     np.testing.assert_allclose(got[10:110], 0.5, atol=1e-4)
 
@@ -229,7 +229,7 @@ def test_channels_can_be_recordings_of_their_own(tmp_path):
     first, silent, last = audio.scan(path, config)
     assert silent is None
     assert (first.peak, last.peak) == pytest.approx((0.5, 0.1), abs=1e-3)
-    got = audio.read(path, 0, RATE, config, channel=2)
+    got = audio.read(path, config, 0, RATE, channel=2)
     np.testing.assert_allclose(got, wave[:, 2], atol=1e-4)
 
 
@@ -266,8 +266,8 @@ def test_both_decoders_agree_on_real_files(config):
         read.append(path.suffix)
         assert theirs.samples == pytest.approx(ours.samples, abs=800), path
         stop = min(ours.samples, theirs.samples)
-        a = audio.read(str(path), 0, stop, config)
-        b = audio.read(str(path), 0, stop, other)
+        a = audio.read(str(path), config, 0, stop)
+        b = audio.read(str(path), other, 0, stop)
         # Lossy decoders differ in rounding (MP3 also in its padding).
         if path.suffix != ".mp3":
             np.testing.assert_allclose(a, b, atol=2e-3, err_msg=str(path))

@@ -113,7 +113,7 @@ def test_every_way_of_storing_audio(tmp_path, name):
         path = by_speaker[str(10 + index)]
         (seen,) = audio.scan(path, CONFIG)
         assert seen.samples == len(wave)
-        got = audio.read(path, 0, len(wave), CONFIG)
+        got = audio.read(path, CONFIG, 0, len(wave))
         np.testing.assert_array_equal(got, np.float32(wave / 32768))
 
 
