@@ -7,8 +7,7 @@ its child works on the next.
 import collections
 import contextlib
 import dataclasses
-import itertools
-import mmap
+import fcntl
 import os
 import pickle
 import subprocess
@@ -17,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 from pipeline import audio, storage
 from pipeline.audio import AudioError
@@ -27,9 +26,8 @@ from stftgan_tf.config import AudioConfig
 # time for some hundred hours.
 _PATIENCE_SECS = 600.0
 
-# Room for the samples of one answer: a minute at 96 kHz takes 23 MB. Memory is
-# taken as far as it is used.
-_SLOT_BYTES = 32 << 20
+# Room for the samples of half a minute, so that the child need not wait.
+_PIPE_BYTES = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,12 +170,13 @@ class _Child:
     def __init__(self, config: AudioConfig):
         root = str(Path(__file__).resolve().parents[1])
         paths = [root, os.environ.get("PYTHONPATH", "")]
-        paths = os.pathsep.join(filter(None, paths))
-        memory = os.memfd_create("decoded")
-        os.ftruncate(memory, 2 * _SLOT_BYTES)
-        self.link, theirs = Pipe()
-        with theirs:
-            numbers = [theirs.fileno(), memory]
+        self.link, link = Pipe()
+        reading, writing = os.pipe()
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        self._arrays = open(reading, "rb")
+        with link, open(writing, "wb"):
+            numbers = [link.fileno(), writing]
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "pipeline.decoder", *map(str, numbers)],
                 stdin=subprocess.DEVNULL,
@@ -188,46 +187,39 @@ class _Child:
                 # Nothing there needs the threads that NumPy would start.
                 env={
                     **os.environ,
-                    "PYTHONPATH": paths,
+                    "PYTHONPATH": os.pathsep.join(filter(None, paths)),
                     "OPENBLAS_NUM_THREADS": "1",
                 },
             )
-        self._slots = _slots(memory)
         self.link.send(config)
 
     def receive(self) -> Any:
-        """The next answer."""
-        slot = next(self._slots)
+        """The next answer.
+
+        Raises:
+          EOFError: if the child has gone.
+        """
         data, sizes = self.link.recv()
-        buffers, start = [], 0
-        for size in sizes:
-            # Copied: the slot is used again.
-            buffers.append(bytearray(slot[start : start + size]))
-            start += size
+        buffers = [bytearray(size) for size in sizes]
+        for buffer in buffers:
+            if self._arrays.readinto(buffer) < len(buffer):
+                raise EOFError
         return pickle.loads(data, buffers=buffers)
 
     def end(self) -> int:
         """Ends it, if it has not ended; its exit code."""
-        self.link.close()
         self.process.kill()
-        return self.process.wait()
-
-
-def _slots(memory: int) -> Iterator[memoryview]:
-    """Where arrays of answers lie, in turn: one is used, one is filled."""
-    shared = mmap.mmap(memory, 2 * _SLOT_BYTES)
-    os.close(memory)
-    halves = [
-        memoryview(shared)[i * _SLOT_BYTES :][:_SLOT_BYTES] for i in (0, 1)
-    ]
-    return itertools.cycle(halves)
+        code = self.process.wait()
+        self.link.close()
+        self._arrays.close()
+        return code
 
 
 def _call(question: Question, config: AudioConfig) -> Any:
     return getattr(audio, question.call)(question.path, config, *question.more)
 
 
-def _serve(link: Connection, slots: Iterator[memoryview]) -> None:
+def _serve(link: Connection, arrays: BinaryIO) -> None:
     """The child: questions come in, answers or errors go out."""
     config = link.recv()
     while True:
@@ -240,23 +232,15 @@ def _serve(link: Connection, slots: Iterator[memoryview]) -> None:
             answer = _call(question, config)
         except AudioError as error:
             answer = error
-        _reply(link, answer, next(slots))
-
-
-def _reply(link: Connection, answer: Any, slot: memoryview) -> None:
-    """Arrays go by shared memory, if there is room for them."""
-    arrays: list[pickle.PickleBuffer] = []
-    data = pickle.dumps(answer, 5, buffer_callback=arrays.append)
-    views = [array.raw() for array in arrays]
-    sizes = [view.nbytes for view in views]
-    if sum(sizes) > len(slot):
-        data, views, sizes = pickle.dumps(answer, 5), [], []
-    start = 0
-    for view, size in zip(views, sizes, strict=True):
-        slot[start : start + size] = view
-        start += size
-    link.send((data, sizes))
+        # Arrays go beside the pickle, so that they are not copied.
+        apart: list[pickle.PickleBuffer] = []
+        data = pickle.dumps(answer, 5, buffer_callback=apart.append)
+        views = [array.raw() for array in apart]
+        link.send((data, [view.nbytes for view in views]))
+        for view in views:
+            arrays.write(view)
+        arrays.flush()
 
 
 if __name__ == "__main__":
-    _serve(Connection(int(sys.argv[1])), _slots(int(sys.argv[2])))
+    _serve(Connection(int(sys.argv[1])), open(int(sys.argv[2]), "wb"))

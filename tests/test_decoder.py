@@ -89,9 +89,8 @@ def long(tmp_path):
     return path, wave
 
 
-def test_an_answer_that_shared_memory_has_no_room_for(child, long):
+def test_an_answer_of_any_size(child, long):
     path, wave = long
-    assert wave.nbytes > decoder._SLOT_BYTES
     _, samples = child.answer(Question("load", str(path), (0,)))
     np.testing.assert_array_equal(samples, wave)
 
