@@ -60,6 +60,6 @@ setup(
             "pytest",
             "ruff",
         ],
-        "benchmarks": ["torch"],
+        "benchmarks": ["librosa", "pesq", "pystoi", "torch"],
     },
 )
