@@ -140,37 +140,39 @@ def integrated(magnitudes: Any, config: StftConfig) -> tf.Tensor:
         axis=-1,
     )
     turns = (in_time[:, 1:] + in_time[:, :-1]) / 2 - along[:, 1:]
-    weights = _SHARPNESS * (logs[:, 1:] + logs[:, :-1])
+    weights = _neighbours(
+        _SHARPNESS * (logs[:, 1:] + logs[:, :-1]), logs.dtype.min
+    )
+    weights = tf.exp(weights - tf.reduce_max(weights, axis=2, keepdims=True))
+    ways = tf.complex(weights, tf.zeros_like(weights))
+    ways *= _neighbours(_unit(turns)) * _unit(along[:, 1:])[:, :, None]
+    places = np.clip(bins + np.array([[-1], [0], [1]]), 0, len(bins) - 1)
 
-    def carry(phase, frame):
-        turn, weight, path = frame
-        phase = _strongest(phase + turn, weight) + path
-        # Small numbers keep their digits.
-        return phase - 2 * math.pi * tf.round(phase / (2 * math.pi))
+    def carry(unit, way):
+        total = tf.reduce_sum(way * tf.gather(unit, places, axis=1), axis=1)
+        size = tf.maximum(tf.abs(total), 1e-30)
+        return total / tf.complex(size, tf.zeros_like(size))
 
-    frames = [_time_first(x) for x in (turns, weights, along[:, 1:])]
-    rest = tf.scan(carry, tuple(frames), initializer=along[:, 0])
-    phases = tf.concat([along[:, :1], _time_first(rest)], axis=1)
+    first = _unit(along[:, 0])
+    # [T - 1, B, 3, F]: a scan goes along the first axis.
+    rest = tf.scan(carry, tf.transpose(ways, [1, 0, 2, 3]), initializer=first)
+    units = tf.concat([first[:, None], tf.transpose(rest, [1, 0, 2])], axis=1)
     # Frames are referred to their start, gradients to their middle.
-    phases += np.float32(math.pi) * (bins % 2).astype(np.float32)
-    unit = tf.complex(tf.cos(phases), tf.sin(phases))[..., :used]
-    return tf.concat([unit, tf.ones_like(unit[..., :1])], axis=-1)
+    units *= np.complex64(1 - 2 * (bins % 2))
+    units = units[..., :used]
+    return tf.concat([units, tf.ones_like(units[..., :1])], axis=-1)
 
 
-def _strongest(phases: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """Phase [B, F] of each bin with its neighbours, by log-weights."""
-    edge = [[0, 0], [1, 1]]
-    phases = tf.pad(phases, edge)
-    weights = tf.pad(weights, edge, constant_values=weights.dtype.min)
-    size = weights.shape[-1] - 2
-    parts = [slice(i, i + size) for i in range(3)]
-    most = tf.reduce_max(tf.stack([weights[:, p] for p in parts]), axis=0)
-    real = imaginary = 0.0
-    for part in parts:
-        scale = tf.exp(weights[:, part] - most)
-        real += scale * tf.cos(phases[:, part])
-        imaginary += scale * tf.sin(phases[:, part])
-    return tf.atan2(imaginary, real)
+def _neighbours(x: tf.Tensor, beyond: float = 0.0) -> tf.Tensor:
+    """[B, T, F] with the bins below and above each: [B, T, 3, F]."""
+    bins = x.shape[-1]
+    x = tf.pad(x, [[0, 0], [0, 0], [1, 1]], constant_values=beyond)
+    return tf.stack([x[..., i : i + bins] for i in range(3)], axis=2)
+
+
+def _unit(phases: tf.Tensor) -> tf.Tensor:
+    """Complex numbers of length 1."""
+    return tf.complex(tf.cos(phases), tf.sin(phases))
 
 
 def _slope(x: tf.Tensor, axis: int) -> tf.Tensor:
@@ -181,11 +183,6 @@ def _slope(x: tf.Tensor, axis: int) -> tf.Tensor:
     after = [slice(None)] * 3
     before[axis], after[axis] = slice(None, -2), slice(2, None)
     return tf.pad((x[tuple(after)] - x[tuple(before)]) / 2, pad)
-
-
-def _time_first(x: tf.Tensor) -> tf.Tensor:
-    """[B, T, F] as [T, B, F], and back."""
-    return tf.transpose(x, [1, 0, 2])
 
 
 def _stft(samples: tf.Tensor, config: StftConfig) -> tf.Tensor:
