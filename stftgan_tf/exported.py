@@ -15,6 +15,7 @@ import tensorflow as tf
 from stftgan_tf.cli import UserError
 
 METADATA = "metadata.json"
+SIGNATURES = ("serving_default", "sample", "interpolate", "generate")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Export:
         count: int,
         batch: int,
         labels: np.ndarray | None = None,
+        psi: float = 1.0,
     ) -> Iterator[dict[str, Any]]:
         """Samples of consecutive seeds as NumPy arrays, batch by batch.
 
@@ -69,22 +71,72 @@ class Export:
           count: how many.
           batch: how many at a time.
           labels: int [count], asked for; None draws one for each seed.
+          psi: truncation.
 
         Yields:
           `seed` int64 [B], `audio` float32 [B, N], `window` float32
           [B, T, F], `wav_bytes` object [B].
         """
-        sample = self.signatures["serving_default"]
-        for start in range(first_seed, first_seed + count, batch):
-            stop = min(start + batch, first_seed + count)
-            inputs = {"seed": tf.range(start, stop, dtype=tf.int64)}
-            if self.asks_for_labels:
-                asked = np.full(stop - start, -1)
-                if labels is not None:
-                    asked = labels[start - first_seed : stop - first_seed]
-                inputs["label"] = tf.constant(asked, tf.int64)
-            made = {k: v.numpy() for k, v in sample(**inputs).items()}
-            yield {"seed": inputs["seed"].numpy(), **made}
+        for part in _parts(count, batch):
+            seeds = first_seed + np.arange(part.start, part.stop)
+            inputs = {"seed": seeds, **self._labels(labels, part)}
+            if psi == 1.0:
+                yield {"seed": seeds, **self._call("serving_default", inputs)}
+            else:
+                inputs["psi"] = np.float32([psi])
+                yield {"seed": seeds, **self._call("sample", inputs)}
+
+    def between(
+        self,
+        seeds: tuple[int, int],
+        count: int,
+        batch: int,
+        labels: np.ndarray | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Samples on the way from one seed to another, both included.
+
+        Args:
+          seeds: the two.
+          count: how many samples, at least 2.
+          batch: how many at a time.
+          labels: as for `batches`.
+
+        Yields:
+          `weight` float32 [B], 0 at the first seed and 1 at the second, and
+          the outputs of `batches`.
+        """
+        weights = np.linspace(0, 1, count, dtype=np.float32)
+        for part in _parts(count, batch):
+            weight = weights[part]
+            inputs = {
+                "seed_a": np.full(len(weight), seeds[0]),
+                "seed_b": np.full(len(weight), seeds[1]),
+                "weight": weight,
+                **self._labels(labels, part),
+            }
+            yield {"weight": weight, **self._call("interpolate", inputs)}
+
+    def _labels(
+        self, labels: np.ndarray | None, part: slice
+    ) -> dict[str, np.ndarray]:
+        if not self.asks_for_labels:
+            return {}
+        if labels is None:
+            return {"label": np.full(part.stop - part.start, -1)}
+        return {"label": labels[part]}
+
+    def _call(
+        self, signature: str, inputs: dict[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        made = self.signatures[signature](
+            **{name: tf.constant(value) for name, value in inputs.items()}
+        )
+        return {name: value.numpy() for name, value in made.items()}
+
+
+def _parts(count: int, batch: int) -> Iterator[slice]:
+    for start in range(0, count, batch):
+        yield slice(start, min(start + batch, count))
 
 
 def load(path: Path) -> Export:
@@ -102,7 +154,9 @@ def load(path: Path) -> Export:
     try:
         metadata = json.loads(file.read_text(encoding="utf-8"))
         signatures = tf.saved_model.load(str(path)).signatures
-        signatures["serving_default"]
+        missing = set(SIGNATURES) - set(signatures)
+        if missing:
+            raise KeyError(f"no signature {min(missing)}; export it again")
     # What TensorFlow raises for a damaged SavedModel.
     except (
         tf.errors.OpError,

@@ -57,8 +57,9 @@ ALLOWED = {
         "exported",
         "features",
         "networks",
-        "phase",
+        "served",
     },
+    "stftgan_tf.served": {"config", "features", "phase"},
     "stftgan_tf.exported": {"cli"},
     "stftgan_tf.sample": {"cli", "exported", "pictures"},
     "stftgan_tf.evaluate": {

@@ -1,4 +1,7 @@
+import io
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -6,7 +9,7 @@ import soundfile
 import tensorflow as tf
 
 from stftgan_tf import sample
-from tests.conftest import run_command
+from tests.conftest import ROOT, run_command
 
 
 def run(export, output, *more):
@@ -55,9 +58,60 @@ def test_the_same_seed_remakes_the_file(export, made, tmp_path):
     assert ours == (made / name).read_bytes()
 
 
+def test_flac_holds_what_the_wav_does(export, made, tmp_path):
+    assert run(export, tmp_path / "y", "--num=2", "--format=flac") == 0
+    assert run(export, tmp_path / "z", "--num=2") == 0
+    for seed in (0, 1):
+        flac, _ = soundfile.read(tmp_path / "y" / f"seed-{seed:06d}.flac")
+        wav, _ = soundfile.read(tmp_path / "z" / f"seed-{seed:06d}.wav")
+        np.testing.assert_allclose(flac, wav, atol=2**-14)
+
+
+def test_from_one_seed_to_another(export, made, tmp_path):
+    output = tmp_path / "y"
+    assert run(export, output, "--interpolate", "5", "9", "--num=3") == 0
+    names = [f"seed-000005-to-000009-at-{w}.wav" for w in ("0.0000", "0.5000")]
+    assert set(names) < {p.name for p in output.iterdir()}
+    first, _ = soundfile.read(output / names[0])
+    wanted, _ = soundfile.read(made / "seed-000005.wav")
+    np.testing.assert_allclose(first, wanted, atol=1e-3)
+    rows = json.loads((output / "samples.json").read_text())["samples"]
+    assert [row["weight"] for row in rows] == [0.0, 0.5, 1.0]
+
+
+def test_psi_is_in_the_name_and_in_the_audio(export, made, tmp_path):
+    assert run(export, tmp_path / "y", "--num=1", "--seed=5", "--psi=0.2") == 0
+    truncated, _ = soundfile.read(tmp_path / "y" / "psi-0.2-seed-000005.wav")
+    whole, _ = soundfile.read(made / "seed-000005.wav")
+    assert np.abs(truncated - whole).max() > 1e-3
+
+
+def test_one_wav_of_all_to_the_standard_output(export, made):
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "stftgan_tf.sample", f"--model={export}"),
+            *("--num=35", "--seed=5", "--stdout"),
+        ],
+        capture_output=True,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    samples, rate = soundfile.read(io.BytesIO(done.stdout))
+    parts = [
+        soundfile.read(made / f"seed-{s:06d}.wav")[0] for s in range(5, 40)
+    ]
+    assert rate == 8000
+    np.testing.assert_array_equal(samples, np.concatenate(parts))
+
+
 @pytest.mark.parametrize(
     ("more", "code", "message"),
     [
+        (["--num=1", "--interpolate", "1", "2"], 2, "expected at least 2"),
+        (["--interpolate", "1", "-2"], 2, "--interpolate is -2; expected 0"),
+        (["--psi=0"], 2, "--psi is 0.0; expected above 0"),
+        (["--psi=.5", "--interpolate", "1", "2"], 2, "exclude each other"),
+        (["--stdout"], 2, "--stdout writes a WAV and no files"),
         (["--num=0"], 2, "--num is 0; expected at least 1"),
         (["--seed=-1"], 2, "--seed is -1; expected 0 to"),
         (["--model=nowhere"], 1, "nowhere is no export"),
