@@ -33,6 +33,10 @@ EXAMPLE = (
 )
 
 
+# All windows of a row are in memory at once.
+_MAX_LONG_SECS = 600.0
+
+
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns its exit code."""
     return cli.guarded(_run, _parser().parse_args(argv))
@@ -52,6 +56,12 @@ def _parser() -> argparse.ArgumentParser:
         help="folder of the export (default: exports/<name of the run>)",
     )
     parser.add_argument(
+        "--long_secs",
+        type=float,
+        default=5.0,
+        help="seconds that the signature `long` makes at least (default: 5)",
+    )
+    parser.add_argument(
         "--overwrite",
         action="store_true",
         help="replace an existing export once the new one is whole",
@@ -61,6 +71,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace) -> int:
     output = args.output or Path("exports", args.run.resolve().name)
+    if not 0 < args.long_secs <= _MAX_LONG_SECS:
+        raise cli.UsageError(
+            f"--long_secs is {args.long_secs}; expected above 0, at most "
+            f"{_MAX_LONG_SECS:g}"
+        )
     cli.refuse_existing(output, exported.METADATA, args.overwrite)
     config, manifest = _open_run(args.run)
     moments = features.Moments.from_dict(manifest["moments"])
@@ -71,13 +86,17 @@ def _run(args: argparse.Namespace) -> int:
         config, 0 if prior is None else len(prior)
     )
     state = checkpoints.restore_average(args.run / "checkpoints", generator)
-    graph = served.Served(generator, moments, config, prior)
+    graph = served.Served(generator, moments, config, prior, args.long_secs)
     with cli.published_dir(
         output, exported.METADATA, args.overwrite
     ) as staging:
         tf.saved_model.save(graph, str(staging), graph.signatures())
         text = json.dumps(
-            _metadata(config, manifest, generator, state), indent=1
+            {
+                **_metadata(config, manifest, generator, state),
+                "long_samples": graph.long_samples,
+            },
+            indent=1,
         )
         (staging / exported.METADATA).write_text(text + "\n", encoding="utf-8")
     print(

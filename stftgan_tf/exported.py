@@ -15,7 +15,13 @@ import tensorflow as tf
 from stftgan_tf.cli import UserError
 
 METADATA = "metadata.json"
-SIGNATURES = ("serving_default", "sample", "interpolate", "generate")
+SIGNATURES = (
+    "serving_default",
+    "sample",
+    "interpolate",
+    "generate",
+    "long",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +69,7 @@ class Export:
         batch: int,
         labels: np.ndarray | None = None,
         psi: float = 1.0,
+        long: bool = False,
     ) -> Iterator[dict[str, Any]]:
         """Samples of consecutive seeds as NumPy arrays, batch by batch.
 
@@ -72,19 +79,19 @@ class Export:
           batch: how many at a time.
           labels: int [count], asked for; None draws one for each seed.
           psi: truncation.
+          long: several windows joined, instead of one; without psi.
 
         Yields:
-          `seed` int64 [B], `audio` float32 [B, N], `window` float32
-          [B, T, F], `wav_bytes` object [B].
+          `seed` int64 [B], `audio` float32 [B, N], `wav_bytes` object [B],
+          and unless it is long `window` float32 [B, T, F].
         """
         for part in _parts(count, batch):
             seeds = first_seed + np.arange(part.start, part.stop)
             inputs = {"seed": seeds, **self._labels(labels, part)}
-            if psi == 1.0:
-                yield {"seed": seeds, **self._call("serving_default", inputs)}
-            else:
-                inputs["psi"] = np.float32([psi])
-                yield {"seed": seeds, **self._call("sample", inputs)}
+            signature = "long" if long else "serving_default"
+            if psi != 1.0:
+                signature, inputs["psi"] = "sample", np.float32([psi])
+            yield {"seed": seeds, **self._call(signature, inputs)}
 
     def between(
         self,

@@ -37,10 +37,7 @@ PEAK_LIMIT = 10 ** (-1 / 20)
 def audio_of(
     windows: Any, moments: features.Moments, config: Config
 ) -> tf.Tensor:
-    """Audio of standardised windows.
-
-    A row whose peak is above `PEAK_LIMIT` is turned down to it as a whole, so
-    that nothing ever clips.
+    """Audio of standardised windows, as `audible` makes it.
 
     Args:
       windows: float32 [B, T, F] in [-1, 1].
@@ -51,7 +48,22 @@ def audio_of(
       float32 [B, N].
     """
     logs = features.inverse_standardise(windows, moments)
-    magnitudes = features.inverse_log_magnitude(logs)
+    return audible(features.inverse_log_magnitude(logs), config)
+
+
+def audible(magnitudes: Any, config: Config) -> tf.Tensor:
+    """Audio of magnitudes, by the config's phase step.
+
+    A row whose peak is above `PEAK_LIMIT` is turned down to it as a whole, so
+    that nothing ever clips.
+
+    Args:
+      magnitudes: float32 [B, T, F + 1].
+      config: STFT and number of phase iterations.
+
+    Returns:
+      float32 [B, N].
+    """
     iterations = config.model.griffin_lim_iterations
     audio = griffin_lim(magnitudes, config.stft, iterations)
     peak = tf.reduce_max(tf.abs(audio), axis=-1, keepdims=True)

@@ -1,7 +1,8 @@
 """Makes audio with an exported model: files, a picture and a JSON list.
 
 File names carry the seed; the same seed always makes the same audio.
---interpolate goes from one seed to another in --num steps. --stdout writes one
+--interpolate goes from one seed to another in --num steps. --secs joins several
+windows, one faded into the next. --stdout writes one
 WAV of all samples, one after the other, to the standard output and nothing
 else: python -m stftgan_tf.sample --num 20 --stdout | aplay
 """
@@ -29,7 +30,7 @@ EXAMPLE = (
 # Windows in the picture, at most.
 _SHOWN = 64
 
-_BATCH = 32
+_BATCH, _LONG_BATCH = 32, 4
 
 _MAX_SEED = 2**63 - 1
 
@@ -81,6 +82,12 @@ def _parser() -> argparse.ArgumentParser:
         "varied (default: 1)",
     )
     parser.add_argument(
+        "--secs",
+        type=float,
+        help="length of a sample, up to what the export makes (export "
+        "--long_secs); without it a sample is one window",
+    )
+    parser.add_argument(
         "--format",
         choices=("wav", "flac"),
         default="wav",
@@ -102,27 +109,35 @@ def _parser() -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace) -> int:
     _check(args)
     model = exported.load(args.model)
+    rate_hz = model.metadata["sample_rate_hz"]
+    longest = model.metadata["long_samples"] / rate_hz
+    if args.secs is not None and not 1 / rate_hz <= args.secs <= longest:
+        raise cli.UsageError(
+            f"--secs is {args.secs}; {args.model} makes up to {longest:.2f} "
+            "(export --long_secs)"
+        )
     if args.stdout:
         return _stream(args, model)
+    batches = _batches(args, model)
     output = args.output or Path("samples", args.model.resolve().name)
     output.mkdir(parents=True, exist_ok=True)
     progress = cli.Progress("sample", args.num, "samples")
     made, shown = [], []
-    for batch in _batches(args, model):
-        made += _write(batch, output, args, model.metadata["sample_rate_hz"])
-        shown += list(batch["window"][: max(0, _SHOWN - len(shown))])
+    for batch in batches:
+        made += _write(batch, output, args, rate_hz)
+        windows = batch.get("window", [])
+        shown += list(windows[: max(0, _SHOWN - len(shown))])
         progress.update(len(made))
     progress.close(len(made))
-    names = [
-        f"{row['weight']:.2f}" if "weight" in row else str(row["seed"])
-        for row in made[: len(shown)]
-    ]
-    picture = pictures.grid(np.stack(shown), names)
-    cli.write_atomically(output / "grid.png", picture)
-    _write_list(output / "samples.json", model, made)
+    _write_list(output / "samples.json", args, model, made)
     print(f"{len(made)} {args.format.upper()} files, {output / 'samples.json'}")
     print(output / made[0]["file"])
-    print(output / "grid.png")
+    if shown:
+        told = "weight" if args.interpolate else "seed"
+        names = [str(row[told]) for row in made[: len(shown)]]
+        picture = pictures.grid(np.stack(shown), names)
+        cli.write_atomically(output / "grid.png", picture)
+        print(output / "grid.png")
     return 0
 
 
@@ -138,8 +153,14 @@ def _check(args: argparse.Namespace) -> None:
             raise cli.UsageError(f"{flag} is {seed}; expected 0 to {last}")
     if not 0 < args.psi < float("inf"):
         raise cli.UsageError(f"--psi is {args.psi}; expected above 0")
-    if args.interpolate and args.psi != 1:
-        raise cli.UsageError("--psi and --interpolate exclude each other")
+    chosen = {
+        "--interpolate": args.interpolate,
+        "--psi": args.psi != 1,
+        "--secs": args.secs is not None,
+    }
+    chosen = [name for name, given in chosen.items() if given]
+    if len(chosen) > 1:
+        raise cli.UsageError(f"{' and '.join(chosen)} exclude each other")
     if args.stdout and (args.output or args.format != "wav"):
         raise cli.UsageError(
             "--stdout writes a WAV and no files; leave --output and --format "
@@ -156,13 +177,31 @@ def _batches(
         labels = np.full(args.num, model.label(args.label))
     if args.interpolate:
         return model.between(args.interpolate, args.num, _BATCH, labels)
-    return model.batches(args.seed, args.num, _BATCH, labels, args.psi)
+    if args.secs is None:
+        return model.batches(args.seed, args.num, _BATCH, labels, args.psi)
+    batches = model.batches(args.seed, args.num, _LONG_BATCH, labels, long=True)
+    return (_cut(batch, args.secs, model) for batch in batches)
+
+
+def _cut(
+    batch: dict[str, Any], secs: float, model: exported.Export
+) -> dict[str, Any]:
+    """Long audio, of so many seconds; its last hundredth is faded out."""
+    rate_hz = model.metadata["sample_rate_hz"]
+    audio = batch["audio"][:, : round(secs * rate_hz)].copy()
+    fade = min(rate_hz // 100, audio.shape[1])
+    audio[:, audio.shape[1] - fade :] *= np.linspace(1, 0, fade)
+    wavs = [_encoded(row, rate_hz, "wav") for row in audio]
+    return {"seed": batch["seed"], "audio": audio, "wav_bytes": wavs}
 
 
 def _stream(args: argparse.Namespace, model: exported.Export) -> int:
     """One WAV to the standard output; its length is known before."""
     rate_hz = model.metadata["sample_rate_hz"]
-    size = 2 * args.num * model.metadata["samples"]
+    samples = model.metadata["samples"]
+    if args.secs is not None:
+        samples = round(args.secs * rate_hz)
+    size = 2 * args.num * samples
     if size > _MAX_WAV_BYTES:
         raise cli.UsageError(
             f"--num {args.num} makes {size} bytes; a WAV holds at most "
@@ -190,6 +229,7 @@ def _write(
 ) -> list[dict[str, Any]]:
     """Writes the files of a batch and describes them."""
     prefix = f"psi-{args.psi:g}-" if args.psi != 1 else ""
+    prefix += f"secs-{args.secs:g}-" if args.secs is not None else ""
     if args.label is not None:
         # A label may hold what a file name must not.
         prefix += "label-" + re.sub(r"[^\w-]", "_", args.label) + "-"
@@ -206,7 +246,7 @@ def _write(
         name = f"{prefix}{name}.{args.format}"
         data = batch["wav_bytes"][index]
         if args.format == "flac":
-            data = _flac(audio, rate_hz)
+            data = _encoded(audio, rate_hz, "flac")
         cli.write_atomically(output / name, data)
         peak, rms = np.abs(audio).max(), np.sqrt(np.square(audio).mean())
         told |= {"peak": round(float(peak), 6), "rms": round(float(rms), 6)}
@@ -214,19 +254,25 @@ def _write(
     return rows
 
 
-def _flac(audio: np.ndarray, rate_hz: int) -> bytes:
+def _encoded(audio: np.ndarray, rate_hz: int, kind: str) -> bytes:
+    """A file of 16 bits."""
     file = io.BytesIO()
-    soundfile.write(file, audio, rate_hz, format="FLAC", subtype="PCM_16")
+    soundfile.write(file, audio, rate_hz, format=kind, subtype="PCM_16")
     return file.getvalue()
 
 
-def _write_list(path: Path, model: exported.Export, made: list[dict]) -> None:
+def _write_list(
+    path: Path,
+    args: argparse.Namespace,
+    model: exported.Export,
+    made: list[dict[str, Any]],
+) -> None:
     metadata = model.metadata
     listed = {
         "model": str(model.path),
         "step": metadata["step"],
         "sample_rate_hz": metadata["sample_rate_hz"],
-        "secs": metadata["samples"] / metadata["sample_rate_hz"],
+        "secs": args.secs or metadata["samples"] / metadata["sample_rate_hz"],
         "samples": made,
     }
     cli.write_atomically(path, (json.dumps(listed, indent=1) + "\n").encode())

@@ -5,12 +5,14 @@ Signatures; B rows come in and go out:
   sample           the same, and psi float [B] or [1]; 1 where it is not given
   interpolate      seed_a, seed_b int64 [B], weight float [B] from 0 (a) to 1
   generate         latent float [B, Z]
-All give audio [B, N], window [B, T, F] and wav_bytes [B]. Where the model
-learnt labels, all take label int64 [B]; for seeds, -1 draws one as often as
-the data has it. Where it learnt clusters, seeds draw one (between two seeds it
-is seed_a's) and generate takes cluster int64 [B].
+  long             seed int64 [B]: several windows, one into the next
+All give audio [B, N] and wav_bytes [B]; all but `long` also give window
+[B, T, F]. Where the model learnt labels, all take label int64 [B]; for seeds,
+-1 draws one as often as the data has it. Where it learnt clusters, seeds draw
+one (between two seeds it is seed_a's) and generate takes cluster int64 [B].
 """
 
+import math
 from typing import Any
 
 import keras
@@ -30,6 +32,7 @@ class Served(tf.Module):
         moments: features.Moments,
         config: Config,
         prior: np.ndarray | None = None,
+        long_secs: float = 5.0,
     ):
         """Keeps the generator's variables for the SavedModel.
 
@@ -38,8 +41,10 @@ class Served(tf.Module):
           moments: of the training split.
           config: of the run.
           prior: float32 [classes] of a conditional generator.
+          long_secs: that `long` makes at least.
         """
         super().__init__()
+        self._parts = long_parts(config, long_secs)
         self._generator, self._moments = generator, moments
         self._config, self._prior = config, prior
         self._variables = [v.value for v in generator.variables]
@@ -70,7 +75,15 @@ class Served(tf.Module):
             "generate": self.generate.get_concrete_function(
                 latent, *(asked if condition != "none" else [])
             ),
+            "long": self.long.get_concrete_function(seed, *label),
         }
+
+    @property
+    def long_samples(self) -> int:
+        """Samples that `long` makes."""
+        frames, stft = self._config.window.frames, self._config.stft
+        frames += (self._parts - 1) * max(1, frames // 2)
+        return (frames - 1) * stft.frame_step + stft.frame_length
 
     @tf.function
     def sample(
@@ -111,6 +124,30 @@ class Served(tf.Module):
         """Audio [B, N], window [B, T, F] and WAV files of latents [B, Z]."""
         return self._outputs(latent, asked)
 
+    @tf.function
+    def long(
+        self, seed: tf.Tensor, label: tf.Tensor | None = None
+    ) -> dict[str, tf.Tensor]:
+        """Windows along a way through the latents, one faded into the next.
+
+        It begins with the sample of the same seed; every second window is a
+        draw, those between lie half way. Powers are faded, so that two windows
+        that have nothing in common keep their energy.
+        """
+        parts = self._parts
+        latent = path_of(seed, self._config.model.latent_dim, parts)
+        latent = tf.reshape(latent, [-1, latent.shape[-1]])
+        classes = self._classes(seed, label)
+        if classes is not None:
+            classes = tf.repeat(classes, parts)
+        window = self._window(latent, classes)
+        logs = features.inverse_standardise(window, self._moments)
+        power = tf.square(features.inverse_log_magnitude(logs))
+        power = tf.reshape(power, [-1, parts, *power.shape[1:]])
+        faded = faded_together(tf.transpose(power, [0, 3, 1, 2]))
+        magnitudes = tf.sqrt(tf.transpose(faded, [0, 2, 1]))
+        return self._heard(phase.audible(magnitudes, self._config))
+
     def _truncated(self, specs: list[tf.TensorSpec]) -> Any:
         """`sample` with a psi that servers need not be given."""
         one = tf.constant([1.0])
@@ -138,16 +175,70 @@ class Served(tf.Module):
     def _outputs(
         self, latent: tf.Tensor, classes: tf.Tensor | None
     ) -> dict[str, tf.Tensor]:
-        inputs = latent if classes is None else [latent, classes]
-        window = self._generator(inputs, training=False)
+        window = self._window(latent, classes)
         audio = phase.audio_of(window, self._moments, self._config)
+        return {"window": window, **self._heard(audio)}
+
+    def _window(
+        self, latent: tf.Tensor, classes: tf.Tensor | None
+    ) -> tf.Tensor:
+        inputs = latent if classes is None else [latent, classes]
+        return self._generator(inputs, training=False)
+
+    def _heard(self, audio: tf.Tensor) -> dict[str, tf.Tensor]:
         rate_hz = self._config.audio.sample_rate_hz
 
         def to_wav(samples):
             return tf.audio.encode_wav(samples[:, None], rate_hz)
 
         wav = tf.map_fn(to_wav, audio, fn_output_signature=tf.string)
-        return {"audio": audio, "window": window, "wav_bytes": wav}
+        return {"audio": audio, "wav_bytes": wav}
+
+
+def long_parts(config: Config, secs: float) -> int:
+    """How many windows, each half over the next, last so long; at least 2."""
+    frames = config.window.frames
+    step = max(1, frames // 2) * config.stft.frame_step
+    wanted = secs * config.audio.sample_rate_hz - config.window_samples
+    return max(2, 1 + math.ceil(wanted / step))
+
+
+def path_of(seed: tf.Tensor, latent_dim: int, parts: int) -> tf.Tensor:
+    """Latents [B, parts, Z]: draws of seeds [B], and half way between two."""
+    count = parts // 2 + 1
+
+    def draws(one):
+        key = tf.stack([one, 2 * tf.ones_like(one)])
+        shape = [count - 1, latent_dim]
+        return tf.random.stateless_normal(shape, key, alg="philox")
+
+    others = tf.map_fn(draws, seed, fn_output_signature=tf.float32)
+    first = latents_of(seed, latent_dim)[:, None]
+    ends = tf.concat([first, others], axis=1)
+    ends = [ends[:, i] for i in range(count)]
+    half = tf.fill(tf.shape(seed), 0.5)
+    path = [
+        slerp(ends[i // 2], ends[i // 2 + 1], half) if i % 2 else ends[i // 2]
+        for i in range(parts)
+    ]
+    return tf.stack(path, axis=1)
+
+
+def faded_together(parts: tf.Tensor) -> tf.Tensor:
+    """Overlap-adds parts [..., K, T], each half over the next: [..., T'].
+
+    Weights rise and fall linearly where two parts meet, and sum to 1.
+    """
+    count, length = parts.shape[-2:]
+    step = max(1, length // 2)
+    ramp = np.minimum(np.arange(length) + 0.5, length - np.arange(length) - 0.5)
+    weights = np.tile(ramp, (count, 1))
+    total = np.zeros((count - 1) * step + length)
+    for index, part in enumerate(weights):
+        total[index * step :][:length] += part
+    for index in range(count):
+        weights[index] /= total[index * step :][:length]
+    return tf.signal.overlap_and_add(parts * np.float32(weights), step)
 
 
 def latents_of(seed: tf.Tensor, latent_dim: int) -> tf.Tensor:

@@ -86,6 +86,18 @@ def test_psi_is_in_the_name_and_in_the_audio(export, made, tmp_path):
     assert np.abs(truncated - whole).max() > 1e-3
 
 
+def test_seconds_are_as_asked_for(export, tmp_path):
+    output = tmp_path / "y"
+    assert run(export, output, "--num=2", "--secs=1.25") == 0
+    names = sorted(p.name for p in output.iterdir())
+    wavs = [f"secs-1.25-seed-{seed:06d}.wav" for seed in (0, 1)]
+    assert names == sorted(["samples.json", *wavs])
+    samples, rate = soundfile.read(output / wavs[0])
+    assert len(samples) == 1.25 * rate and abs(samples[-1]) < 1e-4
+    # All of it is sound, not the first window alone.
+    assert all(np.abs(part).max() > 1e-3 for part in np.split(samples, 10))
+
+
 def test_one_wav_of_all_to_the_standard_output(export, made):
     done = subprocess.run(
         [
@@ -111,6 +123,8 @@ def test_one_wav_of_all_to_the_standard_output(export, made):
         (["--interpolate", "1", "-2"], 2, "--interpolate is -2; expected 0"),
         (["--psi=0"], 2, "--psi is 0.0; expected above 0"),
         (["--psi=.5", "--interpolate", "1", "2"], 2, "exclude each other"),
+        (["--secs=99"], 2, "--secs is 99.0"),
+        (["--secs=-1"], 2, "makes up to 5."),
         (["--stdout"], 2, "--stdout writes a WAV and no files"),
         (["--num=0"], 2, "--num is 0; expected at least 1"),
         (["--seed=-1"], 2, "--seed is -1; expected 0 to"),
