@@ -8,6 +8,7 @@ import argparse
 import hashlib
 import json
 import logging
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -32,6 +33,8 @@ EXAMPLE = (
     "python -m stftgan_tf.export --run runs/digits --output exports/digits"
 )
 
+
+CARD = "model_card.md"
 
 # All windows of a row are in memory at once.
 _MAX_LONG_SECS = 600.0
@@ -87,23 +90,29 @@ def _run(args: argparse.Namespace) -> int:
     )
     state = checkpoints.restore_average(args.run / "checkpoints", generator)
     graph = served.Served(generator, moments, config, prior, args.long_secs)
+    metadata = _metadata(config, manifest, generator, state)
+    metadata["long_samples"] = graph.long_samples
+    metadata["watch"] = _figures(args.run / "metrics.jsonl", state.step)
+    metadata["data_manifest_sha256"] = hashlib.sha256(
+        (args.run / "manifest.json").read_bytes()
+    ).hexdigest()
     with cli.published_dir(
         output, exported.METADATA, args.overwrite
     ) as staging:
         tf.saved_model.save(graph, str(staging), graph.signatures())
-        text = json.dumps(
-            {
-                **_metadata(config, manifest, generator, state),
-                "long_samples": graph.long_samples,
-            },
-            indent=1,
-        )
-        (staging / exported.METADATA).write_text(text + "\n", encoding="utf-8")
+        text = json.dumps(metadata, indent=1) + "\n"
+        (staging / exported.METADATA).write_text(text, encoding="utf-8")
+        (staging / CARD).write_text(_card(metadata), encoding="utf-8")
     print(
         f"step {state.step}, {generator.count_params():,} parameters, "
-        f"{_size_mb(output):.1f} MB, {_latency_ms(output):.0f} ms a sample "
-        "at batch 16 on this machine"
+        f"{_size_mb(output):.1f} MB"
     )
+    window_secs = metadata["samples"] / metadata["sample_rate_hz"]
+    for batch, secs in _latencies(output, (1, 32)).items():
+        print(
+            f"batch {batch}: {1000 * secs:.0f} ms, "
+            f"{batch * window_secs / secs:.0f} x real time on this machine"
+        )
     print(output)
     return 0
 
@@ -115,6 +124,19 @@ def _open_run(run: Path) -> tuple[Config, dict[str, Any]]:
         raise cli.UserError(f"{run} holds no run (no config.yaml)")
     manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
     return config_lib.load(str(path)), manifest
+
+
+def _figures(path: Path, step: int) -> dict[str, float]:
+    """What the watch saw at a step; nothing where it did not look."""
+    figures: dict[str, float] = {}
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            if row["step"] == step and "frechet" in row:
+                figures = {k: row[k] for k in sorted(row)}
+    for key in ("step", "secs"):
+        figures.pop(key, None)
+    return figures
 
 
 def _metadata(
@@ -135,7 +157,6 @@ def _metadata(
         "parameters": generator.count_params(),
         "step": state.step,
         "train_secs": round(state.secs, 1),
-        "watch": state.watch,
         "moments_sha256": hashlib.sha256(moments.encode()).hexdigest(),
         "data_config_hash": manifest["config_hash"],
         "tensorflow": tf.__version__,
@@ -148,13 +169,59 @@ def _size_mb(folder: Path) -> float:
     return sum(path.stat().st_size for path in files) / 1e6
 
 
-def _latency_ms(export: Path, batch: int = 16) -> float:
-    """Milliseconds a sample, of the export as it was written."""
+def _latencies(
+    export: Path, batches: tuple[int, ...], calls: int = 5
+) -> dict[int, float]:
+    """Seconds a call, the median, of the export as it was written."""
     model = exported.load(export)
-    next(model.batches(0, batch, batch))
-    start = time.perf_counter()
-    next(model.batches(0, batch, batch))
-    return 1000 * (time.perf_counter() - start) / batch
+    found = {}
+    for batch in batches:
+        # The first call is not counted.
+        times = []
+        for _ in range(calls + 1):
+            start = time.perf_counter()
+            next(model.batches(0, batch, batch))
+            times.append(time.perf_counter() - start)
+        found[batch] = statistics.median(times[1:])
+    return found
+
+
+def _card(metadata: dict[str, Any]) -> str:
+    """The model card, as Markdown (Mitchell et al. 2019, "Model Cards")."""
+    rate_hz, config = metadata["sample_rate_hz"], metadata["config"]
+    stft = config["stft"]
+    asked = {
+        "label": f"a label: {', '.join(metadata['labels'])}",
+        "cluster": "nothing; kinds of windows are drawn by the seed",
+        "none": "nothing",
+    }[metadata["condition"]]
+    figures = "\n".join(
+        f"- {name}: {value:.4g}" for name, value in metadata["watch"].items()
+    )
+    return f"""# Generator of speech STFT windows
+
+Makes {metadata["samples"] / rate_hz:.2f} s of audio at {rate_hz} Hz from a
+seed; it can be asked for {asked}.
+
+- {metadata["parameters"]:,} parameters, {config["model"]["networks"]} networks
+- STFT {stft["frame_length"]}/{stft["frame_step"]}, windows of
+  {" x ".join(map(str, metadata["window_shape"]))}
+- loss {config["train"]["loss"]}, step {metadata["step"]},
+  {metadata["train_secs"] / 60:.1f} minutes of training
+- TensorFlow {metadata["tensorflow"]}
+- data: manifest {metadata["data_manifest_sha256"]}
+
+## Its variety and truth when it was saved, against training windows
+
+{figures or "They were not measured at this step."}
+
+## Use
+
+It has learnt the voices, the words and the rooms of its training recordings,
+and nothing else: what it makes is no statement of any speaker's, and its
+licence is bound by theirs. `python -m stftgan_tf.evaluate` measures variety
+and truth, and whether windows are copies of training windows.
+"""
 
 
 if __name__ == "__main__":

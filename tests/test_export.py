@@ -1,3 +1,4 @@
+import hashlib
 import json
 import subprocess
 import sys
@@ -174,6 +175,20 @@ def test_metadata_tells_what_it_is(export, tiny, trained):
     assert metadata["config"] == tiny.to_dict()
     manifest = json.loads((trained / "manifest.json").read_text())
     assert metadata["data_config_hash"] == manifest["config_hash"]
+
+
+def test_the_card_says_what_it_is_and_how_good(export, trained):
+    card = (export / "model_card.md").read_text()
+    assert "0.07 s of audio at 8000 Hz" in card
+    assert "windows of\n  16 x 32" in card
+    metadata = json.loads((export / "metadata.json").read_text())
+    manifest = (trained / "manifest.json").read_bytes()
+    digest = hashlib.sha256(manifest).hexdigest()
+    assert digest in card and metadata["data_manifest_sha256"] == digest
+    rows = map(json.loads, (trained / "metrics.jsonl").read_text().splitlines())
+    (seen,) = [r for r in rows if r["step"] == 20 and "frechet" in r]
+    assert metadata["watch"]["ndb"] == seen["ndb"]
+    assert f"- frechet: {seen['frechet']:.4g}" in card
 
 
 @pytest.mark.parametrize(
