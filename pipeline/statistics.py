@@ -5,6 +5,7 @@ shards, so that every runner gives the same bits.
 """
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ class PartialMoments:
       count: frames seen.
       mean, m2: float64 [F], mean and sum of squared deviations from it.
       low, high: float64 [F], extremes.
-      histogram: int64 [F, HISTOGRAM_CELLS].
+      histogram: int64 [F, HISTOGRAM_CELLS], of frames that do not overlap.
     """
 
     count: int
@@ -70,14 +71,15 @@ class PartialMoments:
         """
         if times is None:
             times = np.ones(len(frames), np.int64)
-        size = max(1, _BLOCK // frames.shape[1])
-        for start in range(0, len(frames), size):
-            block = slice(start, start + size)
-            self._add(frames[block], config, times[block])
+        for block in _blocks(frames):
+            self._add(frames[block], times[block])
+        # Those between show the same samples; counting is what costs most.
+        apart = config.stft.frame_length // config.stft.frame_step
+        frames, times = frames[::apart], times[::apart]
+        for block in _blocks(frames):
+            self._count_cells(frames[block], config, times[block])
 
-    def _add(
-        self, frames: np.ndarray, config: Config, times: np.ndarray
-    ) -> None:
+    def _add(self, frames: np.ndarray, times: np.ndarray) -> None:
         count = int(times.sum())
         wide, weights = frames.astype(np.float64), times.astype(np.float64)
         # Not a matrix product: its bits would depend on the threads.
@@ -88,7 +90,6 @@ class PartialMoments:
         self._merge_mean(count, mean, m2)
         np.minimum(self.low, frames.min(axis=0), out=self.low)
         np.maximum(self.high, frames.max(axis=0), out=self.high)
-        self._count_cells(frames, config, times)
 
     def merge(self, other: "PartialMoments") -> None:
         """Takes in those of other frames."""
@@ -192,3 +193,10 @@ def _domains(
 
 def _histogram_range(config: Config) -> tuple[float, float]:
     return config.log_floor, float(_HISTOGRAM_TOP)
+
+
+def _blocks(frames: np.ndarray) -> Iterator[slice]:
+    """Rows of frames [T, F] that are worked on at once."""
+    size = max(1, _BLOCK // frames.shape[1])
+    for start in range(0, len(frames), size):
+        yield slice(start, start + size)
