@@ -4,12 +4,14 @@ Local paths are handled by Python itself: renaming a folder is one step there,
 which no object store offers. Beam is loaded where a remote path is met.
 """
 
+import collections
 import contextlib
 import os
 import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 # Shards are written record by record. (More no longer fits the caches.)
 _BUFFER_BYTES = 1 << 18
+
+# Shards that may be on their way to the disk at once.
+_MAX_SYNCS = 8
 
 # Options of Beam's that its file systems read.
 _OPTIONS = ("azure_", "gcs_", "hdfs_", "s3_")
@@ -128,9 +133,42 @@ def local_copy(path: str) -> Iterator[str]:
         yield copy.name
 
 
+class Syncs:
+    """Brings files to the disk by a thread while others are written."""
+
+    def __init__(self):
+        self._thread = ThreadPoolExecutor(1)
+        self._pending: collections.deque[Future] = collections.deque()
+
+    def add(self, file: BinaryIO) -> None:
+        """Takes over a file that has been written.
+
+        Raises:
+          OSError: if an earlier one could not be brought there.
+        """
+        self._pending.append(self._thread.submit(_sync, file))
+        # Each of them is open, and waiting.
+        if len(self._pending) > _MAX_SYNCS:
+            self._pending.popleft().result()
+
+    def wait(self) -> None:
+        """Returns when all are on the disk.
+
+        Raises:
+          OSError: if one could not be brought there.
+        """
+        while self._pending:
+            self._pending.popleft().result()
+
+
+def _sync(file: BinaryIO) -> None:
+    with file:
+        os.fsync(file.fileno())
+
+
 @contextlib.contextmanager
-def create(path: str) -> Iterator[BinaryIO]:
-    """A file to write, on the disk once the block is left.
+def create(path: str, syncs: Syncs) -> Iterator[BinaryIO]:
+    """A file to write, on the disk once `syncs.wait` has returned.
 
     A file of that name is replaced: a bundle that is tried again finds what
     the first try left. Remotely there is no file where nothing is written.
@@ -149,11 +187,12 @@ def create(path: str) -> Iterator[BinaryIO]:
     try:
         yield file
         file.flush()
-        os.fsync(file.fileno())
-    finally:
+    except BaseException:
         # Where flushing fails (a full disk), closing fails too; without it
         # the file would try once more when it is forgotten.
         file.close()
+        raise
+    syncs.add(file)
 
 
 class _RemoteFile:
@@ -187,8 +226,10 @@ class _RemoteFile:
 
 def write_text(path: str, text: str) -> None:
     """Writes a file in UTF-8."""
-    with create(path) as file:
+    syncs = Syncs()
+    with create(path, syncs) as file:
         file.write(text.encode())
+    syncs.wait()
 
 
 def read_text(path: str) -> str:

@@ -188,9 +188,12 @@ class _WriteShard(beam.DoFn):
     def setup(self):
         storage.use_options(self._job.storage_options)
         self._decoder = Decoder(self._config.audio)
+        self._syncs = storage.Syncs()
 
     def finish_bundle(self):
         self._decoder.release()
+        # Only what is on the disk counts as written.
+        self._syncs.wait()
 
     def teardown(self):
         self._decoder.close()
@@ -216,11 +219,12 @@ class _WriteShard(beam.DoFn):
             moments=PartialMoments.empty(self._config.stft.bins),
         )
         ordered = sorted(filter(None, segments), key=lambda s: s.key)
+        path = storage.join(self._job.root, name)
         questions = (
             segments_lib.question(segment, self._config) for segment in ordered
         )
         with (
-            storage.create(storage.join(self._job.root, name)) as file,
+            storage.create(path, self._syncs) as file,
             contextlib.closing(self._decoder.answers(questions)) as answers,
         ):
             writer = example_io.ShardWriter(file)

@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 
-from pipeline import preprocess
+from pipeline import preprocess, storage
 from tests.conftest import ROOT, needs_tfio, run_command
 from tests.test_preprocess import digests
 
@@ -175,3 +175,16 @@ def test_a_file_system_that_is_not_installed(tmp_path):
     assert done.returncode == 1
     assert "error: source odd://x/y" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_cannot_be_brought_to_the_disk_is_seen(tmp_path):
+    syncs = storage.Syncs()
+    with storage.create(str(tmp_path / "a"), syncs) as file:
+        file.write(b"a")
+    reading, writing = os.pipe()
+    # A pipe has no disk.
+    syncs.add(open(writing, "wb"))
+    with pytest.raises(OSError, match="Invalid argument"):
+        syncs.wait()
+    os.close(reading)
+    assert (tmp_path / "a").read_bytes() == b"a"
