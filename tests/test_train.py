@@ -123,20 +123,6 @@ def test_resumed_in_parts_equals_uninterrupted(shards, tmp_path, changes):
     assert_same_weights(parts, whole)
 
 
-def test_killed_and_resumed_equals_uninterrupted(shards, tmp_path):
-    changes = ["--set=train.steps=400", "--set=train.checkpoint_every=50"]
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert train.main(train_args(shards, whole, *changes)) == 0
-    job = start(shards, killed, *changes)
-    wait_for_step(killed, 120)
-    os.kill(job.pid, signal.SIGKILL)
-    job.communicate()
-    step = checkpoints.newest_first(killed / "checkpoints")[0].name
-    assert step < "step-00000400"
-    assert train.main(train_args(shards, killed, "--resume", *changes)) == 0
-    assert_same_weights(killed, whole)
-
-
 def test_killed_at_20_random_moments_equals_uninterrupted(shards, tmp_path):
     changes = ["--set=train.steps=2000", "--set=train.checkpoint_every=10"]
     changes += ["--set=watch.every=40", "--set=watch.min_variety=0.0"]
