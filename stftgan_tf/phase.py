@@ -126,10 +126,9 @@ def integrated(magnitudes: Any, config: StftConfig) -> tf.Tensor:
     Returns:
       Unit complex64 [B, T, F + 1].
     """
-    length, step = config.frame_length, config.frame_step
     # Nyquist is silent and takes any phase. Whole vectors of bins: what is left
     # over would be computed in another way, and be another bit in a batch.
-    used = length // 2
+    used = config.frame_length // 2
     left = -used % _VECTOR
     magnitudes = tf.pad(
         magnitudes[..., :used], [[0, 0], [0, 0], [0, left]], "SYMMETRIC"
@@ -137,21 +136,8 @@ def integrated(magnitudes: Any, config: StftConfig) -> tf.Tensor:
     largest = tf.reduce_max(magnitudes, axis=[-2, -1], keepdims=True)
     floor = tf.maximum(_SILENT * largest, 1e-30)
     logs = tf.math.log(tf.maximum(magnitudes, floor))
-    ratio = _HANN_SPREAD * length / step
     bins = np.arange(used + left)
-    # What a steady sine in the middle of its bin turns by; whole turns are
-    # nothing.
-    steady = np.float32(2 * math.pi * (bins * step / length % 1.0))
-    in_time = _slope(logs, axis=2) / ratio + steady
-    in_frequency = -ratio * _slope(logs, axis=1)
-    along = tf.cumsum(
-        tf.pad(
-            (in_frequency[..., 1:] + in_frequency[..., :-1]) / 2,
-            [[0, 0], [0, 0], [1, 0]],
-        ),
-        axis=-1,
-    )
-    turns = (in_time[:, 1:] + in_time[:, :-1]) / 2 - along[:, 1:]
+    turns, along = _gradients(logs, config, bins)
     weights = _neighbours(
         _SHARPNESS * (logs[:, 1:] + logs[:, :-1]), logs.dtype.min
     )
@@ -173,6 +159,28 @@ def integrated(magnitudes: Any, config: StftConfig) -> tf.Tensor:
     units *= np.complex64(1 - 2 * (bins % 2))
     units = units[..., :used]
     return tf.concat([units, tf.ones_like(units[..., :1])], axis=-1)
+
+
+def _gradients(
+    logs: tf.Tensor, config: StftConfig, bins: np.ndarray
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """What phase turns by, from log-magnitudes [B, T, F].
+
+    Returns:
+      (from frame to frame [B, T - 1, F], less what the next frame turns by up
+      to that bin; along each frame up to the bin [B, T, F]).
+    """
+    length, step = config.frame_length, config.frame_step
+    ratio = _HANN_SPREAD * length / step
+    # What a steady sine in the middle of its bin turns by; whole turns are
+    # nothing.
+    steady = np.float32(2 * math.pi * (bins * step / length % 1.0))
+    in_time = _slope(logs, axis=2) / ratio + steady
+    in_frequency = -ratio * _slope(logs, axis=1)
+    between = (in_frequency[..., 1:] + in_frequency[..., :-1]) / 2
+    along = tf.cumsum(tf.pad(between, [[0, 0], [0, 0], [1, 0]]), axis=-1)
+    turns = (in_time[:, 1:] + in_time[:, :-1]) / 2 - along[:, 1:]
+    return turns, along
 
 
 def _neighbours(x: tf.Tensor, beyond: float = 0.0) -> tf.Tensor:

@@ -10,20 +10,8 @@ from apache_beam.testing.util import assert_that, equal_to
 from pipeline import segments, transforms
 from pipeline.decoder import Decoder
 from pipeline.progress import Ticks
-from pipeline.sources import Recording
 from tests.conftest import noise
-
-RATE = 8000
-
-
-def recording(path="a.wav", speaker="", dataset="d"):
-    return Recording(
-        path=str(path),
-        name=str(path),
-        label=-1,
-        speaker=speaker,
-        dataset=dataset,
-    )
+from tests.test_segments import RATE, recording
 
 
 def job(config, folder):
