@@ -232,13 +232,16 @@ class Watch(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Watches if it is time to."""
         if self._bounds.step % self._config.watch.every == 0:
-            self._look()
+            self.look()
+            if self.state["alarms"] >= self._config.watch.patience:
+                self._collapse()
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Measures the current step and reports it."""
         windows = self._windows()
         found = self.measure(self._space(windows))
-        settings, state = self._config.watch, self.state
-        alarm = found["variety"] < settings.min_variety
+        state = self.state
+        alarm = found["variety"] < self._config.watch.min_variety
         state["alarms"] = state["alarms"] + 1 if alarm else 0
         lowest = state["best_frechet"] or math.inf
         if not alarm and found["frechet"] <= _TIE * lowest:
@@ -262,8 +265,6 @@ class Watch(keras.callbacks.Callback):
             if alarm
             else "",
         )
-        if state["alarms"] >= settings.patience:
-            self._collapse()
 
     def _windows(self) -> np.ndarray:
         # Not `predict`, which would divide the work among the workers.
@@ -375,13 +376,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Saves if it is time to, or the watch has found the best so far."""
-        if self._watch.state["best_step"] != self._best:
-            check_finite(self.model)
-            self._best = self._watch.state["best_step"]
-            path = checkpoints.save_best(
-                self._folder, self.model, self._state()
-            )
-            _LOG.info("step %d  checkpoint %s", self._bounds.step, path)
+        self.save_best()
         if self._bounds.step % self._config.checkpoint_every == 0:
             self.save()
 
@@ -399,6 +394,19 @@ class Checkpoints(keras.callbacks.Callback):
         path = checkpoints.save(self._folder, self.model, self._state(), keep)
         self._saved = step
         _LOG.info("step %d  checkpoint %s", step, path)
+
+    def save_best(self) -> None:
+        """Saves the current step if the watch has just found it the best.
+
+        Raises:
+          UserError: if a value was not finite; what is saved stays good.
+        """
+        if self._watch.state["best_step"] == self._best:
+            return
+        check_finite(self.model)
+        self._best = self._watch.state["best_step"]
+        path = checkpoints.save_best(self._folder, self.model, self._state())
+        _LOG.info("step %d  checkpoint %s", self._bounds.step, path)
 
     def roll_back(self) -> None:
         """Goes back to the newest healthy checkpoint, in another way.

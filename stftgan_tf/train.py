@@ -243,6 +243,8 @@ class _Training:
                 self._fit(bounds, steps, [hook for hook in hooks if hook])
         if self._devices.chief:
             saver.save()
+            if bounds.stopped_by != "interrupted":
+                self._look_at_the_end(bounds.step, watch, saver)
             preview.show()
         _LOG.info(
             "%s at step %d after %s: %s",
@@ -252,6 +254,18 @@ class _Training:
             self._run,
         )
         return 130 if bounds.stopped_by == "interrupted" else 0
+
+    def _look_at_the_end(
+        self, step: int, watch: callbacks.Watch, saver: callbacks.Checkpoints
+    ) -> None:
+        """The last step may be the best.
+
+        The checkpoint to resume from is saved before: a training that goes on
+        must not know of it.
+        """
+        if step % self._config.watch.every:
+            watch.look()
+            saver.save_best()
 
     def _callbacks(self, bounds: callbacks.Bounds):
         """Report, preview, saver, watch; off the chief no preview and saver."""

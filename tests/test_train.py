@@ -1,7 +1,7 @@
+import concurrent.futures
 import contextlib
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -123,33 +123,60 @@ def test_resumed_in_parts_equals_uninterrupted(shards, tmp_path, changes):
     assert_same_weights(parts, whole)
 
 
-def test_killed_at_20_random_moments_equals_uninterrupted(shards, tmp_path):
-    changes = ["--set=train.steps=2000", "--set=train.checkpoint_every=10"]
-    changes += ["--set=watch.every=40", "--set=watch.min_variety=0.0"]
-    changes += ["--set=train.preview_every=1000", "--set=augment.target=0.6"]
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert train.main(train_args(shards, whole, *changes)) == 0
-    moments, kills = random.Random(0), 0
-    folder = killed / "checkpoints"
-    while kills < 20:
-        resume = ["--resume"] if (killed / "config.yaml").exists() else []
+def kill(shards, run, changes, moments):
+    """Starts a run, or goes on with it, and kills it as each moment comes."""
+    folder = run / "checkpoints"
+    for moment in moments:
+        resume = ["--resume"] if (run / "config.yaml").exists() else []
         before = checkpoints.newest_first(folder)
-        job = start(shards, killed, *changes, *resume)
+        job = start(shards, run, *changes, *resume)
         while job.poll() is None and (
             checkpoints.newest_first(folder)[:1] == before[:1]
         ):
             time.sleep(0.005)
-        time.sleep(moments.uniform(0, 0.2))
+        time.sleep(moment)
         assert job.poll() is None, job.communicate()[1]
         os.kill(job.pid, signal.SIGKILL)
         job.communicate()
-        kills += 1
-    step = checkpoints.newest_first(folder)[0].name
-    assert step < "step-00002000"
-    assert train.main(train_args(shards, killed, *changes, "--resume")) == 0
-    assert_same_weights(killed, whole)
-    best = [p.name for run in (whole, killed) for p in run.rglob("best-*")]
-    assert best[0] == best[1]
+
+
+def test_killed_at_20_random_moments_equals_uninterrupted(shards, tmp_path):
+    changes = ["--set=train.steps=2000", "--set=train.checkpoint_every=10"]
+    changes += ["--set=watch.every=40", "--set=watch.min_variety=0.0"]
+    changes += ["--set=train.preview_every=1000", "--set=augment.target=0.6"]
+    whole = tmp_path / "whole"
+    moments = np.random.default_rng(0).uniform(0, 0.2, [2, 10])
+    killed = [tmp_path / "a", tmp_path / "b"]
+    # At once: most of the time goes into starting.
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        jobs = [
+            pool.submit(kill, shards, run, changes, delays)
+            for run, delays in zip(killed, moments, strict=True)
+        ]
+    for job in jobs:
+        job.result()
+    assert train.main(train_args(shards, whole, *changes)) == 0
+    best = [p.name for p in whole.rglob("best-*")]
+    for run in killed:
+        step = checkpoints.newest_first(run / "checkpoints")[0].name
+        assert step < "step-00002000"
+        assert train.main(train_args(shards, run, *changes, "--resume")) == 0
+        assert_same_weights(run, whole)
+        assert [p.name for p in run.rglob("best-*")] == best
+
+
+def test_the_last_step_is_watched_too(shards, tmp_path):
+    run = tmp_path / "x"
+    more = ["--steps=15", "--set=watch.min_variety=0.0"]
+    assert train.main(train_args(shards, run, *more)) == 0
+    rows = (run / "metrics.jsonl").read_text().splitlines()
+    rows = [json.loads(row) for row in rows]
+    distances = {r["step"]: r["frechet"] for r in rows if "frechet" in r}
+    assert list(distances) == [10, 15]
+    best = "best-00000015"
+    if distances[15] > 1.03 * distances[10]:
+        best = "best-00000010"
+    assert [p.name for p in run.rglob("best-*")] == [best]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
