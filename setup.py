@@ -16,7 +16,12 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10,<3.14",
     # The configs lie beside the packages and ship inside of one.
-    packages=["pipeline", "stftgan_tf", "stftgan_tf.configs"],
+    packages=[
+        "pipeline",
+        "stftgan_tf",
+        "stftgan_tf.configs",
+        "stftgan_tf.serving",
+    ],
     package_dir={"stftgan_tf.configs": "configs"},
     package_data={"stftgan_tf.configs": ["*.yaml"]},
     install_requires=[
@@ -49,7 +54,16 @@ setup(
         "gcs": ["apache-beam[gcp]"],
         "hdfs": ["apache-beam[hadoop]"],
         "dask": ["apache-beam[dask]"],
-        "serving": ["tensorflow-serving-api"],
+        "serving": [
+            "grpcio",
+            "grpcio-health-checking",
+            "orjson",
+            "prometheus-client",
+            "requests",
+            "starlette",
+            "tensorflow-serving-api",
+            "uvicorn",
+        ],
         "gpu": ["tensorflow[and-cuda]"],
         # An S3 server (moto) and a Dask cluster to test against.
         "test": [

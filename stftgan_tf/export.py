@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from stftgan_tf import (
@@ -35,6 +36,10 @@ EXAMPLE = (
 
 
 CARD = "model_card.md"
+BATCHING = "batching_parameters.txt"
+
+# Batches that TensorFlow Serving makes of requests.
+BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 
 # All windows of a row are in memory at once.
 _MAX_LONG_SECS = 600.0
@@ -103,6 +108,14 @@ def _run(args: argparse.Namespace) -> int:
         text = json.dumps(metadata, indent=1) + "\n"
         (staging / exported.METADATA).write_text(text, encoding="utf-8")
         (staging / CARD).write_text(_card(metadata), encoding="utf-8")
+        (staging / BATCHING).write_text(batching(), encoding="utf-8")
+        warm = _write_warmup(staging)
+    if not warm:
+        print(
+            "no warm-up requests for TensorFlow Serving: they need "
+            "pip install 'stftgan-tf[serving]'",
+            file=sys.stderr,
+        )
     print(
         f"step {state.step}, {generator.count_params():,} parameters, "
         f"{_size_mb(output):.1f} MB"
@@ -162,6 +175,59 @@ def _metadata(
         "tensorflow": tf.__version__,
         "config": config.to_dict(),
     }
+
+
+def batching() -> str:
+    """TensorFlow Serving's --batching_parameters_file.
+
+    Audio takes long enough that waiting 2 ms for other requests is nothing.
+    """
+    lines = [
+        f"max_batch_size {{ value: {BATCH_SIZES[-1]} }}",
+        "batch_timeout_micros { value: 2000 }",
+        "max_enqueued_batches { value: 64 }",
+        "num_batch_threads { value: 2 }",
+        *(f"allowed_batch_sizes: {size}" for size in BATCH_SIZES),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _write_warmup(export: Path) -> bool:
+    """Requests that a server replays before it takes others.
+
+    One for each batch size, and one for each other signature.
+
+    Returns:
+      Whether they could be written.
+    """
+    try:
+        from tensorflow_serving.apis import prediction_log_pb2
+    except ImportError:
+        return False
+    path = export / exported.WARMUP
+    path.parent.mkdir(exist_ok=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for name, signature in exported.signature_defs(export).items():
+            sizes = BATCH_SIZES if name == "serving_default" else (1,)
+            for size in sizes:
+                log = prediction_log_pb2.PredictionLog()
+                request = log.predict_log.request
+                request.model_spec.signature_name = name
+                for key, value in _example(signature, size).items():
+                    request.inputs[key].CopyFrom(tf.make_tensor_proto(value))
+                writer.write(log.SerializeToString())
+    return True
+
+
+def _example(signature: Any, rows: int) -> dict[str, np.ndarray]:
+    """Inputs that a signature takes."""
+    made = {}
+    for name, info in signature.inputs.items():
+        shape = [rows, *(dim.size for dim in info.tensor_shape.dim[1:])]
+        dtype = tf.dtypes.as_dtype(info.dtype).as_numpy_dtype
+        # A seed; the first class or label; latents, weights and psi.
+        made[name] = np.full(shape, 0.5).astype(dtype)
+    return made
 
 
 def _size_mb(folder: Path) -> float:

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from stftgan_tf.cli import UserError
 
 METADATA = "metadata.json"
+WARMUP = Path("assets.extra", "tf_serving_warmup_requests")
 SIGNATURES = (
     "serving_default",
     "sample",
@@ -144,6 +146,15 @@ class Export:
 def _parts(count: int, batch: int) -> Iterator[slice]:
     for start in range(0, count, batch):
         yield slice(start, min(start + batch, count))
+
+
+def signature_defs(path: Path) -> dict[str, Any]:
+    """SignatureDefs of an export by name, without loading it."""
+    saved = saved_model_pb2.SavedModel.FromString(
+        (path / "saved_model.pb").read_bytes()
+    )
+    found = saved.meta_graphs[0].signature_def
+    return {name: found[name] for name in SIGNATURES}
 
 
 def load(path: Path) -> Export:

@@ -1,0 +1,1 @@
+"""A thin server of exports that speaks TensorFlow Serving's protocol."""
