@@ -30,7 +30,7 @@ $(VENV)/installed: setup.py constraints.txt
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install -q --disable-pip-version-check \
-		-c constraints.txt -e '.[io,demo,test]'
+		-c constraints.txt -e '.[io,demo,serving,test]'
 	touch $@
 
 $(VENV_LATEST)/installed: setup.py constraints-latest.txt
@@ -38,7 +38,7 @@ $(VENV_LATEST)/installed: setup.py constraints-latest.txt
 	rm -rf $(VENV_LATEST)
 	$(PYTHON_LATEST) -m venv $(VENV_LATEST)
 	$(VENV_LATEST)/bin/pip install -q --disable-pip-version-check \
-		-c constraints-latest.txt -e '.[demo,test]'
+		-c constraints-latest.txt -e '.[demo,serving,test]'
 	touch $@
 
 # Called again, it goes on: data is made anew, the training is resumed.

@@ -106,3 +106,38 @@ def preprocess_tiny(source, output, *more) -> int:
 
 def train_args(shards, run, *more) -> list[str]:
     return ["--config=tiny", f"--data={shards}", f"--run={run}", *more]
+
+
+@pytest.fixture(scope="session")
+def half_plus_two(tmp_path_factory) -> Path:
+    """A folder of versions like TensorFlow Serving's own example: x / 2 + 2."""
+    base = tmp_path_factory.mktemp("half_plus_two")
+    save_half_plus(base / "123", 2.0)
+    return base
+
+
+def save_half_plus(path: Path, summand: float) -> None:
+    """Saves y = x / 2 + summand, x float32 [B]."""
+    import tensorflow as tf
+
+    class Half(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.summand = tf.Variable(summand)
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")])
+        def call(self, x):
+            return {"y": x / 2 + self.summand}
+
+    made = Half()
+    staging = path.with_name(f".incomplete-{path.name}")
+    tf.saved_model.save(made, str(staging), {"serving_default": made.call})
+    staging.rename(path)
+
+
+def serve(base: Path, *more: str):
+    """A server in this process on free ports; to be stopped."""
+    from stftgan_tf import serve as serve_lib
+
+    flags = [f"--model_base_path={base}", "--port=0", "--rest_api_port=0"]
+    return serve_lib.Server(serve_lib.parser().parse_args([*flags, *more]))

@@ -62,6 +62,29 @@ ALLOWED = {
     "stftgan_tf.served": {"config", "features", "phase"},
     "stftgan_tf.exported": {"cli"},
     "stftgan_tf.sample": {"cli", "exported", "pictures"},
+    "stftgan_tf.client": {"cli"},
+    "stftgan_tf.serving.servable": {"exported"},
+    "stftgan_tf.serving.versions": {"serving.servable"},
+    "stftgan_tf.serving.json_tensors": {"serving.servable"},
+    "stftgan_tf.serving.rest": {
+        "serving.json_tensors",
+        "serving.monitoring",
+        "serving.servable",
+        "serving.versions",
+    },
+    "stftgan_tf.serving.rpc": {
+        "serving.monitoring",
+        "serving.servable",
+        "serving.versions",
+    },
+    "stftgan_tf.serve": {
+        "cli",
+        "serving.monitoring",
+        "serving.rest",
+        "serving.rpc",
+        "serving.servable",
+        "serving.versions",
+    },
     "stftgan_tf.evaluate": {
         "cli",
         "config",
@@ -132,9 +155,9 @@ ALLOWED = {
 }
 PACKAGES = ("pipeline", "stftgan_tf")
 MODULES = sorted(
-    f"{package}.{path.stem}"
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for package in PACKAGES
-    for path in (ROOT / package).glob("*.py")
+    for path in (ROOT / package).rglob("*.py")
     if path.stem != "__init__"
 )
 
@@ -147,7 +170,11 @@ def imports_of(module):
             package, _, name = node.module.partition(".")
             if package in PACKAGES:
                 for alias in node.names:
-                    yield package, name or alias.name
+                    # Of a package below, a module; of a module, its name.
+                    if (ROOT / package / name / "__init__.py").is_file():
+                        yield package, f"{name}.{alias.name}".lstrip(".")
+                    else:
+                        yield package, name
         elif isinstance(node, ast.Import):
             for alias in node.names:
                 package, _, name = alias.name.partition(".")

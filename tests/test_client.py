@@ -1,0 +1,210 @@
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from stftgan_tf import cli, client, exported, sample
+from tests.conftest import serve
+
+pytest.importorskip("tensorflow_serving")
+
+REAL = os.environ.get("TF_MODEL_SERVER") or shutil.which(
+    "tensorflow_model_server"
+)
+
+
+@pytest.fixture(scope="module")
+def base(export, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("served")
+    shutil.copytree(export, folder / "1")
+    return folder
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+@pytest.fixture(scope="module", params=["ours", "TensorFlow Serving"])
+def ports(request, base):
+    """(REST, gRPC) of a server of the shared export as `digits`."""
+    if request.param == "ours":
+        server = serve(base, "--model_name=digits")
+        yield server.rest_api_port, server.port
+        server.stop()
+        return
+    if not REAL:
+        pytest.skip("no tensorflow_model_server on PATH or TF_MODEL_SERVER")
+    found = free_port(), free_port()
+    job = subprocess.Popen(
+        [
+            REAL,
+            "--model_name=digits",
+            f"--model_base_path={base}",
+            f"--rest_api_port={found[0]}",
+            f"--port={found[1]}",
+        ]
+    )
+    yield found
+    job.terminate()
+    job.wait()
+
+
+def addresses(ports):
+    return f"http://127.0.0.1:{ports[0]}", f"grpc://127.0.0.1:{ports[1]}"
+
+
+@pytest.mark.parametrize("protocol", [0, 1])
+def test_the_files_that_sample_makes(ports, protocol, export, tmp_path, capsys):
+    args = ["--model", str(export), "--num=5", "--seed=3"]
+    assert sample.main([*args, "--output", str(tmp_path / "made")]) == 0
+    args = ["--server", addresses(ports)[protocol], "--model_name=digits"]
+    args += ["--num=5", "--seed=3", "--batch=2"]
+    assert client.main([*args, "--output", str(tmp_path / "served")]) == 0
+    files = sorted(path.name for path in (tmp_path / "served").iterdir())
+    assert files == [f"seed-00000{seed}.wav" for seed in range(3, 8)]
+    for name in files:
+        ours = (tmp_path / "served" / name).read_bytes()
+        assert ours == (tmp_path / "made" / name).read_bytes()
+    assert files[0] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("protocol", [0, 1])
+def test_every_signature(ports, protocol, export):
+    local = exported.load(export)
+    rng = np.random.default_rng(0)
+    inputs = {
+        "sample": {"seed": np.array([1, 2]), "psi": np.float32([1, 0.5])},
+        "interpolate": {
+            "seed_a": np.array([1, 2]),
+            "seed_b": np.array([3, 4]),
+            "weight": np.float32([0.25, 1]),
+        },
+        "generate": {"latent": rng.standard_normal((2, 8)).astype("f4")},
+        "long": {"seed": np.array([1, 2])},
+    }
+    with client.connect(addresses(ports)[protocol], "digits") as connected:
+        for name, given in inputs.items():
+            wanted = local.signatures[name](**given)
+            found = connected.predict(name, given)
+            assert found.keys() == wanted.keys()
+            for output, value in wanted.items():
+                np.testing.assert_array_equal(found[output], value.numpy())
+
+
+@pytest.mark.parametrize("protocol", [0, 1])
+def test_refusals_keep_their_code(ports, protocol):
+    address = addresses(ports)[protocol]
+    with client.connect(address, "digits") as connected:
+        with pytest.raises(client.ServerError) as caught:
+            connected.predict("serving_default", {"speed": np.array([1])})
+        assert caught.value.code == "INVALID_ARGUMENT"
+        assert connected.predict("serving_default", {"seed": np.array([1])})
+    with (
+        client.connect(address, "words") as connected,
+        pytest.raises(client.ServerError, match=r"Latest\(words\)") as caught,
+    ):
+        connected.predict("serving_default", {"seed": np.array([1])})
+    assert caught.value.code == "NOT_FOUND"
+    with (
+        client.connect(address, "digits", version=9) as connected,
+        pytest.raises(client.ServerError, match=r"Specific\(digits, 9\)"),
+    ):
+        connected.predict("serving_default", {"seed": np.array([1])})
+
+
+@pytest.mark.parametrize("protocol", ["rest_api_port", "port"])
+def test_a_server_that_comes_up_is_waited_for(base, protocol):
+    port, servers = free_port(), []
+    scheme = "http" if protocol == "rest_api_port" else "grpc"
+
+    def start():
+        flags = [f"--{protocol}={port}", "--model_name=digits"]
+        servers.append(serve(base, *flags))
+
+    starting = threading.Timer(1.0, start)
+    starting.start()
+    try:
+        address = f"{scheme}://127.0.0.1:{port}"
+        with client.connect(address, "digits") as connected:
+            seed = {"seed": np.array([1])}
+            assert connected.predict("serving_default", seed)["audio"].size
+    finally:
+        starting.join()
+        servers[0].stop()
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_a_deadline_ends_the_waiting(scheme, tmp_path, capsys):
+    address = f"{scheme}://127.0.0.1:{free_port()}"
+    start = time.monotonic()
+    args = ["--server", address, "--deadline_secs=1.5"]
+    assert client.main([*args, "--output", str(tmp_path / "x")]) == 1
+    assert 0.5 < time.monotonic() - start < 5
+    error = capsys.readouterr().err
+    assert error.startswith("error: UNAVAILABLE: ") and error.count("\n") == 1
+
+
+def test_something_else_that_listens_is_told_of(tmp_path, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer():
+            connection, _ = listener.accept()
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n<html>")
+            connection.close()
+
+        threading.Thread(target=answer, daemon=True).start()
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        assert client.main(["--server", address, "--output", "x"]) == 1
+    assert "error: UNKNOWN: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--server=127.0.0.1:8500"], "expected http://HOST:PORT or grpc://"),
+        (["--num=0"], "--num is 0; expected at least 1"),
+        (["--seed=-1"], "--seed is -1"),
+        (["--psi=0"], "--psi is 0.0; expected above 0"),
+        (["--psi=0.5", "--long"], "not with --long"),
+    ],
+)
+def test_bad_usage(flags, message, capsys):
+    assert client.main(flags) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_pause_grows_and_stays_below_the_deadline(monkeypatch):
+    pauses, calls = [], []
+    monkeypatch.setattr(client.time, "sleep", pauses.append)
+
+    def call(timeout):
+        calls.append(timeout)
+        if len(calls) < 8:
+            raise client.ServerError("UNAVAILABLE", "later")
+        return "done"
+
+    assert client._retried(call, 60.0) == "done"
+    for pause, longest in zip(
+        pauses, [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0], strict=True
+    ):
+        assert longest / 2 <= pause <= longest
+    with pytest.raises(cli.UserError, match="INVALID"):
+        client._retried(refuse, 60.0)
+
+
+def refuse(timeout):
+    raise client.ServerError("INVALID_ARGUMENT", "never")
+
+
+def test_help_shows_an_example(capsys):
+    with pytest.raises(SystemExit) as ended:
+        client.main(["--help"])
+    assert ended.value.code == 0
+    assert client.EXAMPLE in capsys.readouterr().out
