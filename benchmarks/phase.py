@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from pipeline import audio, sources
 from stftgan_tf import config as config_lib
-from stftgan_tf import features, phase
+from stftgan_tf import features, heap, phase
 from stftgan_tf.config import Config
 
 # Magnitudes [T, F + 1] or, for librosa, samples -> samples.
@@ -60,6 +60,18 @@ def ours(config: Config, iterations: int) -> Method:
     def method(samples):
         magnitudes = np.abs(features.stft(samples, config.stft))
         return graph(tf.constant(magnitudes[None])).numpy()[0]
+
+    return method
+
+
+def heaps(config: Config, iterations: int) -> Method:
+    """From heap integration, offline; numba compiles it."""
+
+    def method(samples):
+        magnitudes = np.abs(features.stft(samples, config.stft))[None]
+        start = heap.integrated(magnitudes, config.stft)
+        made = phase.griffin_lim(magnitudes, config.stft, iterations, start)
+        return made.numpy()[0]
 
     return method
 
@@ -113,6 +125,7 @@ def table(args: argparse.Namespace, config: Config, secs: float) -> None:
         "librosa, 32": librosas(config, 32),
         "librosa, 100": librosas(config, 100),
         **{f"ours, {n}": ours(config, n) for n in args.iterations},
+        **{f"heap, {n}": heaps(config, n) for n in (0, 8, 32)},
     }
     rate = config.audio.sample_rate_hz
     print(f"{len(waves)} excerpts of {len(waves[0]) / rate:.2f} s, {rate} Hz")

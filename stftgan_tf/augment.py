@@ -8,6 +8,7 @@ Limited Data"), so that the changes do not leak into what is generated.
 
 import math
 
+import numpy as np
 import tensorflow as tf
 
 from stftgan_tf import features
@@ -25,15 +26,15 @@ class Augment:
 
     def __init__(self, config: Config, moments: features.Moments):
         """`moments` are of the training split: they say what silence is."""
-        settings, (self._frames, self._bins) = (
-            config.augment,
-            (config.window_shape),
-        )
+        settings = config.augment
+        self._frames, self._bins = config.learnt_shape
+        # Frequencies have no gain, and 0 in silence.
+        others = [(0, self._bins - config.stft.bins)]
         sigmas = features.CLIP_SIGMAS * moments.std
         most = settings.gain_db / 20 * math.log(10)
-        self._gain = tf.constant(most / sigmas)  # (F,)
+        self._gain = tf.constant(np.pad(most / sigmas, others))  # (F,)
         silence = (config.log_floor - moments.mean) / sigmas
-        self._silence = tf.clip_by_value(tf.constant(silence), -1.0, 1.0)
+        self._silence = tf.constant(np.pad(np.clip(silence, -1, 1), others))
         self._shift = min(settings.shift_frames, self._frames - 1)
         self._mask_frames = min(settings.mask_frames, self._frames)
         self._mask_bins = min(settings.mask_bins, self._bins)

@@ -26,6 +26,12 @@ CONFIG_DIRS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")
 # What the bytes of the shards depend on, and nothing else.
 DATA_SECTIONS = ("audio", "stft", "window", "split")
 
+# By window: of the Gaussian exp(-pi n^2 / (spread length^2)) that it is, cut
+# where it is .01, or that is closest to it (Prusa et al. 2017, "A Noniterative
+# Method for Reconstruction of Phase from STFT Magnitude", section III and
+# table I: C_g).
+_SPREADS = {"hann": 0.25645, "gaussian": math.pi / (4 * math.log(100))}
+
 # A full-scale recording cut at 16 bits has no information below this.
 MIN_FLOOR_DB = -150.0
 
@@ -84,18 +90,26 @@ class StftConfig:
     Attributes:
       frame_length: samples a frame, also the length of the FFT; even.
       frame_step: samples from frame to frame (the hop).
+      window: `hann`, or `gaussian` (cut where it is .01), whose phase follows
+        from its magnitudes more exactly.
       floor_db: the lowest magnitude kept, in dB below that of a sine whose
         amplitude is the recording's reference level (`audio.level_db`).
     """
 
     frame_length: int = _bounded(4, 65536)
     frame_step: int = _bounded(1, 65536)
+    window: Literal["hann", "gaussian"] = "hann"
     floor_db: float = _bounded(MIN_FLOOR_DB, -10, -70.0)
 
     @property
     def bins(self) -> int:
         """Frequency bins F of a window: Nyquist is dropped."""
         return self.frame_length // 2
+
+    @property
+    def spread(self) -> float:
+        """Of the Gaussian that the window is or comes closest to."""
+        return _SPREADS[self.window]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,7 +187,12 @@ class ModelConfig:
         1 is off.
       spectral_norm: whether every layer of the critic is divided by its
         spectral norm.
-      griffin_lim_iterations: phase iterations in the exported graph.
+      phase: what the export's phase begins with: `integrated` from the
+        gradients that magnitudes imply, zero (`griffin_lim`), or the
+        instantaneous `frequency`, which the networks then learn beside the
+        magnitudes (needs `window.phase`).
+      griffin_lim_iterations: that make the phase consistent, in the exported
+        graph.
     """
 
     networks: Literal["frames", "dcgan"] = "frames"
@@ -186,6 +205,7 @@ class ModelConfig:
     spectral_norm: bool = False
     generator: NetworkConfig = NetworkConfig()
     critic: NetworkConfig = NetworkConfig()
+    phase: Literal["integrated", "griffin_lim", "frequency"] = "integrated"
     griffin_lim_iterations: int = _bounded(1, 10000, 32)
 
 
@@ -354,6 +374,12 @@ class Config:
         return self.window.frames, self.stft.bins
 
     @property
+    def learnt_shape(self) -> tuple[int, int]:
+        """(T, F), or (T, 2 F) where frequencies are learnt behind them."""
+        frames, bins = self.window_shape
+        return frames, bins * (2 if self.model.phase == "frequency" else 1)
+
+    @property
     def record_shape(self) -> tuple[int, ...]:
         """(T, F) of a record's window, or (T, F, 2) with its phase."""
         channels = (2,) if self.window.phase else ()
@@ -402,6 +428,20 @@ def from_dict(
     config = _build(Config, values, "")
     _check(config)
     return config
+
+
+def completed(data: dict[str, Any]) -> dict[str, Any]:
+    """A data set's config with the keys that it is too old to have.
+
+    Raises:
+      ConfigError: if it has keys or values that are unknown here.
+    """
+    hints = typing.get_type_hints(Config)
+    return {
+        name: dataclasses.asdict(_build(hints[name], data[name], f"{name}."))
+        for name in DATA_SECTIONS
+        if name in data
+    }
 
 
 def load(name: str, overrides: typing.Sequence[str] = ()) -> Config:
@@ -615,22 +655,32 @@ def _check_stft(config: Config) -> None:
     if length % 2:
         raise ConfigError(f"stft.frame_length is {length}; expected even")
     _check_range("stft.frame_step", step, (1, length))
-    if not _overlap_reconstructs(length, step):
+    if not _overlap_reconstructs(config.stft):
         raise ConfigError(
-            f"stft.frame_step is {step}: Hann frames of {length} samples that "
-            "far apart leave samples that no frame holds, so the audio cannot "
-            f"be reconstructed; use at most {length // 2}"
+            f"stft.frame_step is {step}: {config.stft.window} frames of "
+            f"{length} samples that far apart leave samples that no frame "
+            "holds, so the audio cannot be reconstructed; use at most "
+            f"{length // 2}"
+        )
+    if config.model.phase == "frequency" and not config.window.phase:
+        raise ConfigError(
+            "model.phase is frequency, which records hold where window.phase "
+            "is true"
         )
 
 
-def _overlap_reconstructs(length: int, step: int) -> bool:
-    """Whether the squares of periodic Hann windows add up to > 0 everywhere.
+def _overlap_reconstructs(stft: StftConfig) -> bool:
+    """Whether the squares of periodic windows add up to > 0 everywhere.
 
     (The nonzero overlap-add constraint, as in `scipy.signal.check_NOLA`.)
     """
-    sums = [0.0] * step
-    for n in range(length):
-        sums[n % step] += math.sin(math.pi * n / length) ** 4
+    sums = [0.0] * stft.frame_step
+    for n in range(stft.frame_length):
+        place = n / stft.frame_length
+        value = math.sin(math.pi * place) ** 2
+        if stft.window == "gaussian":
+            value = math.exp(-math.pi * (place - 0.5) ** 2 / stft.spread)
+        sums[n % stft.frame_step] += value**2
     return min(sums) > 1e-3
 
 

@@ -90,7 +90,8 @@ def open_shards(root: str | Path, config: Config) -> Shards:
             f"{root} has format version {version}; "
             f"expected {example_io.FORMAT_VERSION}: run preprocess again"
         )
-    check_same(f"shards {root}", manifest["config"], config.data_dict())
+    theirs = config_lib.completed(manifest["config"])
+    check_same(f"shards {root}", theirs, config.data_dict())
     for shard in manifest["shards"]:
         _check_size(os.path.join(root, shard["path"]), shard["bytes"])
     return Shards(root=root, manifest=manifest)
@@ -227,7 +228,7 @@ def load_windows(
     files, total = shards.files(split), shards.windows(split)
     every = max(1, math.ceil(total / limit))
     dataset = tf.data.TFRecordDataset(files).shard(every, 0).batch(256)
-    windows, labels = [np.zeros((0, *config.window_shape), np.float32)], [[]]
+    windows, labels = [np.zeros((0, *config.learnt_shape), np.float32)], [[]]
     for batch in dataset:
         parsed = _parse(batch, config, ("window", "label"))
         scaled = _standardised(parsed["window"], shards, config)
@@ -249,9 +250,12 @@ def _parser(shards: Shards, config: Config, classes: Any):
 def _standardised(
     records: tf.Tensor, shards: Shards, config: Config
 ) -> tf.Tensor:
-    """Windows [B, T, F] of records [B, ...]; a phase is left aside."""
+    """Windows [B, *learnt_shape] of records [B, ...]."""
     magnitudes = records[..., 0] if config.window.phase else records
-    return features.standardise(magnitudes, shards.moments)
+    windows = features.standardise(magnitudes, shards.moments)
+    if config.model.phase != "frequency":
+        return windows
+    return tf.concat([windows, records[..., 1]], axis=-1)
 
 
 def _parse(

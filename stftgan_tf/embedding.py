@@ -55,6 +55,8 @@ class Embedding:
         return np.concatenate(parts)
 
     def _log_mel(self, windows: tf.Tensor) -> tf.Tensor:
+        # Frequencies, where they are learnt, come after.
+        windows = windows[..., : len(self.offset)]
         magnitudes = tf.exp(windows * self.scale + self.offset)
         mel = tf.math.log(tf.matmul(magnitudes, self.mel) + self.floor)
         return tf.reshape(mel, [-1, mel.shape[1] * mel.shape[2]])

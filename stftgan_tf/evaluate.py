@@ -147,9 +147,12 @@ class Windows:
     def __init__(
         self, training: np.ndarray, moments: features.Moments, config: Config
     ):
-        """Learns clusters and the space of comparison; windows [B, T, F]."""
+        """Learns clusters and the space of comparison; windows [B, T, F].
+
+        Of windows that hold frequencies, too, only magnitudes count.
+        """
         self._moments, self._config = moments, config
-        settings = config.evaluate
+        settings, training = config.evaluate, self._seen(training)
         self._bins = metrics.BinTest(
             _flat(training), settings.clusters, settings.seed
         )
@@ -160,6 +163,7 @@ class Windows:
         self, windows: np.ndarray, real: np.ndarray
     ) -> dict[str, float]:
         """Of windows [B, T, F], next to real evaluation windows."""
+        windows, real = self._seen(windows), self._seen(real)
         vectors = self._space(windows)
         # As many as are compared, spread evenly.
         every = -(-len(self._training) // self._config.evaluate.samples)
@@ -187,6 +191,9 @@ class Windows:
             "consistency": metrics.consistency(logs, self._config.stft),
         }
         return _rounded(found)
+
+    def _seen(self, windows: np.ndarray) -> np.ndarray:
+        return windows[..., : self._config.stft.bins]
 
 
 class Heard:
@@ -320,6 +327,7 @@ def _judge_key(shards: dataset.Shards, config: Config) -> str:
     text = json.dumps(
         [
             [shard["sha256"] for shard in shards.manifest["shards"]],
+            config.model.phase,
             config.model.griffin_lim_iterations,
             config.evaluate.seed,
             judge.VERSION,

@@ -12,6 +12,7 @@ F + 1 bins (with Nyquist), a window F (without).
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -51,9 +52,13 @@ class Moments:
 
 
 @functools.lru_cache(maxsize=8)
-def hann(length: int) -> np.ndarray:
-    """The periodic Hann window, float32 [length], read-only."""
-    window = scipy.signal.get_window("hann", length).astype(np.float32)
+def analysis_window(config: StftConfig) -> np.ndarray:
+    """The periodic window, float32 [frame_length], read-only."""
+    length, kind = config.frame_length, config.window
+    if kind == "gaussian":
+        deviation = length * math.sqrt(config.spread / (2 * math.pi))
+        kind = (kind, deviation)
+    window = scipy.signal.get_window(kind, length).astype(np.float32)
     window.setflags(write=False)
     return window
 
@@ -63,7 +68,7 @@ def amplitude_scale(config: StftConfig) -> float:
 
     The one-sided amplitude spectrum: 2 / sum(window).
     """
-    return 2.0 / float(hann(config.frame_length).sum())
+    return 2.0 / float(analysis_window(config).sum())
 
 
 def stft(samples: np.ndarray, config: StftConfig) -> np.ndarray:
@@ -88,7 +93,7 @@ def stft(samples: np.ndarray, config: StftConfig) -> np.ndarray:
             f"{samples.shape[-1]} samples; expected at least {length}"
         )
     frames = np.lib.stride_tricks.sliding_window_view(samples, length)
-    scaled = hann(length) * np.float32(amplitude_scale(config))
+    scaled = analysis_window(config) * np.float32(amplitude_scale(config))
     # SciPy keeps float32 where NumPy's rfft computes in float64.
     return scipy.fft.rfft(frames[::step] * scaled, axis=-1)
 
@@ -115,9 +120,19 @@ def inverse_stft(stfts: Any, config: StftConfig) -> Any:
         frame_length=length,
         frame_step=step,
         fft_length=length,
-        window_fn=tf.signal.inverse_stft_window_fn(step),
+        window_fn=tf.signal.inverse_stft_window_fn(step, window_of(config)),
     )
     return samples / amplitude_scale(config)
+
+
+def window_of(config: StftConfig) -> Any:
+    """The analysis window as `tf.signal` asks for windows."""
+    import tensorflow as tf
+
+    def window_fn(length, dtype=tf.float32):
+        return tf.constant(analysis_window(config), dtype)
+
+    return window_fn
 
 
 def log_magnitude(stfts: np.ndarray, config: Config) -> np.ndarray:

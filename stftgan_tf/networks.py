@@ -1,7 +1,8 @@
 """Generators and critics, as Functional models built from the config.
 
-A generator maps latents [B, Z] to windows [B, T, F] in [-1, 1]; a critic maps
-k packed windows [B, T, F, k] to scores [B, 1]. Where both are told the label
+A generator maps latents [B, Z] to windows [B, T, F] in [-1, 1] (2 F where
+frequencies are learnt, too); a critic maps k packed windows [B, T, F, k] to
+scores [B, 1]. Where both are told the label
 (or the cluster) of a window, inputs are lists: [latents, int [B]] and
 [windows, int [B, k]].
 """
@@ -202,7 +203,7 @@ def _initializers(config: Config, network: str) -> Iterator:
 
 def _frames_generator(config: Config, parts: _Parts) -> keras.Model:
     """1-D convolutions over time; each layer mixes all frequencies."""
-    model, (frames, bins) = config.model, config.window_shape
+    model, (frames, bins) = config.model, config.learnt_shape
     width, kernel = model.generator.width, model.generator.kernel
     base = frames // 2**model.halvings
     latent = parts.inputs([model.latent_dim], "latent", None)
@@ -218,7 +219,7 @@ def _frames_generator(config: Config, parts: _Parts) -> keras.Model:
 
 def _frames_critic(config: Config, parts: _Parts) -> keras.Model:
     """The generator's mirror image, with strides for upsampling."""
-    model, (frames, bins) = config.model, config.window_shape
+    model, (frames, bins) = config.model, config.learnt_shape
     width, kernel = model.critic.width, model.critic.kernel
     window = parts.inputs(
         [frames, bins, model.packing], "window", model.packing
@@ -232,7 +233,7 @@ def _frames_critic(config: Config, parts: _Parts) -> keras.Model:
 
 def _dcgan_generator(config: Config, parts: _Parts) -> keras.Model:
     """SpecGAN's generator (Donahue et al. 2019, appendix D, table 6)."""
-    model, (frames, bins) = config.model, config.window_shape
+    model, (frames, bins) = config.model, config.learnt_shape
     width, kernel = model.generator.width, model.generator.kernel
     factor = 2**model.halvings
     widest = width * factor // 2 if model.halvings else width
@@ -253,7 +254,7 @@ def _dcgan_generator(config: Config, parts: _Parts) -> keras.Model:
 
 def _dcgan_critic(config: Config, parts: _Parts) -> keras.Model:
     """SpecGAN's critic (Donahue et al. 2019, appendix D, table 7)."""
-    model, (frames, bins) = config.model, config.window_shape
+    model, (frames, bins) = config.model, config.learnt_shape
     width, kernel = model.critic.width, model.critic.kernel
     window = parts.inputs(
         [frames, bins, model.packing], "window", model.packing

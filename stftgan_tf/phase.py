@@ -16,11 +16,6 @@ from stftgan_tf.config import Config, StftConfig
 RELAXATION = 1.25
 MOMENTUM = 1.0
 
-# Spread of the Gaussian that is closest to Hann's window of length 1
-# (Prusa et al. 2017, "A Noniterative Method for Reconstruction of Phase from
-# STFT Magnitude", table I: C_g).
-_HANN_SPREAD = 0.25645
-
 # Below this, relative to a row's largest magnitude, a bin is silent.
 _SILENT = 1e-10
 
@@ -40,18 +35,26 @@ def audio_of(
     """Audio of standardised windows, as `audible` makes it.
 
     Args:
-      windows: float32 [B, T, F] in [-1, 1].
+      windows: float32 [B, *learnt_shape] in [-1, 1].
       moments: of the training split.
-      config: STFT and number of phase iterations.
+      config: STFT and phase step.
 
     Returns:
       float32 [B, N].
     """
-    logs = features.inverse_standardise(windows, moments)
-    return audible(features.inverse_log_magnitude(logs), config)
+    bins = config.stft.bins
+    logs = features.inverse_standardise(windows[..., :bins], moments)
+    magnitudes = features.inverse_log_magnitude(logs)
+    if config.model.phase != "frequency":
+        return audible(magnitudes, config)
+    turned = features.inverse_instantaneous_frequency(windows[..., bins:])
+    turned = tf.concat([turned, tf.zeros_like(turned[..., :1])], axis=-1)
+    return audible(magnitudes, config, _unit(turned))
 
 
-def audible(magnitudes: Any, config: Config) -> tf.Tensor:
+def audible(
+    magnitudes: Any, config: Config, start: tf.Tensor | None = None
+) -> tf.Tensor:
     """Audio of magnitudes, by the config's phase step.
 
     A row whose peak is above `PEAK_LIMIT` is turned down to it as a whole, so
@@ -59,34 +62,46 @@ def audible(magnitudes: Any, config: Config) -> tf.Tensor:
 
     Args:
       magnitudes: float32 [B, T, F + 1].
-      config: STFT and number of phase iterations.
+      config: STFT and phase step.
+      start: unit complex64 [B, T, F + 1], where a phase is known.
 
     Returns:
       float32 [B, N].
     """
+    if start is None and config.model.phase == "griffin_lim":
+        magnitudes = tf.convert_to_tensor(magnitudes)
+        start = _unit(tf.zeros_like(magnitudes))
     iterations = config.model.griffin_lim_iterations
-    audio = griffin_lim(magnitudes, config.stft, iterations)
+    audio = griffin_lim(magnitudes, config.stft, iterations, start)
     peak = tf.reduce_max(tf.abs(audio), axis=-1, keepdims=True)
     return audio / tf.maximum(peak / PEAK_LIMIT, 1.0)
 
 
-def griffin_lim(magnitudes: Any, config: StftConfig, iterations: int) -> Any:
+def griffin_lim(
+    magnitudes: Any,
+    config: StftConfig,
+    iterations: int,
+    start: tf.Tensor | None = None,
+) -> tf.Tensor:
     """Audio whose STFT magnitudes come close to the given ones.
 
-    Griffin-Lim with over-relaxation and momentum (Nenov et al. 2023) from the
-    phase of `integrated`. Rows are independent and nothing is drawn at random.
+    Griffin-Lim with over-relaxation and momentum (Nenov et al. 2023). Rows are
+    independent and nothing is drawn at random.
 
     Args:
       magnitudes: float32 [B, T, F + 1], scaled as `features.stft` does.
       config: frame length and step.
       iterations: how often the phase is made consistent.
+      start: unit complex64 [B, T, F + 1] to begin with; None is `integrated`.
 
     Returns:
       float32 [B, N].
     """
     magnitudes = tf.convert_to_tensor(magnitudes)
     target = tf.complex(magnitudes, tf.zeros_like(magnitudes))
-    start = target * integrated(magnitudes, config)
+    if start is None:
+        start = integrated(magnitudes, config)
+    estimate = target * start
 
     def consistent(estimate):
         return _stft(features.inverse_stft(estimate, config), config)
@@ -99,11 +114,11 @@ def griffin_lim(magnitudes: Any, config: StftConfig, iterations: int) -> Any:
         unit = pushed / tf.complex(size, tf.zeros_like(size))
         return target * unit, pushed, latest
 
-    first = consistent(start)
+    first = consistent(estimate)
     estimate, _, _ = tf.while_loop(
         lambda *_: True,
         step,
-        (start, first, first),
+        (estimate, first, first),
         maximum_iterations=iterations,
     )
     return features.inverse_stft(estimate, config)
@@ -112,12 +127,11 @@ def griffin_lim(magnitudes: Any, config: StftConfig, iterations: int) -> Any:
 def integrated(magnitudes: Any, config: StftConfig) -> tf.Tensor:
     """Phase from the gradients that magnitudes imply, frame by frame.
 
-    The derivatives of the phase are those of a Gaussian window (Prusa et al.
-    2017, equations 11 and 12). In place of the paper's heap, which no graph
-    can hold, each bin takes its phase from itself and its two neighbours in
-    the frame before: in time by the derivative there, then along the frame by
-    the derivative in frequency; the three are added as vectors whose lengths
-    favour the strongest way.
+    In place of the heap of Prusa et al. 2017 (`heap.integrated`), which no
+    graph can hold, each bin takes its phase from itself and its two
+    neighbours in the frame before: in time by the derivative there, then along
+    the frame by the derivative in frequency; the three are added as vectors
+    whose lengths favour the strongest way.
 
     Args:
       magnitudes: float32 tensor [B, T, F + 1].
@@ -133,11 +147,12 @@ def integrated(magnitudes: Any, config: StftConfig) -> tf.Tensor:
     magnitudes = tf.pad(
         magnitudes[..., :used], [[0, 0], [0, 0], [0, left]], "SYMMETRIC"
     )
-    largest = tf.reduce_max(magnitudes, axis=[-2, -1], keepdims=True)
-    floor = tf.maximum(_SILENT * largest, 1e-30)
-    logs = tf.math.log(tf.maximum(magnitudes, floor))
     bins = np.arange(used + left)
-    turns, along = _gradients(logs, config, bins)
+    logs, in_time, in_frequency = gradients(magnitudes, config)
+    between = (in_frequency[..., 1:] + in_frequency[..., :-1]) / 2
+    along = tf.cumsum(tf.pad(between, [[0, 0], [0, 0], [1, 0]]), axis=-1)
+    # Less what the next frame turns by up to that bin.
+    turns = (in_time[:, 1:] + in_time[:, :-1]) / 2 - along[:, 1:]
     weights = _neighbours(
         _SHARPNESS * (logs[:, 1:] + logs[:, :-1]), logs.dtype.min
     )
@@ -161,26 +176,33 @@ def integrated(magnitudes: Any, config: StftConfig) -> tf.Tensor:
     return tf.concat([units, tf.ones_like(units[..., :1])], axis=-1)
 
 
-def _gradients(
-    logs: tf.Tensor, config: StftConfig, bins: np.ndarray
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """What phase turns by, from log-magnitudes [B, T, F].
+def gradients(
+    magnitudes: Any, config: StftConfig
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """What a phase turns by, as magnitudes imply.
+
+    As if the window were the Gaussian closest to it (Prusa et al. 2017,
+    equations 11 and 12), for frames that are referred to their middle.
+
+    Args:
+      magnitudes: float32 tensor [B, T, F].
+      config: frame length, step and window.
 
     Returns:
-      (from frame to frame [B, T - 1, F], less what the next frame turns by up
-      to that bin; along each frame up to the bin [B, T, F]).
+      Log-magnitudes, radians from frame to frame, radians from bin to bin, all
+      [B, T, F].
     """
+    largest = tf.reduce_max(magnitudes, axis=[-2, -1], keepdims=True)
+    floor = tf.maximum(_SILENT * largest, 1e-30)
+    logs = tf.math.log(tf.maximum(magnitudes, floor))
     length, step = config.frame_length, config.frame_step
-    ratio = _HANN_SPREAD * length / step
+    ratio = config.spread * length / step
     # What a steady sine in the middle of its bin turns by; whole turns are
     # nothing.
-    steady = np.float32(2 * math.pi * (bins * step / length % 1.0))
+    turns = np.arange(logs.shape[-1]) * step / length % 1.0
+    steady = np.float32(2 * math.pi * turns)
     in_time = _slope(logs, axis=2) / ratio + steady
-    in_frequency = -ratio * _slope(logs, axis=1)
-    between = (in_frequency[..., 1:] + in_frequency[..., :-1]) / 2
-    along = tf.cumsum(tf.pad(between, [[0, 0], [0, 0], [1, 0]]), axis=-1)
-    turns = (in_time[:, 1:] + in_time[:, :-1]) / 2 - along[:, 1:]
-    return turns, along
+    return logs, in_time, -ratio * _slope(logs, axis=1)
 
 
 def _neighbours(x: tf.Tensor, beyond: float = 0.0) -> tf.Tensor:
@@ -208,5 +230,7 @@ def _slope(x: tf.Tensor, axis: int) -> tf.Tensor:
 def _stft(samples: tf.Tensor, config: StftConfig) -> tf.Tensor:
     """`features.stft` in the graph: float32 [B, N] -> complex64 [B, T, F+1]."""
     length, step = config.frame_length, config.frame_step
-    stfts = tf.signal.stft(samples, length, step, fft_length=length)
+    stfts = tf.signal.stft(
+        samples, length, step, length, features.window_of(config)
+    )
     return stfts * features.amplitude_scale(config)

@@ -21,6 +21,7 @@ from tests.conftest import ROOT, run_command
         ("train.loss=gan", "expected one of wgan, wgan-gp"),
         ("train.batch_size=0", "train.batch_size is 0; expected 1 to"),
         ("stft.frame_step=64", "cannot be reconstructed; use at most 32"),
+        ("model.phase=frequency", "which records hold where window.phase is"),
         ("stft.frame_length=63", "expected even"),
         ("window.frames=18", "expected a multiple of 4"),
         ("model.generator.kernel=4", "expected odd"),

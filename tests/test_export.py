@@ -8,10 +8,17 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from stftgan_tf import checkpoints, exported, features, networks, served
+from stftgan_tf import (
+    checkpoints,
+    exported,
+    features,
+    networks,
+    served,
+    train,
+)
 from stftgan_tf import export as export_lib
 from stftgan_tf.cli import UserError
-from tests.conftest import train_args
+from tests.conftest import preprocess_tiny, train_args
 
 
 @pytest.fixture(scope="module")
@@ -216,9 +223,31 @@ def test_an_existing_export_is_replaced_only_on_demand(
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
 
 
+def test_frequencies_are_learnt_and_used(recordings, tmp_path):
+    """From preprocessing with phases to audio, and evaluated."""
+    from stftgan_tf import evaluate
+
+    changes = ["--set=window.phase=true", "--set=model.phase=frequency"]
+    changes += ["--set=augment.target=0.6", "--set=model.condition=cluster"]
+    changes += ["--set=model.clusters=5"]
+    data, run = tmp_path / "data", tmp_path / "run"
+    assert preprocess_tiny(recordings, data, *changes) == 0
+    assert train.main(train_args(data, run, "--steps=10", *changes)) == 0
+    output = tmp_path / "export"
+    args = ["--run", str(run), "--output", str(output)]
+    assert export_lib.main(args) == 0
+    loaded = exported.load(output)
+    assert loaded.metadata["config"]["model"]["phase"] == "frequency"
+    made = next(loaded.batches(0, 2, 2))
+    assert made["window"].shape == (2, 16, 32)
+    assert np.isfinite(made["audio"]).all() and made["audio"].any()
+    assert next(loaded.batches(0, 2, 2, long=True))["audio"].any()
+    args = ["--model", str(output), "--data", str(data)]
+    assert evaluate.main(args) == 0
+
+
 def conditional(shards, tmp_path, kind):
     """The export of a model that has learnt labels or clusters."""
-    from stftgan_tf import train
 
     sets = [f"--set=model.condition={kind}", "--set=model.clusters=4"]
     run, output = tmp_path / "run", tmp_path / "export"

@@ -111,6 +111,20 @@ def test_edges_of_the_inverse_fade_and_never_blow_up(config, speech):
     assert np.abs(back[:length]).max() <= 1.5 * np.abs(window).max()
 
 
+def test_gaussian_frames_come_back_and_are_gaussian(speech):
+    config = config_lib.load("digits8k", ["stft.window=gaussian"])
+    assert round_trip(speech, config) > 100
+    window = features.analysis_window(config.stft)
+    assert window[128] == 1 and window[0] == pytest.approx(0.01, rel=1e-3)
+    # Its logarithm is a parabola.
+    bends = np.diff(np.log(window.astype(np.float64)), 2)
+    np.testing.assert_allclose(bends, bends.mean(), rtol=1e-2)
+    with pytest.raises(config_lib.ConfigError, match="gaussian frames of 256"):
+        config_lib.load(
+            "digits8k", ["stft.window=gaussian", "stft.frame_step=256"]
+        )
+
+
 def test_a_single_frame_works(speech):
     config = config_lib.load(
         "digits8k", ["window.frames=1", "model.halvings=0"]
@@ -120,7 +134,7 @@ def test_a_single_frame_works(speech):
     logs = features.log_magnitude(stfts, config)
     assert logs.shape == config.window_shape == (1, 128)
     back = features.inverse_stft(stfts, config.stft).numpy()
-    hann = features.hann(256)
+    hann = features.analysis_window(config.stft)
     np.testing.assert_allclose(
         back, speech[4000:4256] * hann**2 / 1.5, atol=1e-6
     )

@@ -14,6 +14,7 @@ ALLOWED = {
     "stftgan_tf.cli": {"config"},
     "stftgan_tf.features": {"config"},
     "stftgan_tf.phase": {"config", "features"},
+    "stftgan_tf.heap": {"config", "phase"},
     "stftgan_tf.dataset": {"cli", "config", "example_io", "features"},
     "stftgan_tf.augment": {"config", "features"},
     "stftgan_tf.distribute": {"cli", "config"},

@@ -3,7 +3,7 @@ import pytest
 import soundfile
 
 from stftgan_tf import config as config_lib
-from stftgan_tf import features, phase
+from stftgan_tf import features, heap, phase
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +81,69 @@ def test_rows_are_independent(magnitudes, length, recordings):
     for row in range(5):
         alone = phase.griffin_lim(wanted[row : row + 1], config.stft, 4)
         np.testing.assert_array_equal(together[row], alone.numpy()[0])
+
+
+@pytest.mark.parametrize("window", ["hann", "gaussian"])
+def test_phase_by_heap_and_in_the_graph_are_near(recordings, window):
+    config = config_lib.load("digits8k", [f"stft.window={window}"])
+    speech, _ = soundfile.read(recordings / "3_adam_0.wav", dtype="float32")
+    speech = np.resize(speech, config.window_samples)
+    wanted = np.abs(features.stft(speech, config.stft))[None]
+    found = {}
+    for name, method in (("heap", heap), ("graph", phase)):
+        unit = np.asarray(method.integrated(wanted, config.stft))
+        np.testing.assert_allclose(np.abs(unit), 1, atol=1e-5)
+        audio = phase.griffin_lim(wanted, config.stft, 0, unit).numpy()
+        found[name] = convergence_db(audio[0], wanted[0], config)
+    assert found["heap"] < -17 and found["graph"] < -12, found
+
+
+def test_a_known_phase_is_kept(config, recordings):
+    """With a recording's own frequencies the recording comes back."""
+    config = config_lib.from_dict(
+        config.to_dict(),
+        [
+            "window.phase=true",
+            "model.phase=frequency",
+            "model.griffin_lim_iterations=1",
+        ],
+    )
+    speech, _ = soundfile.read(recordings / "3_adam_0.wav", dtype="float32")
+    speech = 0.7 * np.resize(speech, config.window_samples)
+    stfts = features.stft(speech, config.stft)
+    logs = features.log_magnitude(stfts, config)
+    moments = features.Moments(
+        mean=logs.mean(axis=0), std=np.abs(logs - logs.mean(axis=0)).max(axis=0)
+    )
+    scaled = features.standardise(logs, moments).numpy()
+    turned = features.instantaneous_frequency(stfts)
+    window = np.concatenate([scaled, turned], axis=-1)[None]
+    assert window.shape[1:] == config.learnt_shape
+    audio = phase.audio_of(window, moments, config).numpy()[0]
+    inner = slice(config.stft.frame_length, -config.stft.frame_length)
+    error = np.linalg.norm((audio - speech)[inner])
+    assert error < 0.1 * np.linalg.norm(speech[inner])
+
+
+def test_a_phase_that_begins_with_zero_is_further_off(config, magnitudes):
+    few = config_lib.from_dict(
+        config.to_dict(), ["model.griffin_lim_iterations=2"]
+    )
+    other = config_lib.from_dict(few.to_dict(), ["model.phase=griffin_lim"])
+    near, far = (
+        np.mean(
+            [
+                convergence_db(*pair, config)
+                for pair in zip(
+                    phase.audible(magnitudes, c).numpy(),
+                    magnitudes,
+                    strict=True,
+                )
+            ]
+        )
+        for c in (few, other)
+    )
+    assert near < far - 3, (near, far)
 
 
 def test_silence_stays_silent_and_finite(config):
