@@ -9,11 +9,14 @@ import threading
 
 import numpy as np
 import pytest
+import yaml
 
 from stftgan_tf import client, exported, serve
 from tests.conftest import ROOT, run_command
 
 pytest.importorskip("tensorflow_serving")
+
+from stftgan_tf.serving import servable  # noqa: E402
 
 
 @contextlib.contextmanager
@@ -152,3 +155,37 @@ def test_an_export_in_place_of_its_folder_is_told_of(export, capsys):
 def test_help_shows_an_example():
     done = run_command("stftgan_tf.serve", "--help")
     assert done.returncode == 0 and serve.EXAMPLE in done.stdout
+
+
+def test_what_lies_in_serving_is_what_the_server_reads(export):
+    """Parsed by the server's own messages where they can be had."""
+    from google.protobuf import text_format
+    from tensorflow_serving.config import model_server_config_pb2
+
+    folder = ROOT / "serving"
+    batching = (folder / "batching_parameters.txt").read_text()
+    assert batching == (export / "batching_parameters.txt").read_text()
+    models = text_format.Parse(
+        (folder / "models.config").read_text(),
+        model_server_config_pb2.ModelServerConfig(),
+    )
+    (model,) = models.model_config_list.config
+    assert model.model_platform == "tensorflow"
+    compose = yaml.safe_load((folder / "compose.yaml").read_text())
+    (service,) = compose["services"].values()
+    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+    for flag in service["command"]:
+        _, _, name = flag.partition("_file=/serving/")
+        assert not name or (folder / name).is_file(), flag
+
+
+def test_warm_up_requests_of_each_batch_size(export):
+    found = {}
+    for request in servable.warmup_requests(export):
+        name = request.model_spec.signature_name
+        rows = {p.tensor_shape.dim[0].size for p in request.inputs.values()}
+        assert len(rows) == 1
+        found.setdefault(name, []).append(rows.pop())
+    assert found.pop("serving_default") == [1, 2, 4, 8, 16, 32]
+    others = set(exported.SIGNATURES) - {"serving_default"}
+    assert found == {name: [1] for name in others}
