@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 the data or the run failed, 2 bad usage or config,
 
 import argparse
 import contextlib
+import hashlib
 import logging
 import os
 import shutil
@@ -139,6 +140,18 @@ def remove_leftovers(target: Path) -> None:
     for kind in ("incomplete", "old"):
         for left in target.parent.glob(f".{kind}-{target.name}-*"):
             shutil.rmtree(left, ignore_errors=True)
+
+
+def digest_of(folder: Path) -> str:
+    """SHA-256, as hexadecimal, of the names and bytes of all files below."""
+    whole = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        name = str(path.relative_to(folder))
+        whole.update(f"{name} {path.stat().st_size}\n".encode())
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                whole.update(block)
+    return whole.hexdigest()
 
 
 @contextlib.contextmanager

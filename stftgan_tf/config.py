@@ -344,6 +344,40 @@ class EvaluateConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class BlessConfig:
+    """How far an export may be from real windows and still be published.
+
+    Attributes:
+      min_diversity: least mean distance between two windows, of real ones'.
+      min_apart: least mean distance to the nearest other window, of real
+        ones'.
+      min_precision: least share of windows within the neighbourhoods of real
+        ones, of real windows' own.
+      min_coverage: least share of real neighbourhoods that are filled, of
+        real windows' own.
+      max_ndb: share of the clusters that may be filled differently, besides
+        those that real windows fill differently.
+      max_frechet: largest Frechet distance, in those of real windows.
+      max_memorised: share of windows that may be copies of training windows,
+        besides that of real ones.
+      min_recognised: least share of labels asked for that are recognised, of
+        real windows'.
+      max_worse: largest Frechet distance, in those of the export that was
+        blessed before.
+    """
+
+    min_diversity: float = _bounded(0, 1, 0.6)
+    min_apart: float = _bounded(0, 1, 0.4)
+    min_precision: float = _bounded(0, 1, 0.4)
+    min_coverage: float = _bounded(0, 1, 0.6)
+    max_ndb: float = _bounded(0, 1, 0.6)
+    max_frechet: float = _bounded(0, 1e6, 8.0)
+    max_memorised: float = _bounded(0, 1, 0.05)
+    min_recognised: float = _bounded(0, 1, 0.7)
+    max_worse: float = _bounded(0, 1e6, 1.2)
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """Everything that a run depends on. Sections are attributes."""
 
@@ -356,6 +390,7 @@ class Config:
     augment: AugmentConfig = AugmentConfig()
     watch: WatchConfig = WatchConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    bless: BlessConfig = BlessConfig()
 
     @property
     def window_samples(self) -> int:

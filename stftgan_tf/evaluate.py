@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from stftgan_tf import (
+    blessing,
     cli,
     dataset,
     embedding,
@@ -62,6 +63,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output", type=Path, help="also write the figures to this JSON file"
     )
+    parser.add_argument(
+        "--blessing",
+        type=Path,
+        help="also write a verdict to this folder: evaluation.json, and "
+        "BLESSED or NOT_BLESSED by the config's bless section",
+    )
+    parser.add_argument(
+        "--last_blessed",
+        type=Path,
+        help="verdict of the export blessed before, which must not be better "
+        "by more than bless.max_worse",
+    )
     config_lib.add_arguments(parser, default=None)
     return parser
 
@@ -79,7 +92,20 @@ def _run(args: argparse.Namespace) -> int:
     if args.output:
         text = json.dumps(report, indent=1) + "\n"
         cli.write_atomically(args.output, text.encode())
+    if args.blessing:
+        _bless(args, report, config)
     return 0
+
+
+def _bless(
+    args: argparse.Namespace, report: dict[str, Any], config: Config
+) -> None:
+    """Writes and prints the verdict."""
+    last = blessing.read(args.last_blessed) if args.last_blessed else None
+    found = blessing.reasons(report, config.bless, last)
+    blessing.write(args.blessing, report, found, cli.digest_of(args.model))
+    name = blessing.NOT_BLESSED if found else blessing.BLESSED
+    print("\n".join([name, *found, str(args.blessing)]))
 
 
 def _config(args: argparse.Namespace, model: exported.Export) -> Config:

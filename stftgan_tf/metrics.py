@@ -16,10 +16,6 @@ from sklearn.neighbors import NearestNeighbors
 
 from stftgan_tf.config import StftConfig
 
-# Ratio of time to frequency of the Gaussian exp(-pi t^2 / spread) that is
-# closest to Hann's window of length 1 (LTFAT's `tfr` of that window).
-_HANN_SPREAD = 0.257
-
 # Level of the two-proportion test, as in Richardson & Weiss 2018.
 _SIGNIFICANCE = 0.05
 
@@ -244,7 +240,7 @@ def consistency(log_magnitudes: np.ndarray, config: StftConfig) -> float:
     Marafioti et al. 2019 (TiFGAN): with a Gaussian window the second
     derivatives of an STFT's log-magnitude along time and along frequency add
     up to a constant, so that the correlation of their sizes tells spectrograms
-    of a signal from others. Here for the Gaussian closest to Hann's window.
+    of a signal from others. Here for the Gaussian closest to the window.
 
     Args:
       log_magnitudes: natural logs, float [B, T, F].
@@ -253,7 +249,7 @@ def consistency(log_magnitudes: np.ndarray, config: StftConfig) -> float:
     Returns:
       Mean correlation, -1 to 1. Windows without any variation are left out.
     """
-    spread = _HANN_SPREAD * config.frame_length**2
+    spread = config.spread * config.frame_length**2
     along_time = np.pi * config.frame_step**2 / spread
     along_bins = np.pi * spread / config.frame_length**2
     inner = np.float64(log_magnitudes[:, 1:-1, 1:-1])

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stftgan_tf import dataset, evaluate
+from stftgan_tf import blessing, cli, dataset, evaluate
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +104,48 @@ def test_four_repeated_windows_show(kept, tiny):
     found = report_of(kept, tiny, 4)
     assert found["nearest_self"] == pytest.approx(0, abs=1e-3)
     assert found["coverage"] < 0.4
+
+
+def planted(kind, windows):
+    """Windows of a generator that must not be published."""
+    rng = np.random.default_rng(0)
+    if kind == "noise":
+        return np.float32(rng.uniform(-1, 1, (64, *windows.shape[1:])))
+    return {
+        "constant": windows[:1],
+        "four repeated": windows[:4],
+        "copies": windows[:64],
+        "silence": np.full_like(windows[:1], -1.0),
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("constant", "all windows are alike"),
+        ("four repeated", "windows are repeated"),
+        ("copies", "training windows are copied"),
+        ("noise", "unlike any real window"),
+        ("silence", "all windows are alike"),
+    ],
+)
+def test_a_planted_bad_generator_is_not_blessed(kept, tiny, kind, reason):
+    opened = dataset.open_shards(kept, tiny)
+    windows, _ = dataset.load_windows(opened, tiny, "train", 10**6)
+    model = Repeating(planted(kind, windows), opened.moments, tiny)
+    report = evaluate.evaluate(model, opened, tiny)
+    found = blessing.reasons(report, tiny.bless)
+    assert any(line.startswith(reason) for line in found), found
+
+
+def test_the_verdict_on_an_export(export, kept, tmp_path, capsys):
+    """Twenty steps are not enough to be blessed."""
+    folder = tmp_path / "verdict"
+    assert run(export, kept, f"--blessing={folder}") == 0
+    assert "NOT_BLESSED" in capsys.readouterr().out.splitlines()
+    verdict = blessing.read(folder)
+    assert verdict["digest"] == cli.digest_of(export)
+    assert verdict["reasons"] and verdict["generated"]["windows"] == 64
 
 
 def test_copies_of_the_training_windows_are_called_memorised(kept, tiny):

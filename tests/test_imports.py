@@ -86,7 +86,9 @@ ALLOWED = {
         "serving.servable",
         "serving.versions",
     },
+    "stftgan_tf.blessing": {"cli", "config"},
     "stftgan_tf.evaluate": {
+        "blessing",
         "cli",
         "config",
         "dataset",
@@ -98,6 +100,7 @@ ALLOWED = {
         "phase",
     },
     "pipeline.storage": {"cli"},
+    "pipeline.push": {"blessing", "cli"},
     "pipeline.tfds_source": {"cli"},
     "pipeline.audio": {"config", "storage", "tfds_source"},
     "pipeline.decoder": {"config", "audio", "storage"},

@@ -1,0 +1,215 @@
+"""Publishes a blessed export as the next version that servers find.
+
+A version is a folder named by a whole number; it appears by one rename, with
+`pushed.json` in it: what was pushed, its blessing and when. Servers ignore all
+other names: a version that --rollback takes away is kept as `.rolled-back-N`.
+"""
+
+import argparse
+import contextlib
+import datetime
+import fcntl
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from stftgan_tf import blessing, cli
+
+EXAMPLE = (
+    "python -m pipeline.push --model exports/digits "
+    "--blessing evaluations/digits --base_path serving/digits"
+)
+
+RECORD = "pushed.json"
+
+_ROLLED_BACK = ".rolled-back-"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; returns its exit code."""
+    return cli.guarded(_run, _parser().parse_args(argv))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = cli.parser(__doc__, EXAMPLE)
+    parser.add_argument(
+        "--base_path",
+        type=Path,
+        required=True,
+        help="folder of the versions, as the server is given it",
+    )
+    parser.add_argument("--model", type=Path, help="the export")
+    parser.add_argument(
+        "--blessing",
+        type=Path,
+        help="its verdict, from python -m stftgan_tf.evaluate --blessing",
+    )
+    parser.add_argument(
+        "--unblessed",
+        action="store_true",
+        help="push whatever the verdict is, or without one; it is written "
+        "down in the record",
+    )
+    parser.add_argument(
+        "--keep",
+        type=int,
+        default=3,
+        help="versions that stay, the newest ones (default: 3)",
+    )
+    parser.add_argument(
+        "--rollback",
+        action="store_true",
+        help="take the newest version away, so that servers go back to the "
+        "one before",
+    )
+    return parser
+
+
+def _run(args: argparse.Namespace) -> int:
+    if args.rollback:
+        if args.model or args.blessing or args.unblessed:
+            raise cli.UsageError("--rollback takes --base_path and no model")
+        print(roll_back(args.base_path))
+        return 0
+    if not args.model or not (args.blessing or args.unblessed):
+        raise cli.UsageError(
+            "expected --model and --blessing (or --unblessed), or --rollback"
+        )
+    if args.keep < 1:
+        raise cli.UsageError(f"--keep is {args.keep}; expected at least 1")
+    print(
+        push(
+            args.model, args.blessing, args.base_path, args.keep, args.unblessed
+        )
+    )
+    return 0
+
+
+def push(
+    model: Path,
+    verdict: Path | None,
+    base_path: Path,
+    keep: int = 3,
+    unblessed: bool = False,
+) -> Path:
+    """Publishes an export; returns the new version's folder.
+
+    Args:
+      model: the export.
+      verdict: folder of its verdict; may be None if `unblessed`.
+      base_path: folder of the versions.
+      keep: how many of the newest stay.
+      unblessed: whether a model that is not blessed is pushed.
+
+    Raises:
+      UserError: if it is no export, or neither blessed nor `unblessed`.
+    """
+    if not (model / "saved_model.pb").is_file():
+        raise cli.UserError(f"{model} is no export (no saved_model.pb)")
+    record = _record(model, verdict, unblessed)
+    base_path.mkdir(parents=True, exist_ok=True)
+    with _locked(base_path):
+        # What killed pushes left; nobody else holds the lock.
+        for left in base_path.glob(".incomplete-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        version = max([0, *_versions(base_path), *_rolled_back(base_path)]) + 1
+        target = base_path / str(version)
+        staging = base_path / f".incomplete-{version}"
+        shutil.copytree(model, staging)
+        text = json.dumps({"version": version, **record}, indent=1) + "\n"
+        (staging / RECORD).write_text(text, encoding="utf-8")
+        _to_disk(staging)
+        staging.rename(target)
+        for old in sorted(_versions(base_path))[:-keep]:
+            shutil.rmtree(base_path / str(old))
+    return target
+
+
+def roll_back(base_path: Path) -> Path:
+    """Takes the newest version away; returns the one that is newest now.
+
+    Raises:
+      UserError: if there are not two versions.
+    """
+    if not base_path.is_dir():
+        raise cli.UserError(f"{base_path} is no folder")
+    with _locked(base_path):
+        found = sorted(_versions(base_path))
+        if len(found) < 2:
+            raise cli.UserError(
+                f"{base_path} holds {len(found)} versions; expected another "
+                "one to go back to"
+            )
+        newest = base_path / str(found[-1])
+        newest.rename(base_path / f"{_ROLLED_BACK}{found[-1]}")
+    return base_path / str(found[-2])
+
+
+def _record(
+    model: Path, folder: Path | None, unblessed: bool
+) -> dict[str, Any]:
+    """What is told of a version.
+
+    Raises:
+      UserError: if it may not be pushed.
+    """
+    digest = cli.digest_of(model)
+    verdict = blessing.read(folder) if folder else None
+    now = datetime.datetime.now(datetime.timezone.utc)
+    record = {
+        "pushed": now.isoformat(timespec="seconds"),
+        "model": str(model),
+        "digest": digest,
+        "unblessed": False,
+        "verdict": verdict,
+    }
+    problem = None
+    if verdict is None:
+        problem = "it has no verdict"
+    elif verdict["digest"] != digest:
+        problem = f"the verdict in {folder} is of another export"
+    elif not verdict["blessed"]:
+        problem = "; ".join(verdict["reasons"])
+    if problem and not unblessed:
+        raise cli.UserError(f"{model} is not blessed: {problem}")
+    return record | {"unblessed": problem or False}
+
+
+def _versions(base_path: Path) -> list[int]:
+    return [
+        int(path.name)
+        for path in base_path.iterdir()
+        if re.fullmatch(r"[0-9]+", path.name)
+    ]
+
+
+def _rolled_back(base_path: Path) -> list[int]:
+    names = [path.name for path in base_path.glob(f"{_ROLLED_BACK}*")]
+    return [int(name.removeprefix(_ROLLED_BACK)) for name in names]
+
+
+def _to_disk(folder: Path) -> None:
+    """Before the rename: a version must not be there without its files."""
+    for path in [folder, *folder.rglob("*")]:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextlib.contextmanager
+def _locked(base_path: Path) -> Iterator[None]:
+    """One push at a time; the kernel lets go when we are killed."""
+    with open(base_path / ".lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+if __name__ == "__main__":
+    sys.exit(main())

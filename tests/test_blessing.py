@@ -1,0 +1,66 @@
+import pytest
+
+from stftgan_tf import blessing
+from stftgan_tf.config import BlessConfig
+
+REAL = {
+    "diversity_ratio": 1.0,
+    "nearest_self": 4.0,
+    "precision": 0.6,
+    "coverage": 0.9,
+    "ndb": 2,
+    "frechet": 3.0,
+    "memorised": 0.01,
+    "label_recognised": 0.98,
+}
+GOOD = REAL | {"diversity_ratio": 0.9, "ndb": 7, "label_recognised": None}
+
+
+def verdict(last=None, **changed):
+    report = {"clusters": 50, "real": REAL, "generated": GOOD | changed}
+    return blessing.reasons(report, BlessConfig(), last)
+
+
+def test_a_good_one_is_blessed():
+    assert verdict() == []
+    assert verdict(last={"generated": {"frechet": 3.0}}) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"diversity_ratio": 0.5}, "all windows are alike: diversity_ratio"),
+        ({"nearest_self": 1.0}, "windows are repeated: nearest_self is 1"),
+        ({"precision": 0.2}, "unlike any real window: precision is 0.2"),
+        ({"coverage": 0.4}, "kinds of windows are missing: coverage"),
+        ({"ndb": 33}, "come too often or too rarely: ndb is 33"),
+        ({"frechet": 24.5}, "far from speech: frechet is 24.5"),
+        ({"frechet": float("nan")}, "far from speech: frechet is nan"),
+        ({"memorised": 0.07}, "training windows are copied: memorised is 0.07"),
+        ({"label_recognised": 0.5}, "labels asked for are not heard"),
+    ],
+)
+def test_each_failing_is_named(changed, reason):
+    (found,) = verdict(**changed)
+    assert reason in found and "expected at" in found
+
+
+def test_worse_than_the_last_one_is_not_blessed():
+    last = {"generated": {"frechet": 2.0}}
+    (found,) = verdict(last=last)
+    assert found.startswith("worse than the export blessed before: frechet")
+
+
+def test_the_verdict_is_read_back(tmp_path):
+    report = {"clusters": 50, "real": REAL, "generated": GOOD}
+    for reasons in ([], ["it has collapsed"]):
+        blessing.write(tmp_path / "x", report, reasons, "abc")
+        found = blessing.read(tmp_path / "x")
+        assert found == report | {
+            "blessed": not reasons,
+            "reasons": reasons,
+            "digest": "abc",
+        }
+        left = sorted(path.name for path in (tmp_path / "x").iterdir())
+        name = "NOT_BLESSED" if reasons else "BLESSED"
+        assert left == sorted([name, "evaluation.json"])
