@@ -26,6 +26,7 @@ setup(
     package_data={"stftgan_tf.configs": ["*.yaml"]},
     install_requires=[
         "apache-beam>=2.60",
+        "doit>=0.36",
         # Beam alone cannot checksum TFRecords, and neither could we.
         "google-crc32c",
         # TensorFlow Datasets needs it and does not say so.

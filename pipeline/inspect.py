@@ -55,9 +55,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(args: argparse.Namespace) -> int:
-    manifest = _manifest(args.data)
+    manifest = read_manifest(args.data)
     print(summary(manifest))
-    check = _Check(args.data, manifest)
+    check = Check(args.data, manifest)
     problems = check.problems()
     if check.shown:
         name = args.data.rstrip("/").rpartition("/")[2] or "data"
@@ -103,7 +103,12 @@ def summary(manifest: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _manifest(root: str) -> dict[str, Any]:
+def read_manifest(root: str) -> dict[str, Any]:
+    """A data set's manifest.
+
+    Raises:
+      UserError: if there is none that can be read.
+    """
     path = storage.join(root, MANIFEST)
     if not storage.exists(path):
         raise cli.UserError(f"{root} holds no data set (no {MANIFEST})")
@@ -124,7 +129,7 @@ def _is_of(shard: dict[str, Any], split: str) -> bool:
     return shard["path"].startswith(f"Split-{split}/")
 
 
-class _Check:
+class Check:
     """One pass over a data set, and what it found.
 
     Attributes:

@@ -25,8 +25,6 @@ EXAMPLE = (
     "--blessing evaluations/digits --base_path serving/digits"
 )
 
-RECORD = "pushed.json"
-
 _ROLLED_BACK = ".rolled-back-"
 
 
@@ -122,7 +120,7 @@ def push(
         staging = base_path / f".incomplete-{version}"
         shutil.copytree(model, staging)
         text = json.dumps({"version": version, **record}, indent=1) + "\n"
-        (staging / RECORD).write_text(text, encoding="utf-8")
+        (staging / blessing.PUSHED).write_text(text, encoding="utf-8")
         _to_disk(staging)
         staging.rename(target)
         for old in sorted(_versions(base_path))[:-keep]:

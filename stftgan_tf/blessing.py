@@ -13,6 +13,9 @@ from stftgan_tf.config import BlessConfig
 
 FILE, BLESSED, NOT_BLESSED = "evaluation.json", "BLESSED", "NOT_BLESSED"
 
+# What `pipeline.push` writes into a version.
+PUSHED = "pushed.json"
+
 
 def reasons(
     report: dict[str, Any],
@@ -86,13 +89,16 @@ def write(
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """What `write` wrote.
+    """What `write` wrote, also of a pushed version.
 
     Raises:
       UserError: if there is no verdict, or it is damaged.
     """
     path = folder / FILE
     try:
+        if (folder / PUSHED).is_file():
+            path = folder / PUSHED
+            return dict(json.loads(path.read_text(encoding="utf-8"))["verdict"])
         verdict = json.loads(path.read_text(encoding="utf-8"))
         blessed = (folder / BLESSED).is_file()
         if blessed != verdict["blessed"] or verdict["digest"] == "":

@@ -344,6 +344,37 @@ class EvaluateConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ValidateConfig:
+    """When a data set is not fit to train on.
+
+    Attributes:
+      max_silent: share of the windows that may be silent.
+      max_clipped: share of the values that may be beyond 3 sigma.
+      max_unlabelled: share of the training windows that may have no label,
+        where others have one.
+      min_recognised: how often neighbours agree on a window's label, in
+        multiples of chance.
+      min_speakers: in the training split, where speakers are known.
+      max_level_db, max_spectrum, max_duration, max_label_drift,
+        min_speaker_share: against a reference: mean level; mean spectrum, in
+        standard deviations of the reference; ratio of windows a recording;
+        Jensen-Shannon divergence of the labels, in nats; share of its number
+        of speakers.
+    """
+
+    max_silent: float = _bounded(0, 1, 0.3)
+    max_clipped: float = _bounded(0, 1, 0.05)
+    max_unlabelled: float = _bounded(0, 1, 0.1)
+    min_recognised: float = _bounded(0, 1000, 2.0)
+    min_speakers: int = _bounded(1, _BIG, 2)
+    max_level_db: float = _bounded(0, 1000, 6.0)
+    max_spectrum: float = _bounded(0, 1000, 0.5)
+    max_duration: float = _bounded(1, 1000, 2.0)
+    max_label_drift: float = _bounded(0, 1, 0.1)
+    min_speaker_share: float = _bounded(0, 1, 0.5)
+
+
+@dataclasses.dataclass(frozen=True)
 class BlessConfig:
     """How far an export may be from real windows and still be published.
 
@@ -391,6 +422,7 @@ class Config:
     watch: WatchConfig = WatchConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     bless: BlessConfig = BlessConfig()
+    validate: ValidateConfig = ValidateConfig()
 
     @property
     def window_samples(self) -> int:

@@ -72,8 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--last_blessed",
         type=Path,
-        help="verdict of the export blessed before, which must not be better "
-        "by more than bless.max_worse",
+        help="verdict on the export blessed before, or its pushed version; it "
+        "must not be better by more than bless.max_worse",
     )
     config_lib.add_arguments(parser, default=None)
     return parser

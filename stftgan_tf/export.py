@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from stftgan_tf import (
@@ -213,21 +212,10 @@ def _write_warmup(export: Path) -> bool:
                 log = prediction_log_pb2.PredictionLog()
                 request = log.predict_log.request
                 request.model_spec.signature_name = name
-                for key, value in _example(signature, size).items():
+                for key, value in exported.example(signature, size).items():
                     request.inputs[key].CopyFrom(tf.make_tensor_proto(value))
                 writer.write(log.SerializeToString())
     return True
-
-
-def _example(signature: Any, rows: int) -> dict[str, np.ndarray]:
-    """Inputs that a signature takes."""
-    made = {}
-    for name, info in signature.inputs.items():
-        shape = [rows, *(dim.size for dim in info.tensor_shape.dim[1:])]
-        dtype = tf.dtypes.as_dtype(info.dtype).as_numpy_dtype
-        # A seed; the first class or label; latents, weights and psi.
-        made[name] = np.full(shape, 0.5).astype(dtype)
-    return made
 
 
 def _size_mb(folder: Path) -> float:

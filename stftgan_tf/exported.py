@@ -157,6 +157,17 @@ def signature_defs(path: Path) -> dict[str, Any]:
     return {name: found[name] for name in SIGNATURES}
 
 
+def example(signature: Any, rows: int) -> dict[str, np.ndarray]:
+    """Inputs that a signature takes: rows that are all alike."""
+    made = {}
+    for name, info in signature.inputs.items():
+        shape = [rows, *(dim.size for dim in info.tensor_shape.dim[1:])]
+        dtype = tf.dtypes.as_dtype(info.dtype).as_numpy_dtype
+        # A seed; the first class or label; latents, weights and psi.
+        made[name] = np.full(shape, 0.5).astype(dtype)
+    return made
+
+
 def load(path: Path) -> Export:
     """Loads an export.
 

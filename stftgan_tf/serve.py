@@ -12,6 +12,8 @@ being lost. Needs the extra `serving`.
 """
 
 import argparse
+import contextlib
+import ctypes
 import logging
 import os
 import signal
@@ -20,7 +22,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from stftgan_tf import cli
@@ -29,6 +30,9 @@ EXAMPLE = (
     "python -m stftgan_tf.serve --model_base_path serving/digits "
     "--model_name digits --rest_api_port 8501 --port 8500"
 )
+
+# Of glibc's malloc.h.
+_M_ARENA_MAX = -8
 
 # How long requests that run may take when the server ends.
 _GRACE_SECS = 10.0
@@ -109,6 +113,7 @@ def parser() -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace) -> int:
     _check(args)
     _log_to_stderr()
+    _share_heaps()
     with _stopping() as stopped:
         server = Server(args)
         if server.port:
@@ -258,7 +263,7 @@ def _listener(host: str, port: int) -> socket.socket:
         ) from error
 
 
-@contextmanager
+@contextlib.contextmanager
 def _stopping() -> Iterator:
     """Yields what waits for SIGINT or SIGTERM and gives its number."""
     came: list[int] = []
@@ -283,6 +288,16 @@ def _stopping() -> Iterator:
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+
+
+def _share_heaps() -> None:
+    """Keeps memory flat while versions come and go.
+
+    With glibc's heap for every few threads, what one version frees is not what
+    the next one takes.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 def _log_to_stderr() -> None:

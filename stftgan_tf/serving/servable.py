@@ -1,6 +1,7 @@
 """One loaded version of a model: its signatures, checked before they run."""
 
 import contextlib
+import gc
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -100,6 +101,10 @@ class Servable:
     def close(self) -> None:
         """Gives the memory back."""
         self._session.close()
+        # A session and its graph refer to one another, so that they would stay
+        # until Python looks for such circles.
+        del self._session
+        gc.collect()
 
     def signature(self, name: str):
         """The SignatureDef of a name; `serving_default` if it is empty.

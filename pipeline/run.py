@@ -1,0 +1,447 @@
+"""From recordings to a blessed, served model: all steps, in order, once.
+
+    preprocess -> validate -> train -> export
+               -> evaluate -> infra-validate -> push
+
+Each step is a command of this project; its output lies in
+ROOT/<step>/<id>, where the id is of everything the step depends on, so that a
+step whose inputs and config have not changed is skipped. ROOT/records/ tells
+what made what. Killed anywhere, the same command goes on from there. Order and
+caching are doit's.
+
+    python -m pipeline.run status --root pipelines/digits
+    python -m pipeline.run lineage serving/digits/1
+"""
+
+import argparse
+import datetime
+import hashlib
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from doit.cmd_base import ModuleTaskLoader
+from doit.doit_cmd import DoitMain
+from doit.exceptions import TaskFailed
+from doit.reporter import ConsoleReporter
+
+from stftgan_tf import blessing, cli
+from stftgan_tf import config as config_lib
+from stftgan_tf.config import Config
+
+EXAMPLE = (
+    "python -m pipeline.run --config digits8k --source recordings "
+    "--root pipelines/digits --base_path serving/digits --minutes 60"
+)
+
+STEPS = (
+    "preprocess",
+    "validate",
+    "train",
+    "export",
+    "evaluate",
+    "infra-validate",
+    "push",
+)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; returns its exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["status"]:
+        return cli.guarded(_status, _status_parser().parse_args(argv[1:]))
+    if argv[:1] == ["lineage"]:
+        return cli.guarded(_lineage, _lineage_parser().parse_args(argv[1:]))
+    args, beam_args = _parser().parse_known_args(argv)
+    return cli.guarded(_run, args, beam_args)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = cli.parser(__doc__, EXAMPLE)
+    config_lib.add_arguments(parser, default="digits8k")
+    parser.add_argument(
+        "--source",
+        default="demo",
+        help="recordings, as for pipeline.preprocess (default: demo)",
+    )
+    parser.add_argument(
+        "--root",
+        type=Path,
+        default=Path("pipelines/demo"),
+        help="folder of all outputs and records (default: pipelines/demo)",
+    )
+    parser.add_argument(
+        "--base_path",
+        type=Path,
+        help="folder of the versions that are served (default: "
+        "serving/<name of the root>)",
+    )
+    parser.add_argument(
+        "--minutes", type=float, help="bound of the training (default: none)"
+    )
+    parser.add_argument(
+        "--reference", help="a good data set that new shards must be like"
+    )
+    parser.add_argument(
+        "--until", choices=STEPS, help="the last step (default: push)"
+    )
+    parser.add_argument(
+        "--from",
+        dest="first",
+        choices=STEPS,
+        help="do this step and all after it again",
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="do all steps again"
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say what would be done, and do nothing",
+    )
+    parser.add_argument(
+        "--unblessed",
+        action="store_true",
+        help="push even what is not blessed; it is written down",
+    )
+    return parser
+
+
+def _status_parser() -> argparse.ArgumentParser:
+    parser = cli.parser("Shows what ran below a root.", EXAMPLE)
+    parser.add_argument("--root", type=Path, default=Path("pipelines/demo"))
+    return parser
+
+
+def _lineage_parser() -> argparse.ArgumentParser:
+    parser = cli.parser("Tells what a pushed model came from.", EXAMPLE)
+    parser.add_argument("path", type=Path, help="such as serving/digits/1")
+    return parser
+
+
+def _run(args: argparse.Namespace, beam_args: list[str]) -> int:
+    config = config_lib.load(args.config, args.set)
+    if args.print_config:
+        print(config.to_yaml(), end="")
+        return 0
+    if args.base_path is None:
+        args.base_path = Path("serving", args.root.resolve().name)
+    steps = _steps(args, beam_args, config)
+    last = STEPS.index(args.until or STEPS[-1])
+    first = 0 if args.force else STEPS.index(args.first or STEPS[-1])
+    wanted = steps[: last + 1]
+    if args.dry_run:
+        stale = args.force
+        for index, step in enumerate(wanted):
+            again = args.force or (args.first and index >= first)
+            stale = stale or again or not step.record.is_file()
+            print(f"{step.name:15s} {'to do' if stale else 'up to date'}")
+        return 0
+    args.root.mkdir(parents=True, exist_ok=True)
+    if args.force or args.first:
+        for step in wanted[first:]:
+            step.record.unlink(missing_ok=True)
+    return _done(args.root, wanted)
+
+
+class Step:
+    """A command, what it depends on, and where its output lies.
+
+    Attributes:
+      name: of `STEPS`.
+      id: of everything the output depends on.
+      output: file or folder that the command makes.
+      record: file that says that it was made.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        root: Path,
+        inputs: list["Step"],
+        depends: Any,
+        command: Callable[[Path], list[str]],
+        output: Path | None = None,
+    ):
+        """`depends` is anything but inputs that the output depends on."""
+        text = json.dumps([name, [i.id for i in inputs], depends])
+        self.name, self._inputs = name, inputs
+        self.id = hashlib.sha256(text.encode()).hexdigest()[:12]
+        self.output = output or root / name / self.id
+        self.record = root / "records" / f"{name}-{self.id}.json"
+        self._command = command
+
+    def task(self) -> dict[str, Any]:
+        """The same as doit has it: done once its record is there."""
+        return {
+            "basename": self.name,
+            "actions": [self._act],
+            "file_dep": [str(step.record) for step in self._inputs],
+            "targets": [str(self.record)],
+            "uptodate": [True],
+        }
+
+    def _act(self) -> bool | TaskFailed:
+        command = self._command(self.output)
+        start = time.time()
+        done = subprocess.run(
+            [sys.executable, "-m", *command], stdout=subprocess.PIPE, text=True
+        )
+        print(done.stdout, end="", flush=True)
+        if done.returncode == 130:
+            raise KeyboardInterrupt
+        if done.returncode:
+            return TaskFailed(f"{shlex.join(command)}: {done.returncode}")
+        printed = done.stdout.splitlines()
+        now = datetime.datetime.fromtimestamp(start, datetime.timezone.utc)
+        record = {
+            "step": self.name,
+            "id": self.id,
+            "inputs": [str(step.record) for step in self._inputs],
+            # A push says which version it became.
+            "output": printed[-1] if self.name == "push" else str(self.output),
+            "command": command,
+            "code": _code_version(),
+            "started": now.isoformat(timespec="seconds"),
+            "secs": round(time.time() - start, 1),
+        }
+        self.record.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(record, indent=1) + "\n"
+        cli.write_atomically(self.record, text.encode())
+        return True
+
+
+def _steps(
+    args: argparse.Namespace, beam_args: list[str], config: Config
+) -> list[Step]:
+    """All steps; reads like their diagram."""
+    root, whole = args.root, config.to_dict()
+    flags = ["--config", args.config, *(f"--set={s}" for s in args.set)]
+
+    def of(*sections: str) -> dict[str, Any]:
+        return {name: whole[name] for name in sections}
+
+    def made(name: str, *more: str):
+        return lambda output: [name, *more, "--output", str(output)]
+
+    shards = Step(
+        "preprocess",
+        root,
+        [],
+        [config.data_dict(), _source_id(args.source)],
+        made(
+            "pipeline.preprocess",
+            *flags,
+            f"--source={args.source}",
+            "--overwrite",
+            *beam_args,
+        ),
+    )
+    data = str(shards.output)
+    valid = Step(
+        "validate",
+        root,
+        [shards],
+        [of("validate"), args.reference],
+        made(
+            "pipeline.validate",
+            data,
+            *flags,
+            *([f"--reference={args.reference}"] if args.reference else []),
+        ),
+    )
+    run = Step(
+        "train",
+        root,
+        [shards, valid],
+        [of("model", "train", "augment", "watch"), args.minutes],
+        lambda output: [
+            "stftgan_tf.train",
+            *flags,
+            f"--data={data}",
+            f"--run={output}",
+            *([f"--minutes={args.minutes:g}"] if args.minutes else []),
+            *(["--resume"] if (output / "config.yaml").is_file() else []),
+        ],
+    )
+    model = Step(
+        "export",
+        root,
+        [run],
+        None,
+        made("stftgan_tf.export", f"--run={run.output}", "--overwrite"),
+    )
+    verdict = Step(
+        "evaluate",
+        root,
+        [model, shards],
+        of("evaluate", "bless"),
+        lambda output: [
+            "stftgan_tf.evaluate",
+            *flags,
+            f"--model={model.output}",
+            f"--data={data}",
+            f"--blessing={output}",
+            *_last_blessed(args.base_path),
+        ],
+    )
+    infra = Step(
+        "infra-validate",
+        root,
+        [model],
+        None,
+        made("stftgan_tf.infra_validate", f"--model={model.output}"),
+    )
+    pushed = Step(
+        "push",
+        root,
+        [model, verdict, infra],
+        [str(args.base_path), args.unblessed],
+        lambda _: [
+            "pipeline.push",
+            f"--model={model.output}",
+            f"--blessing={verdict.output}",
+            f"--base_path={args.base_path}",
+            *(["--unblessed"] if args.unblessed else []),
+        ],
+    )
+    return [shards, valid, run, model, verdict, infra, pushed]
+
+
+def _done(root: Path, steps: list[Step]) -> int:
+    """Has doit do what is not up to date; returns the exit code."""
+    interrupted = []
+
+    class Reporter(ConsoleReporter):
+        """A line a step; what commands print comes through as it is."""
+
+        def execute_task(self, task):
+            print(f"== {task.name}", flush=True)
+
+        def skip_uptodate(self, task):
+            print(f"== {task.name}: up to date", flush=True)
+
+        def add_failure(self, task, failure):
+            message = str(failure.get_msg()).strip().splitlines()[-1]
+            print(f"error: {task.name} failed: {message}", file=sys.stderr)
+
+        def complete_run(self):
+            pass
+
+        def runtime_error(self, message):
+            interrupted.append(message)
+
+    tasks = {f"task_{step.name}": step.task for step in steps}
+    settings = {
+        "dep_file": str(root / ".doit.json"),
+        "backend": "json",
+        "verbosity": 2,
+        "reporter": Reporter,
+        "default_tasks": [steps[-1].name],
+        "action_string_formatting": "old",
+    }
+    tasks["DOIT_CONFIG"] = settings
+    code = DoitMain(ModuleTaskLoader(tasks)).run(["run"])
+    if interrupted:
+        raise cli.UserError("; ".join(interrupted))
+    return 1 if code else 0
+
+
+def _source_id(source: str) -> Any:
+    """What tells whether recordings are others: names, sizes, times."""
+    path = Path(source)
+    if not path.exists():
+        return source
+    files = [path] if path.is_file() else sorted(path.rglob("*"))
+    stats = [(str(f), f.stat()) for f in files if f.is_file()]
+    listed = [[name, s.st_size, s.st_mtime_ns] for name, s in stats]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+
+def _code_version() -> str:
+    """Of this project's own modules."""
+    whole = hashlib.sha256()
+    folder = Path(__file__).resolve().parents[1]
+    for package in ("pipeline", "stftgan_tf"):
+        for path in sorted((folder / package).rglob("*.py")):
+            whole.update(path.read_bytes())
+    return whole.hexdigest()[:12]
+
+
+def _last_blessed(base_path: Path) -> list[str]:
+    """The flag that names the newest version that was blessed, if any."""
+    names = [path.parent for path in base_path.glob(f"*/{blessing.PUSHED}")]
+    versions = [path for path in names if path.name.isdigit()]
+    for path in sorted(versions, key=lambda p: int(p.name), reverse=True):
+        record = json.loads((path / blessing.PUSHED).read_text())
+        if not record["unblessed"]:
+            return [f"--last_blessed={path}"]
+    return []
+
+
+def _status(args: argparse.Namespace) -> int:
+    paths = (args.root / "records").glob("*.json")
+    records = [_read(path) for path in paths]
+    if not records:
+        raise cli.UserError(f"{args.root} holds no records; run something")
+    records.sort(key=lambda record: record["started"])
+    print(f"{'step':15s}{'id':14s}{'started':27s}{'seconds':>8s}  output")
+    for record in records:
+        print(
+            f"{record['step']:15s}{record['id']:14s}{record['started']:27s}"
+            f"{record['secs']:8.1f}  {record['output']}"
+        )
+    return 0
+
+
+def _lineage(args: argparse.Namespace) -> int:
+    path = args.path / blessing.PUSHED
+    if not path.is_file():
+        raise cli.UserError(
+            f"{args.path} is no pushed version (no {path.name})"
+        )
+    pushed = _read(path)
+    told = (
+        "unblessed: " + pushed["unblessed"]
+        if pushed["unblessed"]
+        else "blessed"
+    )
+    print(f"{args.path}  pushed {pushed['pushed']}  {told}")
+    model = Path(pushed["model"])
+    record = model.parents[1] / "records" / f"export-{model.name}.json"
+    if not record.is_file():
+        print(f"  {model}  (not of a pipeline, or its records are gone)")
+        return 0
+    verdicts = model.parents[1].glob("records/evaluate-*.json")
+    found = [_read(v) for v in verdicts]
+    for verdict in found:
+        if str(record) in verdict["inputs"]:
+            _tell(verdict, 1)
+    return 0
+
+
+def _tell(record: dict[str, Any], depth: int) -> None:
+    """Prints a record and, below it, what it was made from."""
+    print(
+        f"{'  ' * depth}{record['step']} {record['output']}  "
+        f"{record['started']}, {record['secs']} s, code {record['code']}"
+    )
+    print(f"{'  ' * depth}  {shlex.join(record['command'])}")
+    for path in record["inputs"]:
+        _tell(_read(Path(path)), depth + 1)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise cli.UserError(f"{path} cannot be read: {error}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+import json
+import time
+
+import pytest
+
+from pipeline import run
+
+FLAGS = [
+    "--config=tiny",
+    "--runner=FnApiRunner",
+    "--set=evaluate.samples=64",
+]
+
+
+def steps(text):
+    """What was said of each step: done, or up to date."""
+    found = {}
+    for line in text.splitlines():
+        if line.startswith("== "):
+            name, _, rest = line[3:].partition(": ")
+            found[name] = rest or "done"
+    return found
+
+
+@pytest.fixture(scope="module")
+def place(recordings, tmp_path_factory):
+    """Flags of a pipeline of its own, and its folders."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    root, base = folder / "root", folder / "served"
+    flags = [*FLAGS, f"--source={recordings}", f"--root={root}"]
+    return [*flags, f"--base_path={base}"], root, base
+
+
+def test_from_recordings_to_a_version(place, capfd):
+    flags, root, base = place
+    # Twenty steps make no speech: it is not blessed, and not pushed.
+    assert run.main(flags) == 1
+    told = capfd.readouterr()
+    assert steps(told.out) == dict.fromkeys(run.STEPS, "done")
+    assert "NOT_BLESSED" in told.out and "INFRA_BLESSED" in told.out
+    assert "is not blessed: " in told.err
+    assert told.err.rstrip().splitlines()[-1].startswith("error: push failed")
+    assert not base.exists()
+    assert run.main([*flags, "--unblessed"]) == 0
+    done = steps(capfd.readouterr().out)
+    assert done.pop("push") == "done"
+    assert set(done.values()) == {"up to date"}
+    record = json.loads((base / "1" / "pushed.json").read_text())
+    assert record["unblessed"]
+    start = time.monotonic()
+    assert run.main([*flags, "--unblessed"]) == 0
+    assert time.monotonic() - start < 5
+    done = steps(capfd.readouterr().out)
+    assert done == dict.fromkeys(run.STEPS, "up to date")
+    assert [p.name for p in base.iterdir() if p.name.isdigit()] == ["1"]
+
+
+def planned(flags, capsys):
+    assert run.main([*flags, "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    return [line.split()[0] for line in lines if line.endswith("to do")]
+
+
+def test_what_has_changed_is_done_again(place, capsys):
+    flags, *_ = place
+    flags = [*flags, "--unblessed"]
+    assert planned(flags, capsys) == []
+    for change, first in (
+        ("--set=train.seed=1", "train"),
+        ("--set=evaluate.seed=1", "evaluate"),
+        ("--set=bless.max_ndb=1.0", "evaluate"),
+        ("--set=validate.max_silent=0.5", "validate"),
+        ("--set=audio.level=rms", "preprocess"),
+        ("--from=export", "export"),
+        ("--force", "preprocess"),
+    ):
+        wanted = list(run.STEPS[run.STEPS.index(first) :])
+        if first == "evaluate":
+            wanted.remove("infra-validate")
+        assert planned([*flags, change], capsys) == wanted, change
+    assert planned([*flags, "--force", "--until=train"], capsys) == [
+        "preprocess",
+        "validate",
+        "train",
+    ]
+
+
+def test_what_ran_and_what_a_version_came_from(place, capsys):
+    _, root, base = place
+    assert run.main(["status", f"--root={root}"]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.split()[0] for line in lines] == list(run.STEPS)
+    assert run.main(["lineage", str(base / "1")]) == 0
+    told = capsys.readouterr().out
+    for name in ("evaluate", "export", "train", "validate", "preprocess"):
+        assert f"{name} {root / name}" in told
+    assert "unblessed: " in told.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        (["--config=none"], 2, "no config file 'none'"),
+        (["status", "--root=nowhere"], 1, "nowhere holds no records"),
+        (["lineage", "nowhere"], 1, "nowhere is no pushed version"),
+    ],
+)
+def test_bad_usage(flags, code, message, capsys):
+    assert run.main(flags) == code
+    assert message in capsys.readouterr().err
+
+
+def test_a_failing_step_stops_the_rest(recordings, tmp_path, capfd):
+    flags = [*FLAGS, f"--source={recordings}", f"--root={tmp_path / 'root'}"]
+    flags += [f"--base_path={tmp_path / 'served'}"]
+    # No data set has so many speakers.
+    assert run.main([*flags, "--set=validate.min_speakers=9"]) == 1
+    told = capfd.readouterr()
+    assert list(steps(told.out)) == ["preprocess", "validate"]
+    assert "anomaly: speakers: 2 in the training split" in told.out
+    assert not (tmp_path / "root" / "train").exists()

@@ -1,0 +1,87 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+
+from pipeline import validate
+from tests.conftest import preprocess_tiny
+
+# All takes of the demo's two speakers are few: a bound of their own.
+FLAGS = ["--config=tiny"]
+
+
+def write(recordings, folder, change):
+    """Recordings that are changed, name and samples."""
+    folder.mkdir()
+    for path in sorted(recordings.glob("*.wav")):
+        samples, rate = soundfile.read(path, dtype="float32")
+        name, samples, rate = change(path.name, samples, rate)
+        if name:
+            soundfile.write(folder / name, samples, rate)
+    return folder
+
+
+def shuffled(name, samples, rate):
+    # By a hash of the take, so that it has nothing to do with the word.
+    other = (int(name[0]) * 7 + sum(map(ord, name)) * 3 + len(samples)) % 10
+    return f"{other}{name[1:]}", samples, rate
+
+
+def silent(name, samples, rate):
+    gap = np.zeros(int(1.5 * len(samples)), np.float32)
+    return name, np.concatenate([samples, gap]), rate
+
+
+BAD = {
+    "wrong rate": (lambda n, s, r: (n, s, r * 2), "spectrum: "),
+    "one speaker": (
+        lambda n, s, r: (n if "adam" in n else None, s, r),
+        "speakers: 1",
+    ),
+    "half silence": (silent, "silence: "),
+    "shuffled labels": (shuffled, "labels: neighbours tell"),
+    "one digit more": (
+        lambda n, s, r: (n if n[0] < "4" else None, s, r),
+        "labels: not those of",
+    ),
+}
+
+
+def test_a_good_data_set_is_fit(shards, capsys, tmp_path):
+    output = tmp_path / "anomalies.json"
+    more = [f"--reference={shards}", f"--output={output}"]
+    assert validate.main([str(shards), *FLAGS, *more]) == 0
+    assert "is fit to train on" in capsys.readouterr().out
+    assert json.loads(output.read_text())["anomalies"] == []
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_planted_fault_is_caught(recordings, shards, tmp_path, capsys, kind):
+    change, reason = BAD[kind]
+    source = write(recordings, tmp_path / "source", change)
+    data = tmp_path / "data"
+    assert preprocess_tiny(source, data) == 0
+    capsys.readouterr()
+    more = [f"--reference={shards}"]
+    assert validate.main([str(data), *FLAGS, *more]) == 1
+    told = capsys.readouterr()
+    lines = told.out.splitlines()
+    assert any(f"anomaly: {reason}" in line for line in lines), lines
+    assert "anomalies; mend the recordings" in told.err
+
+
+def test_damage_is_an_anomaly(shards, tmp_path, capsys):
+    data = shutil.copytree(shards, tmp_path / "data")
+    shard = next(data.glob("Split-train/*"))
+    content = bytearray(shard.read_bytes())
+    content[1000] ^= 1
+    shard.write_bytes(content)
+    assert validate.main([str(data), *FLAGS]) == 1
+    assert "anomaly: " in capsys.readouterr().out
+
+
+def test_what_is_no_data_set_is_refused(tmp_path, capsys):
+    assert validate.main([str(tmp_path), *FLAGS]) == 1
+    assert "holds no data set" in capsys.readouterr().err
