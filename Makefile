@@ -59,10 +59,10 @@ demo: install
 test: install
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 test-latest: $(VENV_LATEST)/installed
-	$(VENV_LATEST)/bin/python -m pytest
+	$(VENV_LATEST)/bin/python -m pytest -n 2 --dist loadfile
 
 format: install
 	$(VENV)/bin/ruff check --fix .

@@ -73,6 +73,7 @@ setup(
             "flask-cors",
             "moto[s3]",
             "pytest",
+            "pytest-xdist",
             "ruff",
         ],
         "benchmarks": ["librosa", "pesq", "pystoi", "torch"],

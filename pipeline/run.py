@@ -14,10 +14,13 @@ caching are doit's.
 """
 
 import argparse
+import contextlib
+import ctypes
 import datetime
 import hashlib
 import json
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -38,6 +41,9 @@ EXAMPLE = (
     "python -m pipeline.run --config digits8k --source recordings "
     "--root pipelines/digits --base_path serving/digits --minutes 60"
 )
+
+# Of Linux' sys/prctl.h.
+_PR_SET_PDEATHSIG = 1
 
 STEPS = (
     "preprocess",
@@ -136,11 +142,10 @@ def _run(args: argparse.Namespace, beam_args: list[str]) -> int:
     first = 0 if args.force else STEPS.index(args.first or STEPS[-1])
     wanted = steps[: last + 1]
     if args.dry_run:
-        stale = args.force
         for index, step in enumerate(wanted):
-            again = args.force or (args.first and index >= first)
-            stale = stale or again or not step.record.is_file()
-            print(f"{step.name:15s} {'to do' if stale else 'up to date'}")
+            again = (args.force or args.first) and index >= first
+            again = again or not step.record.is_file()
+            print(f"{step.name:15s} {'to do' if again else 'up to date'}")
         return 0
     args.root.mkdir(parents=True, exist_ok=True)
     if args.force or args.first:
@@ -182,6 +187,8 @@ class Step:
             "basename": self.name,
             "actions": [self._act],
             "file_dep": [str(step.record) for step in self._inputs],
+            # As people think of it, where files alone would not say.
+            "task_dep": list(STEPS[: STEPS.index(self.name)][-1:]),
             "targets": [str(self.record)],
             "uptodate": [True],
         }
@@ -189,15 +196,24 @@ class Step:
     def _act(self) -> bool | TaskFailed:
         command = self._command(self.output)
         start = time.time()
-        done = subprocess.run(
-            [sys.executable, "-m", *command], stdout=subprocess.PIPE, text=True
+        job = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=_die_with_parent,
         )
-        print(done.stdout, end="", flush=True)
-        if done.returncode == 130:
+        try:
+            told, _ = job.communicate()
+        except KeyboardInterrupt:
+            # The command has heard it, too, and ends in its own way.
+            job.wait()
+            raise
+        print(told, end="", flush=True)
+        if job.returncode == 130:
             raise KeyboardInterrupt
-        if done.returncode:
-            return TaskFailed(f"{shlex.join(command)}: {done.returncode}")
-        printed = done.stdout.splitlines()
+        if job.returncode:
+            return TaskFailed(f"{shlex.join(command)}: {job.returncode}")
+        printed = told.splitlines()
         now = datetime.datetime.fromtimestamp(start, datetime.timezone.utc)
         record = {
             "step": self.name,
@@ -350,6 +366,12 @@ def _done(root: Path, steps: list[Step]) -> int:
     if interrupted:
         raise cli.UserError("; ".join(interrupted))
     return 1 if code else 0
+
+
+def _die_with_parent() -> None:
+    """A step must not go on, and hold its lock, when we are killed."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _source_id(source: str) -> Any:

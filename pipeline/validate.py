@@ -72,6 +72,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.output:
         report = {"data": args.data, "anomalies": found}
         text = json.dumps(report, indent=1) + "\n"
+        args.output.parent.mkdir(parents=True, exist_ok=True)
         cli.write_atomically(args.output, text.encode())
     for line in found:
         print(f"anomaly: {line}")

@@ -368,7 +368,7 @@ class ValidateConfig:
     min_recognised: float = _bounded(0, 1000, 2.0)
     min_speakers: int = _bounded(1, _BIG, 2)
     max_level_db: float = _bounded(0, 1000, 6.0)
-    max_spectrum: float = _bounded(0, 1000, 0.5)
+    max_spectrum: float = _bounded(0, 1000, 0.2)
     max_duration: float = _bounded(1, 1000, 2.0)
     max_label_drift: float = _bounded(0, 1, 0.1)
     min_speaker_share: float = _bounded(0, 1, 0.5)

@@ -144,10 +144,10 @@ def _problems(
         value, where = first[output], f"{name} with {rows} rows: {output}"
         if value.shape != shape:
             found.append(f"{where} is {value.shape}; expected {shape}")
-        elif not np.array_equal(value, second[output]):
-            found.append(f"{where} differs from call to call")
         elif value.dtype != object and not np.isfinite(value).all():
             found.append(f"{where} has values that are not finite")
+        elif not np.array_equal(value, second[output]):
+            found.append(f"{where} differs from call to call")
     return found
 
 

@@ -1,9 +1,14 @@
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
 
 import pytest
 
 from pipeline import run
+from tests.conftest import ROOT
 
 FLAGS = [
     "--config=tiny",
@@ -119,3 +124,51 @@ def test_a_failing_step_stops_the_rest(recordings, tmp_path, capfd):
     assert list(steps(told.out)) == ["preprocess", "validate"]
     assert "anomaly: speakers: 2 in the training split" in told.out
     assert not (tmp_path / "root" / "train").exists()
+
+
+def test_killed_and_interrupted_it_goes_on(recordings, tmp_path):
+    """Killed in the training, interrupted in it, then let go."""
+    flags = [*FLAGS, f"--source={recordings}", f"--root={tmp_path / 'root'}"]
+    flags += [f"--base_path={tmp_path / 'served'}", "--until=train"]
+    flags += ["--set=train.steps=600", "--set=watch.min_variety=0.0"]
+
+    def start():
+        return subprocess.Popen(
+            [sys.executable, "-m", "pipeline.run", *flags],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def step():
+        """Of the training's newest checkpoint."""
+        found = (tmp_path / "root").glob("train/*/checkpoints/step-*")
+        return max((int(path.name.split("-")[1]) for path in found), default=0)
+
+    for number in (signal.SIGKILL, signal.SIGINT):
+        before, job = step(), start()
+        while step() == before:
+            assert job.poll() is None, job.communicate()
+            time.sleep(0.01)
+        if number == signal.SIGKILL:
+            # The pipeline alone; what it started must not go on.
+            job.kill()
+            job.communicate()
+        else:
+            os.killpg(job.pid, number)
+            _, error = job.communicate(timeout=60)
+            assert job.returncode == 130, error
+            assert "Traceback" not in error and "interrupted at step" in error
+    assert 0 < step() < 600
+    job = start()
+    told, error = job.communicate(timeout=120)
+    assert job.returncode == 0, error
+    assert "resumed at step" in error
+    assert steps(told) == {
+        "preprocess": "up to date",
+        "validate": "up to date",
+        "train": "done",
+    }
+    assert step() == 600

@@ -1,6 +1,7 @@
 """TensorFlow Serving's REST interface, as an ASGI application."""
 
 import inspect
+import logging
 import re
 import time
 import urllib.parse
@@ -43,6 +44,8 @@ _HTTP_STATUS = {
     "UNAVAILABLE": 503,
     "DEADLINE_EXCEEDED": 504,
 }
+
+_LOG = logging.getLogger(__name__)
 
 # A body that has not come by then is not waited for.
 BODY_SECS = 30.0
@@ -91,6 +94,11 @@ class Api:
             answer = json_tensors.error_of(refusal.message)
         except ClientDisconnect:
             return Response(status_code=499)
+        # A fault of ours: the server goes on.
+        except Exception:
+            _LOG.exception("%s %s failed", request.method, path)
+            status, code = 500, "INTERNAL"
+            answer = json_tensors.error_of("internal error; see the log")
         if _PREDICT.fullmatch(path):
             self._monitor.count("predict", "REST", code, start)
         return Response(answer, status, media_type="application/json")

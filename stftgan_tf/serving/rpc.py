@@ -1,5 +1,6 @@
 """TensorFlow Serving's gRPC interface: prediction, status, health."""
 
+import logging
 import math
 import time
 from concurrent import futures
@@ -25,6 +26,8 @@ from stftgan_tf.serving.servable import (
     invalid,
 )
 from stftgan_tf.serving.versions import Versions
+
+_LOG = logging.getLogger(__name__)
 
 _MAX_ELEMENTS = 2**24
 
@@ -68,12 +71,18 @@ class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     def Predict(self, request, context):  # noqa: N802
         """Runs a signature."""
-        start, code = time.perf_counter(), "OK"
+        start, code = time.perf_counter(), "INTERNAL"
         try:
-            return self._predict(request, context)
+            answer = self._predict(request, context)
+            code = "OK"
+            return answer
         except Refusal as refusal:
             code = refusal.code.name
             context.abort(refusal.code, refusal.message)
+        # A fault of ours: the server goes on.
+        except Exception:
+            _LOG.exception("Predict failed")
+            context.abort(grpc.StatusCode.INTERNAL, "internal error")
         finally:
             self._monitor.count("Predict", "GRPC", code, start)
 
