@@ -150,7 +150,7 @@ def _run(args: argparse.Namespace, beam_args: list[str]) -> int:
     args.root.mkdir(parents=True, exist_ok=True)
     if args.force or args.first:
         for step in wanted[first:]:
-            step.record.unlink(missing_ok=True)
+            step.forget()
     return _done(args.root, wanted)
 
 
@@ -171,15 +171,22 @@ class Step:
         inputs: list["Step"],
         depends: Any,
         command: Callable[[Path], list[str]],
-        output: Path | None = None,
     ):
         """`depends` is anything but inputs that the output depends on."""
         text = json.dumps([name, [i.id for i in inputs], depends])
         self.name, self._inputs = name, inputs
         self.id = hashlib.sha256(text.encode()).hexdigest()[:12]
-        self.output = output or root / name / self.id
+        self.output = root / name / self.id
         self.record = root / "records" / f"{name}-{self.id}.json"
         self._command = command
+
+    def forget(self) -> None:
+        """Has it done again; a training that ended is kept beside."""
+        if self.name == "train" and self.record.is_file():
+            then = time.strftime("%Y%m%d-%H%M%S")
+            with contextlib.suppress(FileNotFoundError):
+                self.output.rename(f"{self.output}-before-{then}")
+        self.record.unlink(missing_ok=True)
 
     def task(self) -> dict[str, Any]:
         """The same as doit has it: done once its record is there."""

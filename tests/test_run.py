@@ -90,6 +90,21 @@ def test_what_has_changed_is_done_again(place, capsys):
     ]
 
 
+def test_a_training_is_done_again_and_the_old_one_kept(place, capfd):
+    flags, root, _ = place
+    (before,) = (root / "train").iterdir()
+    again = [*flags, "--from=train", "--until=train"]
+    assert run.main(again) == 0
+    assert steps(capfd.readouterr().out) == {
+        "preprocess": "up to date",
+        "validate": "up to date",
+        "train": "done",
+    }
+    names = sorted(path.name for path in (root / "train").iterdir())
+    assert names[0] == before.name
+    assert names[1].startswith(f"{before.name}-before-") and len(names) == 2
+
+
 def test_what_ran_and_what_a_version_came_from(place, capsys):
     _, root, base = place
     assert run.main(["status", f"--root={root}"]) == 0
