@@ -169,6 +169,7 @@ def _metadata(
         "parameters": generator.count_params(),
         "step": state.step,
         "train_secs": round(state.secs, 1),
+        "moments": {k: manifest["moments"][k] for k in ("mean", "std")},
         "moments_sha256": hashlib.sha256(moments.encode()).hexdigest(),
         "data_config_hash": manifest["config_hash"],
         "tensorflow": tf.__version__,

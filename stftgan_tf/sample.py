@@ -2,9 +2,12 @@
 
 File names carry the seed; the same seed always makes the same audio.
 --interpolate goes from one seed to another in --num steps. --secs joins several
-windows, one faded into the next. --stdout writes one
-WAV of all samples, one after the other, to the standard output and nothing
-else: python -m stftgan_tf.sample --num 20 --stdout | aplay
+windows, one faded into the next. --phase heap takes the time to find a better
+phase than an export's graph can (phase gradient heap integration; quick where
+numba is installed). --stdout writes one WAV of all samples, one after the
+other, to the standard output and nothing else:
+
+    python -m stftgan_tf.sample --num 20 --stdout | aplay
 """
 
 import argparse
@@ -88,6 +91,12 @@ def _parser() -> argparse.ArgumentParser:
         "--long_secs); without it a sample is one window",
     )
     parser.add_argument(
+        "--phase",
+        choices=("export", "heap"),
+        default="export",
+        help="the export's own, or found offline (default: export)",
+    )
+    parser.add_argument(
         "--format",
         choices=("wav", "flac"),
         default="wav",
@@ -161,6 +170,8 @@ def _check(args: argparse.Namespace) -> None:
     chosen = [name for name, given in chosen.items() if given]
     if len(chosen) > 1:
         raise cli.UsageError(f"{' and '.join(chosen)} exclude each other")
+    if args.phase == "heap" and args.secs is not None:
+        raise cli.UsageError("--phase heap and --secs exclude each other")
     if args.stdout and (args.output or args.format != "wav"):
         raise cli.UsageError(
             "--stdout writes a WAV and no files; leave --output and --format "
@@ -175,12 +186,41 @@ def _batches(
     labels = None
     if args.label is not None:
         labels = np.full(args.num, model.label(args.label))
-    if args.interpolate:
-        return model.between(args.interpolate, args.num, _BATCH, labels)
     if args.secs is None:
-        return model.batches(args.seed, args.num, _BATCH, labels, args.psi)
+        made = (
+            model.between(args.interpolate, args.num, _BATCH, labels)
+            if args.interpolate
+            else model.batches(args.seed, args.num, _BATCH, labels, args.psi)
+        )
+        if args.phase == "export":
+            return made
+        return (_by_heap(batch, model) for batch in made)
     batches = model.batches(args.seed, args.num, _LONG_BATCH, labels, long=True)
     return (_cut(batch, args.secs, model) for batch in batches)
+
+
+def _by_heap(batch: dict[str, Any], model: exported.Export) -> dict[str, Any]:
+    """The same windows with a phase by heap integration.
+
+    Raises:
+      UserError: if the export is too old to tell its moments.
+    """
+    # They load TensorFlow's signal processing and, where it is there, numba.
+    from stftgan_tf import config, features, heap, phase
+
+    if "moments" not in model.metadata:
+        raise cli.UserError(
+            f"{model.path} does not tell its moments; export it again"
+        )
+    settings = config.from_dict(model.metadata["config"])
+    moments = features.Moments.from_dict(model.metadata["moments"])
+    logs = features.inverse_standardise(batch["window"], moments)
+    magnitudes = features.inverse_log_magnitude(logs).numpy()
+    start = heap.integrated(magnitudes, settings.stft)
+    audio = phase.audible(magnitudes, settings, start).numpy()
+    rate_hz = model.metadata["sample_rate_hz"]
+    wavs = [_encoded(row, rate_hz, "wav") for row in audio]
+    return {**batch, "audio": audio, "wav_bytes": wavs}
 
 
 def _cut(
@@ -228,7 +268,8 @@ def _write(
     rate_hz: int,
 ) -> list[dict[str, Any]]:
     """Writes the files of a batch and describes them."""
-    prefix = f"psi-{args.psi:g}-" if args.psi != 1 else ""
+    prefix = "heap-" if args.phase == "heap" else ""
+    prefix += f"psi-{args.psi:g}-" if args.psi != 1 else ""
     prefix += f"secs-{args.secs:g}-" if args.secs is not None else ""
     if args.label is not None:
         # A label may hold what a file name must not.
@@ -272,6 +313,7 @@ def _write_list(
         "model": str(model.path),
         "step": metadata["step"],
         "sample_rate_hz": metadata["sample_rate_hz"],
+        "phase": args.phase,
         "secs": args.secs or metadata["samples"] / metadata["sample_rate_hz"],
         "samples": made,
     }

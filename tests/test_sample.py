@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import tensorflow as tf
 
-from stftgan_tf import sample
+from stftgan_tf import features, sample
 from tests.conftest import ROOT, run_command
 
 
@@ -84,6 +84,26 @@ def test_psi_is_in_the_name_and_in_the_audio(export, made, tmp_path):
     truncated, _ = soundfile.read(tmp_path / "y" / "psi-0.2-seed-000005.wav")
     whole, _ = soundfile.read(made / "seed-000005.wav")
     assert np.abs(truncated - whole).max() > 1e-3
+
+
+def test_phase_by_heap_keeps_the_windows(export, made, tmp_path, tiny):
+    more = ["--num=3", "--seed=5", "--phase=heap"]
+    assert run(export, tmp_path, *more) == 0
+    rows = json.loads((tmp_path / "samples.json").read_text())
+    assert rows["phase"] == "heap"
+    for row in rows["samples"]:
+        name = row["file"].removeprefix("heap-")
+        audio = [
+            soundfile.read(folder / file)[0]
+            for folder, file in ((tmp_path, row["file"]), (made, name))
+        ]
+        # Other samples, the same spectrogram.
+        assert not np.array_equal(*audio)
+        ours, theirs = (
+            np.abs(features.stft(np.float32(a), tiny.stft)) for a in audio
+        )
+        near = np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
+        assert near < 0.6, near
 
 
 def test_seconds_are_as_asked_for(export, tmp_path):
