@@ -90,6 +90,18 @@ def test_what_has_changed_is_done_again(place, capsys):
     ]
 
 
+def test_what_ran_and_what_a_version_came_from(place, capsys):
+    _, root, base = place
+    assert run.main(["status", f"--root={root}"]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.split()[0] for line in lines] == list(run.STEPS)
+    assert run.main(["lineage", str(base / "1")]) == 0
+    told = capsys.readouterr().out
+    for name in ("evaluate", "export", "train", "validate", "preprocess"):
+        assert f"{name} {root / name}" in told
+    assert "unblessed: " in told.splitlines()[0]
+
+
 def test_a_training_is_done_again_and_the_old_one_kept(place, capfd):
     flags, root, _ = place
     (before,) = (root / "train").iterdir()
@@ -103,18 +115,6 @@ def test_a_training_is_done_again_and_the_old_one_kept(place, capfd):
     names = sorted(path.name for path in (root / "train").iterdir())
     assert names[0] == before.name
     assert names[1].startswith(f"{before.name}-before-") and len(names) == 2
-
-
-def test_what_ran_and_what_a_version_came_from(place, capsys):
-    _, root, base = place
-    assert run.main(["status", f"--root={root}"]) == 0
-    lines = capsys.readouterr().out.splitlines()[1:]
-    assert [line.split()[0] for line in lines] == list(run.STEPS)
-    assert run.main(["lineage", str(base / "1")]) == 0
-    told = capsys.readouterr().out
-    for name in ("evaluate", "export", "train", "validate", "preprocess"):
-        assert f"{name} {root / name}" in told
-    assert "unblessed: " in told.splitlines()[0]
 
 
 @pytest.mark.parametrize(
