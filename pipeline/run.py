@@ -366,7 +366,6 @@ def _done(root: Path, steps: list[Step]) -> int:
         "verbosity": 2,
         "reporter": Reporter,
         "default_tasks": [steps[-1].name],
-        "action_string_formatting": "old",
     }
     tasks["DOIT_CONFIG"] = settings
     code = DoitMain(ModuleTaskLoader(tasks)).run(["run"])

@@ -101,7 +101,7 @@ def read(folder: Path) -> dict[str, Any]:
             return dict(json.loads(path.read_text(encoding="utf-8"))["verdict"])
         verdict = json.loads(path.read_text(encoding="utf-8"))
         blessed = (folder / BLESSED).is_file()
-        if blessed != verdict["blessed"] or verdict["digest"] == "":
+        if blessed != verdict["blessed"] or not verdict["digest"]:
             raise ValueError(f"{BLESSED} and {FILE} contradict")
     except FileNotFoundError as error:
         raise cli.UserError(

@@ -122,7 +122,8 @@ class Served(tf.Module):
         self, latent: tf.Tensor, asked: tf.Tensor | None = None
     ) -> dict[str, tf.Tensor]:
         """Audio [B, N], window [B, T, F] and WAV files of latents [B, Z]."""
-        return self._outputs(latent, asked)
+        known = None if asked is None else self._known(asked)
+        return self._outputs(latent, known)
 
     @tf.function
     def long(
@@ -170,7 +171,20 @@ class Served(tf.Module):
         if self._prior is None:
             return None
         drawn = classes_of(seed, self._prior)
-        return drawn if label is None else tf.where(label < 0, drawn, label)
+        if label is None:
+            return drawn
+        return tf.where(label < 0, drawn, self._known(label, least=-1))
+
+    def _known(self, asked: tf.Tensor, least: int = 0) -> tf.Tensor:
+        """Classes [B] as they are; an error in the graph if one is unknown.
+
+        The layers would take -1 for the last one, and some devices any.
+        """
+        last = len(self._prior) - 1
+        right = tf.reduce_all((asked >= least) & (asked <= last))
+        told = f"{self._config.model.condition} must be {least} to {last}"
+        with tf.control_dependencies([tf.debugging.Assert(right, [told])]):
+            return tf.identity(asked)
 
     def _outputs(
         self, latent: tf.Tensor, classes: tf.Tensor | None

@@ -161,7 +161,8 @@ def test_something_else_that_listens_is_told_of(tmp_path, capsys):
 
         threading.Thread(target=answer, daemon=True).start()
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        assert client.main(["--server", address, "--output", "x"]) == 1
+        args = ["--server", address, "--output", str(tmp_path / "x")]
+        assert client.main(args) == 1
     assert "error: UNKNOWN: " in capsys.readouterr().err
 
 

@@ -18,6 +18,7 @@ from stftgan_tf import (
 )
 from stftgan_tf import export as export_lib
 from stftgan_tf.cli import UserError
+from stftgan_tf.serving import servable
 from tests.conftest import preprocess_tiny, train_args
 
 
@@ -282,6 +283,18 @@ def test_a_label_is_asked_for_or_drawn(shards, tmp_path):
     np.testing.assert_allclose(made["window"][0], asked[1], atol=1e-6)
     with pytest.raises(UserError, match="knows no label '11'; expected one of"):
         model.label("11")
+    loaded = servable.Servable(model.path, 1, 64)
+    for wrong in (10, -2):
+        inputs = {"seed": np.array([1]), "label": np.array([wrong])}
+        with pytest.raises(servable.Refusal) as caught:
+            loaded.run("serving_default", inputs)
+        assert caught.value.code.name == "INVALID_ARGUMENT"
+        assert "label must be -1 to 9" in caught.value.message
+    # Layers would take -1 for the last label.
+    inputs = {"latent": latent.numpy(), "label": np.array([-1])}
+    with pytest.raises(servable.Refusal, match="label must be 0 to 9"):
+        loaded.run("generate", inputs)
+    loaded.close()
 
 
 def test_a_cluster_is_drawn_by_the_seed(shards, tmp_path):

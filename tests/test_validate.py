@@ -8,7 +8,6 @@ import soundfile
 from pipeline import validate
 from tests.conftest import preprocess_tiny
 
-# All takes of the demo's two speakers are few: a bound of their own.
 FLAGS = ["--config=tiny"]
 
 
@@ -42,7 +41,7 @@ BAD = {
     ),
     "half silence": (silent, "silence: "),
     "shuffled labels": (shuffled, "labels: neighbours tell"),
-    "one digit more": (
+    "missing digits": (
         lambda n, s, r: (n if n[0] < "4" else None, s, r),
         "labels: not those of",
     ),

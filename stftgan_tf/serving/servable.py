@@ -180,8 +180,7 @@ class Servable:
         try:
             return self._session.run(fetches, feeds)
         except tf.errors.OpError as error:
-            lines = (error.message or "").strip().splitlines() or [""]
-            raise Refusal(_code_of(error), lines[0]) from error
+            raise Refusal(_code_of(error), _reason(error)) from error
 
     def _check(self, signature, inputs: Mapping[str, np.ndarray]) -> None:
         """Raises Refusal where inputs are not what the signature takes."""
@@ -217,6 +216,16 @@ def check_names(signature, given: Iterable[str]) -> None:
             f"Sent extra: {{{','.join(extra)}}}. "
             f"Missing but required: {{{','.join(missing)}}}."
         )
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    """The line that tells what was wrong; TensorFlow puts others around it."""
+    around = ("Graph execution error", "Detected at", "Original stack", "[[")
+    for line in (error.message or "").splitlines():
+        line = line.strip()
+        if line and not line.startswith(around):
+            return line
+    return "the graph cannot be run with these inputs"
 
 
 def _code_of(error: tf.errors.OpError) -> grpc.StatusCode:
