@@ -95,7 +95,10 @@ def push(
     keep: int = 3,
     unblessed: bool = False,
 ) -> Path:
-    """Publishes an export; returns the new version's folder.
+    """Publishes an export; returns the version's folder.
+
+    If the newest version is this very export, it stays the newest: a push
+    that was killed at its end can be done again.
 
     Args:
       model: the export.
@@ -115,7 +118,10 @@ def push(
         # What killed pushes left; nobody else holds the lock.
         for left in base_path.glob(".incomplete-*"):
             shutil.rmtree(left, ignore_errors=True)
-        version = max([0, *_versions(base_path), *_rolled_back(base_path)]) + 1
+        newest = max(_versions(base_path), default=0)
+        if _is_there(record, base_path / str(newest)):
+            return base_path / str(newest)
+        version = max([newest, *_rolled_back(base_path)]) + 1
         target = base_path / str(version)
         staging = base_path / f".incomplete-{version}"
         shutil.copytree(model, staging)
@@ -176,6 +182,17 @@ def _record(
     if problem and not unblessed:
         raise cli.UserError(f"{model} is not blessed: {problem}")
     return record | {"unblessed": problem or False}
+
+
+def _is_there(record: dict[str, Any], version: Path) -> bool:
+    """Whether a version is of this export, and blessed as it is."""
+    try:
+        text = (version / blessing.PUSHED).read_text(encoding="utf-8")
+        pushed = json.loads(text)
+        names = ("digest", "unblessed")
+        return all(pushed[name] == record[name] for name in names)
+    except (OSError, KeyError, TypeError, ValueError):
+        return False
 
 
 def _versions(base_path: Path) -> list[int]:

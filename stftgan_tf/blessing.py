@@ -4,6 +4,7 @@ A verdict is a folder, as in TFX: `evaluation.json` with the figures and the
 reasons, and an empty file named BLESSED or NOT_BLESSED.
 """
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -17,73 +18,110 @@ FILE, BLESSED, NOT_BLESSED = "evaluation.json", "BLESSED", "NOT_BLESSED"
 PUSHED = "pushed.json"
 
 
-def reasons(
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """A figure of generated windows and its limit.
+
+    Attributes:
+      figure: its name.
+      value: of generated windows.
+      bound: `at least` or `at most`.
+      limit: the least or largest value that passes.
+      failing: what it means if it does not pass.
+    """
+
+    figure: str
+    value: float
+    bound: str
+    limit: float
+    failing: str
+
+    @property
+    def passed(self) -> bool:
+        """False for a value that is not a number, too."""
+        if self.bound == "at least":
+            return self.value >= self.limit
+        return self.value <= self.limit
+
+
+def checks(
     report: dict[str, Any],
     limits: BlessConfig,
     last: dict[str, Any] | None = None,
-) -> list[str]:
-    """Why an export is not blessed; nothing if it is.
+) -> list[Check]:
+    """What an export is held to.
 
     Args:
       report: what `evaluate.evaluate` gives.
       limits: how far generated figures may be from real ones.
-      last: the report of the export that was blessed last, if any.
+      last: the verdict on the export that was blessed last, if any.
     """
     real, made = report["real"], report["generated"]
-    clusters = report["clusters"]
-    found = []
 
-    def least(name: str, share: float, what: str) -> None:
-        limit = share * real[name]
-        if not made[name] >= limit:
-            found.append(
-                f"{what}: {name} is {made[name]:g}; expected at least "
-                f"{limit:g}, {share:g} of real windows'"
-            )
+    def least(name: str, share: float, failing: str) -> Check:
+        limit = round(share * real[name], 4)
+        return Check(name, made[name], "at least", limit, failing)
 
-    def most(name: str, limit: float, what: str) -> None:
-        if not made[name] <= limit:
-            found.append(
-                f"{what}: {name} is {made[name]:g}; expected at most {limit:g}"
-            )
+    def most(name: str, limit: float, failing: str) -> Check:
+        return Check(name, made[name], "at most", round(limit, 4), failing)
 
-    least("diversity_ratio", limits.min_diversity, "all windows are alike")
-    least("nearest_self", limits.min_apart, "windows are repeated")
-    least("precision", limits.min_precision, "unlike any real window")
-    least("coverage", limits.min_coverage, "kinds of windows are missing")
-    most(
-        "ndb",
-        real["ndb"] + limits.max_ndb * clusters,
-        "kinds of windows come too often or too rarely",
-    )
-    most("frechet", limits.max_frechet * real["frechet"], "far from speech")
-    most(
-        "memorised",
-        real["memorised"] + limits.max_memorised,
-        "training windows are copied",
-    )
-    if made.get("label_recognised") is not None:
-        least(
-            "label_recognised",
-            limits.min_recognised,
-            "labels asked for are not heard",
-        )
-    if last is not None:
+    asked = [
+        least("diversity_ratio", limits.min_diversity, "all windows are alike"),
+        least("nearest_self", limits.min_apart, "windows are repeated"),
+        least("precision", limits.min_precision, "unlike any real window"),
+        least("coverage", limits.min_coverage, "kinds of windows are missing"),
         most(
-            "frechet",
-            limits.max_worse * last["generated"]["frechet"],
-            "worse than the export blessed before",
-        )
-    return found
+            "ndb",
+            real["ndb"] + limits.max_ndb * report["clusters"],
+            "kinds of windows come too often or too rarely",
+        ),
+        most("frechet", limits.max_frechet * real["frechet"], "far from speech"),
+        most(
+            "memorised",
+            real["memorised"] + limits.max_memorised,
+            "training windows are copied",
+        ),
+    ]
+    if made.get("label_recognised") is not None:
+        name, share = "label_recognised", limits.min_recognised
+        asked.append(least(name, share, "labels asked for are not heard"))
+    if last is not None:
+        limit = limits.max_worse * last["generated"]["frechet"]
+        failing = "worse than the export blessed before"
+        asked.append(most("frechet", limit, failing))
+    return asked
 
 
-def write(
-    folder: Path, report: dict[str, Any], found: list[str], digest: str
-) -> None:
-    """Writes the verdict on an export; the folder appears whole."""
-    verdict = {"blessed": not found, "reasons": found, "digest": digest}
+def reasons(asked: list[Check]) -> list[str]:
+    """Why an export is not blessed; nothing if it is."""
+    return [
+        f"{check.failing}: {check.figure} is {check.value:g}; expected "
+        f"{check.bound} {check.limit:g}"
+        for check in asked
+        if not check.passed
+    ]
+
+
+def write(folder: Path, report: dict[str, Any], asked: list[Check]) -> None:
+    """Writes the verdict on an export; the folder appears whole.
+
+    Args:
+      folder: where to.
+      report: figures, and the export's `digest`.
+      asked: what it was held to.
+    """
+    found = reasons(asked)
+    verdict = {
+        "blessed": not found,
+        "reasons": found,
+        **report,
+        "checks": [
+            {**dataclasses.asdict(check), "passed": check.passed}
+            for check in asked
+        ],
+    }
     with cli.published_dir(folder, FILE, overwrite=True) as staging:
-        text = json.dumps({**verdict, **report}, indent=1) + "\n"
+        text = json.dumps(verdict, indent=1) + "\n"
         (staging / FILE).write_text(text, encoding="utf-8")
         (staging / (NOT_BLESSED if found else BLESSED)).touch()
 

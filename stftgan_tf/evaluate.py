@@ -102,8 +102,12 @@ def _bless(
 ) -> None:
     """Writes and prints the verdict."""
     last = blessing.read(args.last_blessed) if args.last_blessed else None
-    found = blessing.reasons(report, config.bless, last)
-    blessing.write(args.blessing, report, found, cli.digest_of(args.model))
+    checks = blessing.checks(report, config.bless, last)
+    verdict = {**report, "digest": cli.digest_of(args.model)}
+    if last:
+        verdict["last_blessed"] = last["generated"]
+    blessing.write(args.blessing, verdict, checks)
+    found = blessing.reasons(checks)
     name = blessing.NOT_BLESSED if found else blessing.BLESSED
     print("\n".join([name, *found, str(args.blessing)]))
 
@@ -121,7 +125,9 @@ def evaluate(
     """Figures of real evaluation windows and of generated ones.
 
     Returns:
-      `real` and `generated`, each a dict of figures; `table` prints them.
+      `real` and `generated`, each a dict of figures, which `table` prints;
+      `bins`, the share of windows in each cluster of the training windows:
+      `training`, `real` and `generated`, and whether that one `differ`s.
 
     Raises:
       UserError: if the training split has fewer windows than clusters, or
@@ -143,6 +149,7 @@ def evaluate(
         "clusters": settings.clusters,
         "real": yardstick.figures(real[0], real[0]),
         "generated": yardstick.figures(made["window"], real[0]),
+        "bins": yardstick.filled(made["window"], real[0]),
     }
     if len(np.unique(train[1][train[1] >= 0])) > 1:
         heard = Heard(train, shards, config)
@@ -217,6 +224,20 @@ class Windows:
             "consistency": metrics.consistency(logs, self._config.stft),
         }
         return _rounded(found)
+
+    def filled(
+        self, windows: np.ndarray, real: np.ndarray
+    ) -> dict[str, list[Any]]:
+        """Shares of windows in each cluster, generated next to real ones."""
+        ours, theirs = (
+            self._bins.compare(_flat(self._seen(x))) for x in (windows, real)
+        )
+        return {
+            "training": ours.training.round(4).tolist(),
+            "real": theirs.shares.round(4).tolist(),
+            "generated": ours.shares.round(4).tolist(),
+            "differ": ours.differ.tolist(),
+        }
 
     def _seen(self, windows: np.ndarray) -> np.ndarray:
         return windows[..., : self._config.stft.bins]

@@ -40,11 +40,17 @@ class Bins:
       different: NDB, how many clusters differ.
       clusters: K.
       jensen_shannon: divergence of the two histograms, in nats.
+      shares: float [K], of the vectors in each cluster.
+      training: float [K], of the training vectors.
+      differ: bool [K], the clusters that `different` counts.
     """
 
     different: int
     clusters: int
     jensen_shannon: float
+    shares: np.ndarray
+    training: np.ndarray
+    differ: np.ndarray
 
 
 class BinTest:
@@ -78,10 +84,14 @@ class BinTest:
         labels = self._means.predict(vectors)
         counts = np.bincount(labels, minlength=len(self._counts))
         p, q = counts / counts.sum(), self._counts / self._counts.sum()
+        differ = _differ(counts, self._counts)
         return Bins(
-            different=int(_differ(counts, self._counts).sum()),
+            different=int(differ.sum()),
             clusters=len(counts),
             jensen_shannon=jensen_shannon(p, q),
+            shares=p,
+            training=q,
+            differ=differ,
         )
 
 

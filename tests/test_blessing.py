@@ -18,7 +18,7 @@ GOOD = REAL | {"diversity_ratio": 0.9, "ndb": 7, "label_recognised": None}
 
 def verdict(last=None, **changed):
     report = {"clusters": 50, "real": REAL, "generated": GOOD | changed}
-    return blessing.reasons(report, BlessConfig(), last)
+    return blessing.reasons(blessing.checks(report, BlessConfig(), last))
 
 
 def test_a_good_one_is_blessed():
@@ -52,15 +52,24 @@ def test_worse_than_the_last_one_is_not_blessed():
 
 
 def test_the_verdict_is_read_back(tmp_path):
-    report = {"clusters": 50, "real": REAL, "generated": GOOD}
-    for reasons in ([], ["it has collapsed"]):
-        blessing.write(tmp_path / "x", report, reasons, "abc")
+    for changed in ({}, {"ndb": 33}):
+        report = {"clusters": 50, "real": REAL, "generated": GOOD | changed}
+        report["digest"] = "abc"
+        checks = blessing.checks(report, BlessConfig())
+        blessing.write(tmp_path / "x", report, checks)
         found = blessing.read(tmp_path / "x")
-        assert found == report | {
-            "blessed": not reasons,
-            "reasons": reasons,
-            "digest": "abc",
+        assert found["blessed"] == (not changed)
+        assert len(found["reasons"]) == len(changed)
+        assert {name: found[name] for name in report} == report
+        (ndb,) = [c for c in found["checks"] if c["figure"] == "ndb"]
+        assert ndb == {
+            "figure": "ndb",
+            "value": 33 if changed else 7,
+            "bound": "at most",
+            "limit": 32,
+            "failing": "kinds of windows come too often or too rarely",
+            "passed": not changed,
         }
         left = sorted(path.name for path in (tmp_path / "x").iterdir())
-        name = "NOT_BLESSED" if reasons else "BLESSED"
+        name = "NOT_BLESSED" if changed else "BLESSED"
         assert left == sorted([name, "evaluation.json"])

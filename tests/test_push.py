@@ -9,6 +9,7 @@ from stftgan_tf import blessing, cli
 from tests.conftest import run_command, save_half_plus
 
 REPORT = {"clusters": 5, "real": {}, "generated": {}}
+COLLAPSED = blessing.Check("ndb", 50, "at most", 30, "it has collapsed")
 
 
 @pytest.fixture
@@ -19,32 +20,57 @@ def model(tmp_path):
 
 @pytest.fixture
 def blessed(model, tmp_path):
-    folder = tmp_path / "blessed"
-    blessing.write(folder, REPORT, [], cli.digest_of(model))
+    return verdict(tmp_path / "blessed", model)
+
+
+def verdict(folder, model, *checks):
+    report = {**REPORT, "digest": cli.digest_of(model)}
+    blessing.write(folder, report, list(checks))
     return folder
+
+
+def another(model, number):
+    """An export that differs, and its verdict."""
+    other = model.with_name(f"model-{number}")
+    shutil.copytree(model, other)
+    (other / "model_card.md").write_text(f"number {number}")
+    return other, verdict(model.with_name(f"blessed-{number}"), other)
 
 
 def names(base):
     return sorted(p.name for p in base.iterdir() if p.name != ".lock")
 
 
-def test_versions_follow_and_the_last_ones_stay(model, blessed, tmp_path):
+def test_versions_follow_and_the_last_ones_stay(model, tmp_path):
     base = tmp_path / "base"
     for version in range(1, 6):
-        made = push.push(model, blessed, base, keep=2)
+        other, blessed = another(model, version)
+        made = push.push(other, blessed, base, keep=2)
         assert made == base / str(version)
     assert names(base) == ["4", "5"]
     record = json.loads((base / "5" / "pushed.json").read_text())
     assert record["version"] == 5 and record["unblessed"] is False
     assert record["verdict"]["blessed"] is True
-    assert record["digest"] == cli.digest_of(model)
+    assert record["digest"] == cli.digest_of(other)
     (base / "5" / "pushed.json").unlink()
-    assert cli.digest_of(base / "5") == cli.digest_of(model)
+    assert cli.digest_of(base / "5") == cli.digest_of(other)
+
+
+def test_what_is_the_newest_already_is_not_pushed_twice(model, tmp_path):
+    base = tmp_path / "base"
+    one, two = another(model, 1), another(model, 2)
+    assert push.push(*one, base) == base / "1"
+    assert push.push(*one, base) == base / "1"
+    assert push.push(*two, base) == base / "2"
+    assert push.push(*one, base) == base / "3"
+    bad = verdict(tmp_path / "bad", one[0], COLLAPSED)
+    assert push.push(one[0], bad, base, unblessed=True) == base / "4"
+    assert names(base) == ["2", "3", "4"]
 
 
 def test_what_is_not_blessed_is_not_pushed(model, blessed, tmp_path, capsys):
     base, bad = tmp_path / "base", tmp_path / "bad"
-    blessing.write(bad, REPORT, ["it has collapsed"], cli.digest_of(model))
+    verdict(bad, model, COLLAPSED)
     args = [f"--model={model}", f"--base_path={base}"]
     assert push.main([*args, f"--blessing={bad}"]) == 1
     assert "is not blessed: it has collapsed" in capsys.readouterr().err
@@ -72,24 +98,26 @@ def test_a_damaged_verdict_blesses_nothing(model, blessed, tmp_path, damage):
         push.push(model, blessed, tmp_path / "base")
 
 
-def test_a_rollback_goes_to_the_one_before(model, blessed, tmp_path, capsys):
+def test_a_rollback_goes_to_the_one_before(model, tmp_path, capsys):
     base = tmp_path / "base"
-    for _ in range(2):
-        push.push(model, blessed, base)
+    one, two = another(model, 1), another(model, 2)
+    for pushed in (one, two):
+        push.push(*pushed, base)
     assert push.main([f"--base_path={base}", "--rollback"]) == 0
     assert capsys.readouterr().out == f"{base / '1'}\n"
     assert names(base) == [".rolled-back-2", "1"]
     assert push.main([f"--base_path={base}", "--rollback"]) == 1
     assert "holds 1 versions" in capsys.readouterr().err
     # A number is never used twice.
-    assert push.push(model, blessed, base) == base / "3"
+    assert push.push(*two, base) == base / "3"
 
 
-def test_concurrent_pushes_all_succeed(model, blessed, tmp_path):
+def test_concurrent_pushes_all_succeed(model, tmp_path):
     base = tmp_path / "base"
-    args = [f"--model={model}", f"--blessing={blessed}", "--keep=9"]
 
-    def job(_):
+    def job(number):
+        other, blessed = another(model, number)
+        args = [f"--model={other}", f"--blessing={blessed}", "--keep=9"]
         return run_command("pipeline.push", *args, f"--base_path={base}")
 
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
