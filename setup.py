@@ -23,7 +23,10 @@ setup(
         "stftgan_tf.serving",
     ],
     package_dir={"stftgan_tf.configs": "configs"},
-    package_data={"stftgan_tf.configs": ["*.yaml"]},
+    package_data={
+        "stftgan_tf": ["report.html"],
+        "stftgan_tf.configs": ["*.yaml"],
+    },
     install_requires=[
         "apache-beam>=2.60",
         "doit>=0.36",
@@ -31,9 +34,11 @@ setup(
         "google-crc32c",
         # TensorFlow Datasets needs it and does not say so.
         "importlib-resources",
+        "jinja2",
         "keras>=3.8",
         "matplotlib",
         "numpy",
+        "pillow",
         "pyyaml",
         "scikit-learn",
         "scipy",
@@ -66,12 +71,14 @@ setup(
             "uvicorn",
         ],
         "gpu": ["tensorflow[and-cuda]"],
-        # An S3 server (moto) and a Dask cluster to test against.
+        # An S3 server (moto), a Dask cluster and a browser (the
+        # distribution's) to test against.
         "test": [
             "apache-beam[aws,dask]",
             "flask",
             "flask-cors",
             "moto[s3]",
+            "playwright",
             "pytest",
             "pytest-xdist",
             "ruff",

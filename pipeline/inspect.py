@@ -165,9 +165,7 @@ class Check:
         moments = features.Moments.from_dict(self._manifest["moments"])
         sigmas = features.CLIP_SIGMAS * moments.std
         windows = (np.stack(self.shown) - moments.mean) / sigmas
-        rate = self._config.audio.sample_rate_hz
-        bins = self._config.stft.bins
-        hz = np.arange(bins) * rate / self._config.stft.frame_length
+        hz = features.bin_hz(self._config)
         return pictures.data_set(
             windows, hz, self._manifest["moments"], self._moments.histogram
         )

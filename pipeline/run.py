@@ -1,7 +1,7 @@
 """From recordings to a blessed, served model: all steps, in order, once.
 
     preprocess -> validate -> train -> export
-               -> evaluate -> infra-validate -> push
+               -> evaluate -> infra-validate -> report -> push
 
 Each step is a command of this project; its output lies in
 ROOT/<step>/<id>, where the id is of everything the step depends on, so that a
@@ -33,7 +33,7 @@ from doit.doit_cmd import DoitMain
 from doit.exceptions import TaskFailed
 from doit.reporter import ConsoleReporter
 
-from stftgan_tf import blessing, cli
+from stftgan_tf import blessing, cli, lineage
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
 
@@ -52,6 +52,7 @@ STEPS = (
     "export",
     "evaluate",
     "infra-validate",
+    "report",
     "push",
 )
 
@@ -151,7 +152,15 @@ def _run(args: argparse.Namespace, beam_args: list[str]) -> int:
     if args.force or args.first:
         for step in wanted[first:]:
             step.forget()
-    return _done(args.root, wanted)
+    pages = [step for step in wanted if step.name == "report"]
+    for step in pages:
+        print(f"report, once it is made: {_page(step.output)}", flush=True)
+    code = _done(args.root, wanted)
+    for step in pages:
+        # Also, and all the more, of what was not blessed.
+        if step.record.is_file():
+            print(f"report: {_page(step.output)}")
+    return code
 
 
 class Step:
@@ -320,6 +329,21 @@ def _steps(
         None,
         made("stftgan_tf.infra_validate", f"--model={model.output}"),
     )
+    page = Step(
+        "report",
+        root,
+        [verdict, model, run, shards],
+        None,
+        lambda output: [
+            "stftgan_tf.report",
+            f"--evaluation={verdict.output}",
+            f"--model={model.output}",
+            f"--data={data}",
+            f"--run={run.output}",
+            f"--record={verdict.record}",
+            f"--output={_page(output)}",
+        ],
+    )
     pushed = Step(
         "push",
         root,
@@ -333,18 +357,28 @@ def _steps(
             *(["--unblessed"] if args.unblessed else []),
         ],
     )
-    return [shards, valid, run, model, verdict, infra, pushed]
+    return [shards, valid, run, model, verdict, infra, page, pushed]
+
+
+def _page(folder: Path) -> Path:
+    return folder / "report.html"
 
 
 def _done(root: Path, steps: list[Step]) -> int:
     """Has doit do what is not up to date; returns the exit code."""
-    interrupted = []
+    interrupted, start, names = [], time.monotonic(), [s.name for s in steps]
+    usual = _usual_secs(root)
 
     class Reporter(ConsoleReporter):
         """A line a step; what commands print comes through as it is."""
 
         def execute_task(self, task):
-            print(f"== {task.name}", flush=True)
+            place = names.index(task.name)
+            so_far = cli.clock(time.monotonic() - start)
+            told = f"{place + 1} of {len(names)}, {so_far} so far"
+            if left := sum(usual.get(name, 0) for name in names[place:]):
+                told += f", {cli.clock(left)} to go by the times before"
+            print(f"== {task.name} ({told})", flush=True)
 
         def skip_uptodate(self, task):
             print(f"== {task.name}: up to date", flush=True)
@@ -372,6 +406,13 @@ def _done(root: Path, steps: list[Step]) -> int:
     if interrupted:
         raise cli.UserError("; ".join(interrupted))
     return 1 if code else 0
+
+
+def _usual_secs(root: Path) -> dict[str, float]:
+    """What each step took when it last ran below this root."""
+    records = [lineage.read(p) for p in (root / "records").glob("*.json")]
+    records.sort(key=lambda record: record["started"])
+    return {record["step"]: record["secs"] for record in records}
 
 
 def _die_with_parent() -> None:
@@ -414,7 +455,7 @@ def _last_blessed(base_path: Path) -> list[str]:
 
 def _status(args: argparse.Namespace) -> int:
     paths = (args.root / "records").glob("*.json")
-    records = [_read(path) for path in paths]
+    records = [lineage.read(path) for path in paths]
     if not records:
         raise cli.UserError(f"{args.root} holds no records; run something")
     records.sort(key=lambda record: record["started"])
@@ -433,7 +474,7 @@ def _lineage(args: argparse.Namespace) -> int:
         raise cli.UserError(
             f"{args.path} is no pushed version (no {path.name})"
         )
-    pushed = _read(path)
+    pushed = lineage.read(path)
     told = (
         "unblessed: " + pushed["unblessed"]
         if pushed["unblessed"]
@@ -441,34 +482,24 @@ def _lineage(args: argparse.Namespace) -> int:
     )
     print(f"{args.path}  pushed {pushed['pushed']}  {told}")
     model = Path(pushed["model"])
-    record = model.parents[1] / "records" / f"export-{model.name}.json"
-    if not record.is_file():
+    records = model.parents[1] / "records"
+    made = records / f"export-{model.name}.json"
+    if not made.is_file():
         print(f"  {model}  (not of a pipeline, or its records are gone)")
         return 0
-    verdicts = model.parents[1].glob("records/evaluate-*.json")
-    found = [_read(v) for v in verdicts]
-    for verdict in found:
-        if str(record) in verdict["inputs"]:
-            _tell(verdict, 1)
+    for verdict in records.glob("evaluate-*.json"):
+        if str(made) in lineage.read(verdict)["inputs"]:
+            for depth, record in lineage.walk(verdict, 1):
+                _tell(record, "  " * depth)
     return 0
 
 
-def _tell(record: dict[str, Any], depth: int) -> None:
-    """Prints a record and, below it, what it was made from."""
+def _tell(record: dict[str, Any], indent: str) -> None:
     print(
-        f"{'  ' * depth}{record['step']} {record['output']}  "
+        f"{indent}{record['step']} {record['output']}  "
         f"{record['started']}, {record['secs']} s, code {record['code']}"
     )
-    print(f"{'  ' * depth}  {shlex.join(record['command'])}")
-    for path in record["inputs"]:
-        _tell(_read(Path(path)), depth + 1)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise cli.UserError(f"{path} cannot be read: {error}") from error
+    print(f"{indent}  {shlex.join(record['command'])}")
 
 
 if __name__ == "__main__":

@@ -75,7 +75,9 @@ def checks(
             real["ndb"] + limits.max_ndb * report["clusters"],
             "kinds of windows come too often or too rarely",
         ),
-        most("frechet", limits.max_frechet * real["frechet"], "far from speech"),
+        most(
+            "frechet", limits.max_frechet * real["frechet"], "far from speech"
+        ),
         most(
             "memorised",
             real["memorised"] + limits.max_memorised,

@@ -39,7 +39,7 @@ EXAMPLE = (
 _BATCH = 32
 
 # Training windows that others are held against, at most.
-_TRAINING = 20000
+TRAINING = 20000
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -134,7 +134,7 @@ def evaluate(
         the evaluation split is empty.
     """
     settings = config.evaluate
-    train = dataset.load_windows(shards, config, "train", _TRAINING)
+    train = dataset.load_windows(shards, config, "train", TRAINING)
     real = dataset.load_windows(shards, config, "eval", settings.samples)
     if len(train[0]) < settings.clusters or len(real[0]) < 8:
         raise cli.UserError(
@@ -142,7 +142,7 @@ def evaluate(
             f"evaluation windows; expected at least {settings.clusters} "
             "(evaluate.clusters) and 8"
         )
-    made = _generate(model, train[1], settings.samples, settings.seed)
+    made = generate(model, train[1], settings.samples, settings.seed)
     yardstick = Windows(train[0], shards.moments, config)
     report = {
         "model": str(model.path),
@@ -269,8 +269,8 @@ class Heard:
             config.audio.sample_rate_hz,
             config.evaluate.seed,
         )
-        path = Path(shards.root, f"judge-{_judge_key(shards, config)}.npz")
-        kept = not dataset.is_remote(shards.root)
+        path = Path(shards.home, f"judge-{_judge_key(shards, config)}.npz")
+        kept = not dataset.is_remote(shards.home)
         if not (kept and self._judge.load(path)):
             self._judge.fit(audio, self._labels)
             try:
@@ -342,7 +342,7 @@ def to_audio(
     return np.concatenate(parts)
 
 
-def _generate(
+def generate(
     model: exported.Export, labels: np.ndarray, count: int, seed: int
 ) -> dict[str, Any]:
     """`window` [count, T, F], `audio` [count, N] and `label` of the export.

@@ -71,6 +71,12 @@ def amplitude_scale(config: StftConfig) -> float:
     return 2.0 / float(analysis_window(config).sum())
 
 
+def bin_hz(config: Config) -> np.ndarray:
+    """Centre of each bin of a window, in Hz: float64 [F]."""
+    length = config.stft.frame_length
+    return np.arange(config.stft.bins) * config.audio.sample_rate_hz / length
+
+
 def stft(samples: np.ndarray, config: StftConfig) -> np.ndarray:
     """Short-time Fourier transform, scaled by `amplitude_scale`.
 

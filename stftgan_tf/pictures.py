@@ -4,9 +4,11 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 _COLUMNS = 8
 
@@ -27,6 +29,24 @@ def grid(windows: np.ndarray, titles: Sequence[str] = ()) -> bytes:
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     _draw(axes, windows, titles)
     return _png(figure)
+
+
+def spectrogram(window: np.ndarray) -> bytes:
+    """One window, a pixel a value; time to the right, low bins below.
+
+    Args:
+      window: float [T, F] in [-1, 1].
+
+    Returns:
+      A PNG file.
+    """
+    values = np.clip((window.T[::-1] + 1) * 127.5, 0, 255)
+    image = Image.fromarray(np.uint8(values)).convert("P")
+    colours = matplotlib.colormaps["viridis"](np.arange(256))[:, :3]
+    image.putpalette(np.uint8(colours * 255).tobytes())
+    out = io.BytesIO()
+    image.save(out, format="png", optimize=True)
+    return out.getvalue()
 
 
 def data_set(

@@ -22,8 +22,8 @@ def steps(text):
     found = {}
     for line in text.splitlines():
         if line.startswith("== "):
-            name, _, rest = line[3:].partition(": ")
-            found[name] = rest or "done"
+            name, _, rest = line[3:].partition(" ")
+            found[name.rstrip(":")] = "done" if rest[0] == "(" else rest
     return found
 
 
@@ -46,6 +46,12 @@ def test_from_recordings_to_a_version(place, capfd):
     assert "is not blessed: " in told.err
     assert told.err.rstrip().splitlines()[-1].startswith("error: push failed")
     assert not base.exists()
+    assert "== train (3 of 8, 00:" in told.out and "to go" not in told.out
+    last = told.out.splitlines()[-1].removeprefix("report: ")
+    (page,) = (root / "report").glob("*/report.html")
+    assert last == str(page) and "NOT_BLESSED" in page.read_text()
+    for name in ("preprocess", "validate", "train", "export", "evaluate"):
+        assert f"<strong>{name}</strong> {root / name}" in page.read_text()
     assert run.main([*flags, "--unblessed"]) == 0
     done = steps(capfd.readouterr().out)
     assert done.pop("push") == "done"
@@ -94,6 +100,7 @@ def test_what_ran_and_what_a_version_came_from(place, capsys):
     _, root, base = place
     assert run.main(["status", f"--root={root}"]) == 0
     lines = capsys.readouterr().out.splitlines()[1:]
+    # The push was refused at first, and done in the end.
     assert [line.split()[0] for line in lines] == list(run.STEPS)
     assert run.main(["lineage", str(base / "1")]) == 0
     told = capsys.readouterr().out
