@@ -1,10 +1,13 @@
-# make demo         the whole path on the built-in corpus: recordings to audio
+# make demo         the whole pipeline on the built-in corpus: recordings to a
+#                   report, a version to serve, and audio
 # make test         lint and tests, in a virtual environment made for it
 # make test-latest  the same on the newest TensorFlow, without tensorflow-io
+# make tfx          an environment with TFX, for pipeline.tfx_pipeline
+# make tfx-test     the tests of it
 # make format       the code as ruff formats it
 # make clean        removes the virtual environments, never data or runs
 
-.PHONY: help install demo test test-latest format clean
+.PHONY: help install demo test test-latest tfx tfx-test format clean
 .DEFAULT_GOAL := help
 
 # The first Python on the path that the default install supports.
@@ -14,9 +17,14 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10; do \
 PYTHON_LATEST ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
 	2>/dev/null && echo $$p && break; done)
+# TFX can be installed on 3.10 alone.
+PYTHON_TFX ?= $(shell for p in python3 python3.10 $(HOME)/.pyenv/versions/3.10.*/bin/python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 10))' \
+	2>/dev/null && echo $$p && break; done)
 
 VENV := .venv
 VENV_LATEST := .venv-latest
+VENV_TFX := .venv-tfx
 MINUTES ?= 8
 
 help:
@@ -41,19 +49,21 @@ $(VENV_LATEST)/installed: setup.py constraints-latest.txt
 		-c constraints-latest.txt -e '.[demo,serving,test]'
 	touch $@
 
-# Called again, it goes on: data is made anew, the training is resumed.
+$(VENV_TFX)/installed: setup.py constraints-tfx.txt
+	@test -n "$(PYTHON_TFX)" || { echo "no Python 3.10 found" >&2; exit 1; }
+	rm -rf $(VENV_TFX)
+	$(PYTHON_TFX) -m venv $(VENV_TFX)
+	$(VENV_TFX)/bin/pip install -q --disable-pip-version-check \
+		-c constraints-tfx.txt -e '.[demo,serving]' 'tfx[kfp]' dill pytest
+	touch $@
+
+# Called again, it goes on where it was, or says that nothing is to do.
 demo: install
-	$(VENV)/bin/python -m pipeline.preprocess --runner=DirectRunner \
-		--config configs/digits8k.yaml --source demo \
-		--output tfrecords/demo --overwrite
-	$(VENV)/bin/python -m stftgan_tf.train --config configs/digits8k.yaml \
-		--data tfrecords/demo --run runs/demo --minutes $(MINUTES) \
-		$(if $(wildcard runs/demo/config.yaml),--resume)
-	$(VENV)/bin/python -m stftgan_tf.export --run runs/demo \
-		--output exports/demo --overwrite
-	$(VENV)/bin/python -m stftgan_tf.evaluate --model exports/demo \
-		--data tfrecords/demo
-	$(VENV)/bin/python -m stftgan_tf.sample --model exports/demo \
+	$(VENV)/bin/python -m pipeline.run --config digits8k --source demo \
+		--root pipelines/demo --base_path serving/demo \
+		--minutes $(MINUTES) --runner=DirectRunner
+	$(VENV)/bin/python -m stftgan_tf.sample \
+		--model "$$(ls -d serving/demo/[0-9]* | sort -V | tail -n 1)" \
 		--num 16 --seed 0 --output samples/demo
 
 test: install
@@ -64,9 +74,14 @@ test: install
 test-latest: $(VENV_LATEST)/installed
 	$(VENV_LATEST)/bin/python -m pytest -n 2 --dist loadfile
 
+tfx: $(VENV_TFX)/installed
+
+tfx-test: tfx
+	$(VENV_TFX)/bin/python -m pytest -W ignore tests/test_tfx_pipeline.py
+
 format: install
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
 clean:
-	rm -rf $(VENV) $(VENV_LATEST) *.egg-info build dist
+	rm -rf $(VENV) $(VENV_LATEST) $(VENV_TFX) *.egg-info build dist

@@ -29,10 +29,17 @@ _CYCLE_LENGTH = 8
 
 @dataclasses.dataclass(frozen=True)
 class Shards:
-    """A data set that matches a config; `root` may be remote."""
+    """A data set that matches a config.
+
+    Attributes:
+      root: folder of the shards, here or remote.
+      manifest: what manifest.json says of them.
+      home: folder of what lies beside them, such as stats.json.
+    """
 
     root: str
     manifest: dict[str, Any]
+    home: str
 
     @property
     def moments(self) -> features.Moments:
@@ -94,7 +101,55 @@ def open_shards(root: str | Path, config: Config) -> Shards:
     check_same(f"shards {root}", theirs, config.data_dict())
     for shard in manifest["shards"]:
         _check_size(os.path.join(root, shard["path"]), shard["bytes"])
-    return Shards(root=root, manifest=manifest)
+    return Shards(root=root, manifest=manifest, home=root)
+
+
+def open_examples(examples: str, root: str, config: Config) -> Shards:
+    """Opens a data set whose shards TFX's ImportExampleGen has written anew.
+
+    Args:
+      examples: its Examples artifact, with Split-train and Split-eval.
+      root: the data set that it took, whose manifest goes on being true.
+      config: as for `open_shards`.
+
+    Raises:
+      UserError: as `open_shards`; or if a window is missing or too many.
+    """
+    shards = open_shards(root, config)
+    found = []
+    for split, expected in shards.manifest["windows"].items():
+        pattern = os.path.join(examples, f"Split-{split}", "*")
+        listed = [
+            _described(path) for path in sorted(tf.io.gfile.glob(pattern))
+        ]
+        records = sum(shard["records"] for shard in listed)
+        if records != expected:
+            raise UserError(
+                f"{pattern} holds {records} windows; expected the {expected} "
+                f"of {root}"
+            )
+        found += listed
+    manifest = {**shards.manifest, "shards": found}
+    return dataclasses.replace(shards, root=examples, manifest=manifest)
+
+
+def _described(path: str) -> dict[str, Any]:
+    """What a manifest tells of a shard."""
+    with tf.io.gfile.GFile(path, "rb") as file:
+        data = file.read()
+    records = tf.data.TFRecordDataset(path, _compression([path]))
+    count = records.reduce(np.int64(0), lambda count, _: count + 1)
+    return {
+        "path": "/".join(path.split("/")[-2:]),
+        "records": int(count),
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+
+
+def _compression(files: list[str]) -> str:
+    """Of a data set's shards; TFX compresses those that it writes."""
+    return "GZIP" if files and files[0].endswith(".gz") else ""
 
 
 def _load_file_systems(root: str) -> None:
@@ -175,6 +230,7 @@ def training_batches(
     """
     train = config.train
     files, windows = shards.files("train"), shards.windows("train")
+    kind = _compression(files)
 
     def epoch(index):
         order = tf.random.experimental.stateless_shuffle(
@@ -183,7 +239,7 @@ def training_batches(
         return (
             tf.data.Dataset.from_tensor_slices(order)
             .interleave(
-                tf.data.TFRecordDataset,
+                lambda path: tf.data.TFRecordDataset(path, kind),
                 cycle_length=_CYCLE_LENGTH,
                 num_parallel_calls=min(_CYCLE_LENGTH, len(files)),
                 deterministic=True,
@@ -227,9 +283,9 @@ def load_windows(
     """
     files, total = shards.files(split), shards.windows(split)
     every = max(1, math.ceil(total / limit))
-    dataset = tf.data.TFRecordDataset(files).shard(every, 0).batch(256)
+    dataset = tf.data.TFRecordDataset(files, _compression(files))
     windows, labels = [np.zeros((0, *config.learnt_shape), np.float32)], [[]]
-    for batch in dataset:
+    for batch in dataset.shard(every, 0).batch(256):
         parsed = _parse(batch, config, ("window", "label"))
         scaled = _standardised(parsed["window"], shards, config)
         windows.append(scaled.numpy())

@@ -83,26 +83,43 @@ def _run(args: argparse.Namespace) -> int:
             f"--long_secs is {args.long_secs}; expected above 0, at most "
             f"{_MAX_LONG_SECS:g}"
         )
-    cli.refuse_existing(output, exported.METADATA, args.overwrite)
-    config, manifest = _open_run(args.run)
+    export(args.run, output, args.long_secs, args.overwrite)
+    print(output)
+    return 0
+
+
+def export(
+    run: Path, output: Path, long_secs: float = 5.0, overwrite: bool = False
+) -> None:
+    """Exports the best checkpoint of a run, and says how fast it is here.
+
+    Args:
+      run: the training's folder.
+      output: the export's; it appears whole.
+      long_secs: seconds that the signature `long` makes at least.
+      overwrite: whether an existing export is replaced.
+
+    Raises:
+      UserError: if there is nothing to export, or `output` is in the way.
+    """
+    cli.refuse_existing(output, exported.METADATA, overwrite)
+    config, manifest = _open_run(run)
     moments = features.Moments.from_dict(manifest["moments"])
     prior = None
     if config.model.condition != "none":
-        prior = condition.load(args.run / condition.FILE).prior
+        prior = condition.load(run / condition.FILE).prior
     generator = networks.build_generator(
         config, 0 if prior is None else len(prior)
     )
-    state = checkpoints.restore_average(args.run / "checkpoints", generator)
-    graph = served.Served(generator, moments, config, prior, args.long_secs)
+    state = checkpoints.restore_average(run / "checkpoints", generator)
+    graph = served.Served(generator, moments, config, prior, long_secs)
     metadata = _metadata(config, manifest, generator, state)
     metadata["long_samples"] = graph.long_samples
-    metadata["watch"] = _figures(args.run / "metrics.jsonl", state.step)
+    metadata["watch"] = _figures(run / "metrics.jsonl", state.step)
     metadata["data_manifest_sha256"] = hashlib.sha256(
-        (args.run / "manifest.json").read_bytes()
+        (run / "manifest.json").read_bytes()
     ).hexdigest()
-    with cli.published_dir(
-        output, exported.METADATA, args.overwrite
-    ) as staging:
+    with cli.published_dir(output, exported.METADATA, overwrite) as staging:
         tf.saved_model.save(graph, str(staging), graph.signatures())
         text = json.dumps(metadata, indent=1) + "\n"
         (staging / exported.METADATA).write_text(text, encoding="utf-8")
@@ -125,8 +142,6 @@ def _run(args: argparse.Namespace) -> int:
             f"batch {batch}: {1000 * secs:.0f} ms, "
             f"{batch * window_secs / secs:.0f} x real time on this machine"
         )
-    print(output)
-    return 0
 
 
 def _open_run(run: Path) -> tuple[Config, dict[str, Any]]:

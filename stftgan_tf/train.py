@@ -130,14 +130,41 @@ def _run(args: argparse.Namespace) -> int:
         print(config.to_yaml(), end="")
         return 0
     _check_bounds(args, config)
-    run = args.run or Path("runs", args.data.resolve().name)
+    run = args.run or Path("runs", Path(args.data).resolve().name)
     devices = distribute.open_strategy(config)
     shards = dataset.open_shards(args.data, config)
+    steps = args.steps or config.train.steps
+    return train(config, shards, run, devices, steps, args.minutes, args.resume)
+
+
+def train(
+    config: Config,
+    shards: dataset.Shards,
+    run: Path,
+    devices: distribute.Devices,
+    steps: int,
+    minutes: float | None = None,
+    resume: bool = False,
+) -> int:
+    """Trains in a folder; returns the exit code, 130 if interrupted.
+
+    Args:
+      config: of the run.
+      shards: an opened data set.
+      run: the folder.
+      devices: of `distribute.open_strategy`.
+      steps: generator updates in all, resumed ones included.
+      minutes: in all, too.
+      resume: whether to go on with the run that is in the folder.
+
+    Raises:
+      UserError: if the folder or the data set cannot be used.
+    """
     if not shards.windows("train"):
-        raise cli.UserError(f"{args.data} holds no training windows")
+        raise cli.UserError(f"{shards.root} holds no training windows")
     with contextlib.ExitStack() as stack:
         if devices.chief:
-            _check_run(run, config, shards, args.resume)
+            _check_run(run, config, shards, resume)
             run.mkdir(parents=True, exist_ok=True)
             stack.enter_context(_locked(run))
         log = run / (
@@ -150,9 +177,8 @@ def _run(args: argparse.Namespace) -> int:
             _claim(run, config, shards)
         stack.enter_context(distribute.losses_named())
         stack.enter_context(devices.strategy.scope())
-        steps = args.steps or config.train.steps
         training = _Training(config, shards, run, devices)
-        return training.go(steps, args.minutes)
+        return training.go(steps, minutes)
 
 
 def _check_bounds(args: argparse.Namespace, config: Config) -> None:

@@ -1,0 +1,118 @@
+"""In TFX's own environment (make tfx-test); elsewhere these are skipped."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+
+pytest.importorskip("tfx", reason="no TFX here: make tfx-test")
+
+from pipeline import tfx_pipeline  # noqa: E402
+from stftgan_tf import cli, dataset  # noqa: E402
+from tests.conftest import serve  # noqa: E402
+
+# Twenty steps make no speech.
+LENIENT = [
+    "--set=bless.max_frechet=1e6",
+    "--set=bless.max_ndb=1",
+    *(
+        f"--set=bless.{name}=0"
+        for name in (
+            "min_apart",
+            "min_coverage",
+            "min_diversity",
+            "min_precision",
+        )
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def place(shards, tmp_path_factory):
+    """Flags of a pipeline of its own, and its folders."""
+    folder = tmp_path_factory.mktemp("tfx")
+    root, base = folder / "root", folder / "served"
+    flags = ["--config=tiny", f"--data={shards}", f"--root={root}"]
+    return [*flags, f"--base_path={base}"], root, base
+
+
+def test_it_runs_to_a_model_that_the_server_answers_from(place, capsys):
+    flags, root, base = place
+    assert tfx_pipeline.main([*flags, *LENIENT]) == 0
+    *_, page, pushed = capsys.readouterr().out.splitlines()
+    (version,) = base.iterdir()
+    assert pushed == str(version) and version.name.isdigit()
+    assert len(list(root.glob("InfraValidator/verdict/*/INFRA_BLESSED"))) == 1
+    text = Path(page.removeprefix("report: ")).read_text()
+    assert "<title>Blessed: " in text and 'id="training"' in text
+    server = serve(base, "--model_name=digits")
+    try:
+        answer = requests.post(
+            f"http://127.0.0.1:{server.rest_api_port}/v1/models/digits:predict",
+            json={"inputs": {"seed": [1, 2]}},
+        )
+    finally:
+        server.stop()
+    audio = np.array(answer.json()["outputs"]["audio"])
+    assert audio.shape == (2, 544) and np.isfinite(audio).all()
+
+
+def test_what_is_not_blessed_is_not_pushed(place, capsys):
+    """And only what depends on the limits is done again."""
+    flags, root, base = place
+    before = list(base.iterdir())
+    trained = list(root.glob("Trainer/model/*"))
+    assert len(before) == len(trained) == 1
+    assert tfx_pipeline.main(flags) == 1
+    error = capsys.readouterr().err
+    assert "error: not blessed: all windows are alike: " in error
+    assert list(base.iterdir()) == before
+    assert list(root.glob("Trainer/model/*")) == trained
+    assert len(list(root.glob("Evaluator/verdict/*/NOT_BLESSED"))) == 1
+
+
+def test_a_missing_window_is_named(shards, tiny, place):
+    _, root, _ = place
+    (examples,) = root.glob("ImportExampleGen/examples/*")
+    opened = dataset.open_examples(str(examples), str(shards), tiny)
+    theirs, _ = dataset.load_windows(opened, tiny, "train", 10**6)
+    ours, _ = dataset.load_windows(
+        dataset.open_shards(shards, tiny), tiny, "train", 10**6
+    )
+    assert theirs.shape == ours.shape
+    np.testing.assert_allclose(
+        np.sort(theirs.ravel()), np.sort(ours.ravel()), atol=1e-6
+    )
+    next(examples.glob("Split-train/*")).unlink()
+    with pytest.raises(cli.UserError, match="holds 0 windows; expected the"):
+        dataset.open_examples(str(examples), str(shards), tiny)
+
+
+def test_it_compiles_for_kubeflow(tmp_path, capsys):
+    path = tmp_path / "kubeflow" / "pipeline.json"
+    flags = ["--config=tiny", "--data=gs://b/data", "--root=gs://b/root"]
+    flags += ["--base_path=gs://b/serving", f"--kubeflow={path}", "--image=i:1"]
+    assert tfx_pipeline.main(flags) == 0
+    spec = json.loads(path.read_text())["pipelineSpec"]
+    tasks = spec["root"]["dag"]["tasks"]
+    assert set(tasks) == {
+        "ImportExampleGen",
+        "StatisticsGen",
+        "SchemaGen",
+        "ExampleValidator",
+        "AnomalyGate",
+        "Trainer",
+        "Evaluator",
+        "InfraValidator",
+        "Pusher",
+    }
+    assert "AnomalyGate" in tasks["Trainer"]["dependentTasks"]
+    executors = spec["deploymentSpec"]["executors"].values()
+    assert {e["container"]["image"] for e in executors} == {"i:1"}
+
+
+def test_bad_usage(tmp_path, capsys):
+    assert tfx_pipeline.main([f"--data={tmp_path}", "--config=tiny"]) == 1
+    assert "holds no data set" in capsys.readouterr().err
