@@ -71,12 +71,13 @@ setup(
             "uvicorn",
         ],
         "gpu": ["tensorflow[and-cuda]"],
-        # An S3 server (moto), a Dask cluster and a browser (the
-        # distribution's) to test against.
+        # An S3 server (moto), a Dask cluster, a browser (the distribution's)
+        # and Kubernetes' schemas to test against.
         "test": [
             "apache-beam[aws,dask]",
             "flask",
             "flask-cors",
+            "kubernetes-validate",
             "moto[s3]",
             "playwright",
             "pytest",

@@ -19,6 +19,7 @@ import ctypes
 import datetime
 import hashlib
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -148,6 +149,8 @@ def _run(args: argparse.Namespace, beam_args: list[str]) -> int:
             again = again or not step.record.is_file()
             print(f"{step.name:15s} {'to do' if again else 'up to date'}")
         return 0
+    if _worker(config):
+        return _help_train(wanted)
     args.root.mkdir(parents=True, exist_ok=True)
     if args.force or args.first:
         for step in wanted[first:]:
@@ -189,6 +192,10 @@ class Step:
         self.record = root / "records" / f"{name}-{self.id}.json"
         self._command = command
 
+    def command(self) -> list[str]:
+        """Words after `python -m`."""
+        return self._command(self.output)
+
     def forget(self) -> None:
         """Has it done again; a training that ended is kept beside."""
         if self.name == "train" and self.record.is_file():
@@ -210,7 +217,7 @@ class Step:
         }
 
     def _act(self) -> bool | TaskFailed:
-        command = self._command(self.output)
+        command = self.command()
         start = time.time()
         job = subprocess.Popen(
             [sys.executable, "-m", *command],
@@ -358,6 +365,36 @@ def _steps(
         ],
     )
     return [shards, valid, run, model, verdict, infra, page, pushed]
+
+
+def _worker(config: Config) -> int:
+    """Which worker of a training on many machines this is; the first leads."""
+    if config.train.strategy != "multiworker":
+        return 0
+    try:
+        return int(json.loads(os.environ["TF_CONFIG"])["task"]["index"])
+    except (KeyError, TypeError, ValueError):
+        # The training will tell what is wrong with it.
+        return 0
+
+
+def _help_train(steps: list[Step]) -> int:
+    """Takes part in the training once the worker that leads is there."""
+    found = {step.name: step for step in steps}
+    if "train" not in found:
+        return 0
+    ready, training = found["validate"].record, found["train"]
+    said = False
+    while not training.record.is_file():
+        if ready.is_file():
+            command = [sys.executable, "-m", *training.command()]
+            return subprocess.run(command).returncode
+        if not said:
+            print(f"== train: waits for {ready} of the first worker")
+            said = True
+        time.sleep(0.5)
+    print("== train: up to date")
+    return 0
 
 
 def _page(folder: Path) -> Path:

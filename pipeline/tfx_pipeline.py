@@ -5,8 +5,8 @@
                      -> Pusher
 
 AnomalyGate, Evaluator and InfraValidator are this project's; Trainer calls its
-`run_fn`. Runs here (LocalDagRunner), or writes a pipeline for Kubeflow (--kubeflow).
-Needs TFX: make tfx.
+`run_fn`. Runs here (LocalDagRunner), or writes a pipeline for Kubeflow
+(--kubeflow). Needs TFX: make tfx.
 """
 
 import argparse

@@ -1,8 +1,10 @@
 """Recordings, shards, runs and exports that tests share, all of them real."""
 
 import importlib.util
+import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -106,6 +108,19 @@ def preprocess_tiny(source, output, *more) -> int:
 
 def train_args(shards, run, *more) -> list[str]:
     return ["--config=tiny", f"--data={shards}", f"--run={run}", *more]
+
+
+def worker_environments(count: int) -> list[dict[str, str]]:
+    """Environments of the workers of one training on this machine."""
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    hosts = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
+    for one in sockets:
+        one.close()
+    tasks = [{"type": "worker", "index": index} for index in range(count)]
+    found = [{"cluster": {"worker": hosts}, "task": task} for task in tasks]
+    return [{**os.environ, "TF_CONFIG": json.dumps(one)} for one in found]
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,7 +12,7 @@ import tensorflow as tf
 
 from stftgan_tf import cli, distribute, train, wgan
 from stftgan_tf import config as config_lib
-from tests.conftest import ROOT, train_args
+from tests.conftest import ROOT, train_args, worker_environments
 from tests.test_train import assert_same_weights, weights
 
 # Two logical devices must be made before anything else runs.
@@ -113,37 +112,19 @@ def test_mirrored_training_resumes_as_if_never_stopped(shards, tmp_path):
     assert_same_weights(parts, whole)
 
 
-def free_ports(count):
-    """Ports that nobody listens on."""
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
 def start_workers(shards, run, *more):
-    """Two workers that train one run together."""
-    hosts = [f"127.0.0.1:{port}" for port in free_ports(2)]
-    jobs = []
-    for index in range(2):
-        task = {"type": "worker", "index": index}
-        cluster = {"cluster": {"worker": hosts}, "task": task}
-        args = train_args(
-            shards, run, "--set=train.strategy=multiworker", *more
+    """Two worker processes of one training."""
+    args = train_args(shards, run, "--set=train.strategy=multiworker", *more)
+    return [
+        subprocess.Popen(
+            [sys.executable, "-m", "stftgan_tf.train", *args],
+            cwd=ROOT,
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
         )
-        jobs.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "stftgan_tf.train", *args],
-                cwd=ROOT,
-                env={**os.environ, "TF_CONFIG": json.dumps(cluster)},
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
-    return jobs
+        for environment in worker_environments(2)
+    ]
 
 
 def finish(jobs):

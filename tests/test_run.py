@@ -8,7 +8,7 @@ import time
 import pytest
 
 from pipeline import run
-from tests.conftest import ROOT
+from tests.conftest import ROOT, worker_environments
 
 FLAGS = [
     "--config=tiny",
@@ -146,6 +146,39 @@ def test_a_failing_step_stops_the_rest(recordings, tmp_path, capfd):
     assert list(steps(told.out)) == ["preprocess", "validate"]
     assert "anomaly: speakers: 2 in the training split" in told.out
     assert not (tmp_path / "root" / "train").exists()
+
+
+def test_workers_train_together_and_the_first_leads(recordings, tmp_path):
+    root = tmp_path / "root"
+    flags = [*FLAGS, f"--source={recordings}", f"--root={root}"]
+    flags += ["--set=train.strategy=multiworker", "--until=export"]
+
+    def start(environment):
+        return subprocess.Popen(
+            [sys.executable, "-m", "pipeline.run", *flags],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    for time_ in ("first", "second"):
+        jobs = [start(environment) for environment in worker_environments(2)]
+        told = [job.communicate(timeout=200) for job in jobs]
+        assert [job.returncode for job in jobs] == [0, 0], told
+        done = "done" if time_ == "first" else "up to date"
+        wanted = dict.fromkeys(run.STEPS[:4], done)
+        assert steps(told[0][0]) == wanted
+        if time_ == "first":
+            assert told[1][0].startswith("== train: waits for ")
+            (run_,) = (root / "train").iterdir()
+            names = {path.name for path in run_.iterdir()}
+            assert {"log.txt", "log-1.txt"} <= names
+            assert "2 replicas" in (run_ / "log-1.txt").read_text()
+        else:
+            assert told[1][0] == "== train: up to date\n"
+    assert len(list((root / "records").iterdir())) == 4
 
 
 def test_killed_and_interrupted_it_goes_on(recordings, tmp_path):
