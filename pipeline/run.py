@@ -6,8 +6,9 @@
 Each step is a command of this project; its output lies in
 ROOT/<step>/<id>, where the id is of everything the step depends on, so that a
 step whose inputs and config have not changed is skipped. ROOT/records/ tells
-what made what. Killed anywhere, the same command goes on from there. Order and
-caching are doit's.
+what made what, and so what is done: doit, which orders and runs the steps,
+remembers that at its end alone, and would forget it when killed. Killed
+anywhere, the same command goes on from there.
 
     python -m pipeline.run status --root pipelines/digits
     python -m pipeline.run lineage serving/digits/1
@@ -24,6 +25,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -144,10 +146,14 @@ def _run(args: argparse.Namespace, beam_args: list[str]) -> int:
     first = 0 if args.force else STEPS.index(args.first or STEPS[-1])
     wanted = steps[: last + 1]
     if args.dry_run:
+        todo = set()
         for index, step in enumerate(wanted):
             again = (args.force or args.first) and index >= first
-            again = again or not step.record.is_file()
-            print(f"{step.name:15s} {'to do' if again else 'up to date'}")
+            if again or not todo.isdisjoint(step.inputs) or not step.done():
+                todo.add(step)
+            print(
+                f"{step.name:15s} {'to do' if step in todo else 'up to date'}"
+            )
         return 0
     if _worker(config):
         return _help_train(wanted)
@@ -172,6 +178,7 @@ class Step:
     Attributes:
       name: of `STEPS`.
       id: of everything the output depends on.
+      inputs: steps whose output it takes.
       output: file or folder that the command makes.
       record: file that says that it was made.
     """
@@ -186,7 +193,7 @@ class Step:
     ):
         """`depends` is anything but inputs that the output depends on."""
         text = json.dumps([name, [i.id for i in inputs], depends])
-        self.name, self._inputs = name, inputs
+        self.name, self.inputs = name, inputs
         self.id = hashlib.sha256(text.encode()).hexdigest()[:12]
         self.output = root / name / self.id
         self.record = root / "records" / f"{name}-{self.id}.json"
@@ -195,6 +202,23 @@ class Step:
     def command(self) -> list[str]:
         """Words after `python -m`."""
         return self._command(self.output)
+
+    def done(self) -> bool:
+        """Whether it has been done, on its inputs as they are now."""
+        if not self.record.is_file():
+            return False
+        return lineage.read(self.record)["inputs"] == self._input_hashes()
+
+    def _input_hashes(self) -> dict[str, str]:
+        """SHA-256 of the records of its inputs; empty of one not done yet."""
+        return {
+            str(step.record): hashlib.sha256(
+                step.record.read_bytes()
+            ).hexdigest()
+            if step.record.is_file()
+            else ""
+            for step in self.inputs
+        }
 
     def forget(self) -> None:
         """Has it done again; a training that ended is kept beside."""
@@ -205,15 +229,13 @@ class Step:
         self.record.unlink(missing_ok=True)
 
     def task(self) -> dict[str, Any]:
-        """The same as doit has it: done once its record is there."""
+        """The same as doit has it."""
         return {
             "basename": self.name,
             "actions": [self._act],
-            "file_dep": [str(step.record) for step in self._inputs],
-            # As people think of it, where files alone would not say.
+            # As people think of it, where inputs alone would not say.
             "task_dep": list(STEPS[: STEPS.index(self.name)][-1:]),
-            "targets": [str(self.record)],
-            "uptodate": [True],
+            "uptodate": [lambda task, values: self.done()],
         }
 
     def _act(self) -> bool | TaskFailed:
@@ -241,7 +263,7 @@ class Step:
         record = {
             "step": self.name,
             "id": self.id,
-            "inputs": [str(step.record) for step in self._inputs],
+            "inputs": self._input_hashes(),
             # A push says which version it became.
             "output": printed[-1] if self.name == "push" else str(self.output),
             "command": command,
@@ -432,14 +454,14 @@ def _done(root: Path, steps: list[Step]) -> int:
 
     tasks = {f"task_{step.name}": step.task for step in steps}
     settings = {
-        "dep_file": str(root / ".doit.json"),
-        "backend": "json",
         "verbosity": 2,
         "reporter": Reporter,
         "default_tasks": [steps[-1].name],
     }
     tasks["DOIT_CONFIG"] = settings
-    code = DoitMain(ModuleTaskLoader(tasks)).run(["run"])
+    with tempfile.TemporaryDirectory() as folder:
+        settings["dep_file"] = str(Path(folder, "unused"))
+        code = DoitMain(ModuleTaskLoader(tasks)).run(["run"])
     if interrupted:
         raise cli.UserError("; ".join(interrupted))
     return 1 if code else 0

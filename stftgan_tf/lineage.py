@@ -2,7 +2,7 @@
 
 A record is a JSON file: `step`, `id`, `output`, `command`, `code` (version of
 this project), `started`, `secs`, and in `inputs` the records of the steps whose
-output it took.
+output it took, with the SHA-256 of each.
 """
 
 import json

@@ -29,8 +29,8 @@ def record(tmp_path_factory):
     first = {"step": "train", "output": "<script>throw 1</script>"}
     second = {"step": "evaluate", "output": "verdicts/1"}
     for name, made, inputs in (
-        ("train.json", first, []),
-        ("evaluate.json", second, [str(folder / "train.json")]),
+        ("train.json", first, {}),
+        ("evaluate.json", second, {str(folder / "train.json"): "5ha"}),
     ):
         made = {**plain, **made, "command": ["do", "it"], "inputs": inputs}
         (folder / name).write_text(json.dumps(made))
