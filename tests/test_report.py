@@ -182,6 +182,16 @@ def test_bad_usage(export, shards, verdict, tmp_path, more, message, capsys):
     assert not path.exists()
 
 
+def test_an_evaluation_of_before_is_refused(export, verdict, tmp_path, capsys):
+    old = shutil.copytree(verdict, tmp_path / "old")
+    found = json.loads((old / "evaluation.json").read_text())
+    del found["checks"]
+    (old / "evaluation.json").write_text(json.dumps(found))
+    assert report.main([f"--model={export}", f"--evaluation={old}"]) == 1
+    error = capsys.readouterr().err
+    assert error.endswith("; evaluate it again\n") and error.count("\n") == 1
+
+
 def test_a_run_that_was_killed_has_curves(trained, tmp_path):
     run = shutil.copytree(trained, tmp_path / "run")
     with open(run / "metrics.jsonl", "a") as file:
