@@ -18,8 +18,7 @@ from pathlib import Path
 from tfx import v1 as tfx
 from tfx.proto import example_gen_pb2, pusher_pb2, trainer_pb2
 
-from pipeline import tfx_components
-from stftgan_tf import blessing, cli, dataset
+from stftgan_tf import blessing, cli, dataset, tfx_components
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
 

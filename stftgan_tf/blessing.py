@@ -70,6 +70,7 @@ def checks(
         least("nearest_self", limits.min_apart, "windows are repeated"),
         least("precision", limits.min_precision, "unlike any real window"),
         least("coverage", limits.min_coverage, "kinds of windows are missing"),
+        least("recall", limits.min_recall, "much of the data is out of reach"),
         most(
             "ndb",
             real["ndb"] + limits.max_ndb * report["clusters"],

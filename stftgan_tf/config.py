@@ -386,6 +386,8 @@ class BlessConfig:
         ones, of real windows' own.
       min_coverage: least share of real neighbourhoods that are filled, of
         real windows' own.
+      min_recall: least share of real windows within the neighbourhoods of
+        generated ones, of real windows' own.
       max_ndb: share of the clusters that may be filled differently, besides
         those that real windows fill differently.
       max_frechet: largest Frechet distance, in those of real windows.
@@ -401,8 +403,9 @@ class BlessConfig:
     min_apart: float = _bounded(0, 1, 0.4)
     min_precision: float = _bounded(0, 1, 0.4)
     min_coverage: float = _bounded(0, 1, 0.6)
-    max_ndb: float = _bounded(0, 1, 0.6)
-    max_frechet: float = _bounded(0, 1e6, 8.0)
+    min_recall: float = _bounded(0, 1, 0.1)
+    max_ndb: float = _bounded(0, 1, 0.4)
+    max_frechet: float = _bounded(0, 1e6, 2.0)
     max_memorised: float = _bounded(0, 1, 0.05)
     min_recognised: float = _bounded(0, 1, 0.7)
     max_worse: float = _bounded(0, 1e6, 1.2)

@@ -24,6 +24,7 @@ LENIENT = [
             "min_coverage",
             "min_diversity",
             "min_precision",
+            "min_recall",
         )
     ),
 ]

@@ -1,0 +1,138 @@
+"""A step of the pipeline: a command, its output, and the record of it."""
+
+import contextlib
+import ctypes
+import datetime
+import hashlib
+import json
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from doit.exceptions import TaskFailed
+
+from stftgan_tf import cli, lineage
+
+# Of Linux' sys/prctl.h.
+_PR_SET_PDEATHSIG = 1
+
+
+class Step:
+    """A command, what it depends on, and where its output lies.
+
+    Attributes:
+      name: of `STEPS`.
+      id: of everything the output depends on.
+      inputs: steps whose output it takes.
+      output: file or folder that the command makes.
+      record: file that says that it was made.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        root: Path,
+        inputs: list["Step"],
+        depends: Any,
+        command: Callable[[Path], list[str]],
+    ):
+        """`depends` is anything but inputs that the output depends on."""
+        text = json.dumps([name, [i.id for i in inputs], depends])
+        self.name, self.inputs = name, inputs
+        self.id = hashlib.sha256(text.encode()).hexdigest()[:12]
+        self.output = root / name / self.id
+        self.record = root / "records" / f"{name}-{self.id}.json"
+        self._command = command
+
+    def command(self) -> list[str]:
+        """Words after `python -m`."""
+        return self._command(self.output)
+
+    def done(self) -> bool:
+        """Whether it has been done, on its inputs as they are now."""
+        if not self.record.is_file():
+            return False
+        return lineage.read(self.record)["inputs"] == self._input_hashes()
+
+    def _input_hashes(self) -> dict[str, str]:
+        """SHA-256 of the records of its inputs; empty of one not done yet."""
+        return {
+            str(step.record): hashlib.sha256(
+                step.record.read_bytes()
+            ).hexdigest()
+            if step.record.is_file()
+            else ""
+            for step in self.inputs
+        }
+
+    def forget(self) -> None:
+        """Has it done again; a training that ended is kept beside."""
+        if self.name == "train" and self.record.is_file():
+            then = time.strftime("%Y%m%d-%H%M%S")
+            with contextlib.suppress(FileNotFoundError):
+                self.output.rename(f"{self.output}-before-{then}")
+        self.record.unlink(missing_ok=True)
+
+    def do(self) -> bool | TaskFailed:
+        """Runs the command, as an action of doit, and records it.
+
+        Raises:
+          KeyboardInterrupt: if the command was interrupted.
+        """
+        command = self.command()
+        start = time.time()
+        job = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=_die_with_parent,
+        )
+        try:
+            told, _ = job.communicate()
+        except KeyboardInterrupt:
+            # The command has heard it, too, and ends in its own way.
+            job.wait()
+            raise
+        print(told, end="", flush=True)
+        if job.returncode == 130:
+            raise KeyboardInterrupt
+        if job.returncode:
+            return TaskFailed(f"{shlex.join(command)}: {job.returncode}")
+        printed = told.splitlines()
+        now = datetime.datetime.fromtimestamp(start, datetime.timezone.utc)
+        record = {
+            "step": self.name,
+            "id": self.id,
+            "inputs": self._input_hashes(),
+            # A push says which version it became.
+            "output": printed[-1] if self.name == "push" else str(self.output),
+            "command": command,
+            "code": _code_version(),
+            "started": now.isoformat(timespec="seconds"),
+            "secs": round(time.time() - start, 1),
+        }
+        self.record.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(record, indent=1) + "\n"
+        cli.write_atomically(self.record, text.encode())
+        return True
+
+
+def _die_with_parent() -> None:
+    """A step must not go on, and hold its lock, when we are killed."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _code_version() -> str:
+    """Of this project's own modules."""
+    whole = hashlib.sha256()
+    folder = Path(__file__).resolve().parents[1]
+    for package in ("pipeline", "stftgan_tf"):
+        for path in sorted((folder / package).rglob("*.py")):
+            whole.update(path.read_bytes())
+    return whole.hexdigest()[:12]
