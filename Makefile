@@ -7,7 +7,7 @@
 # make format       the code as ruff formats it
 # make clean        removes the virtual environments, never data or runs
 
-.PHONY: help install demo test test-latest tfx tfx-test format clean
+.PHONY: help install demo test test-latest has-python-tfx tfx tfx-test format clean
 .DEFAULT_GOAL := help
 
 # The first Python on the path that the default install supports.
@@ -73,6 +73,9 @@ test: install
 
 test-latest: $(VENV_LATEST)/installed
 	$(VENV_LATEST)/bin/python -m pytest -n 2 --dist loadfile
+
+has-python-tfx:
+	@test -n "$(PYTHON_TFX)"
 
 tfx: $(VENV_TFX)/installed
 

@@ -390,7 +390,8 @@ class BlessConfig:
         generated ones, of real windows' own.
       max_ndb: share of the clusters that may be filled differently, besides
         those that real windows fill differently.
-      max_frechet: largest Frechet distance, in those of real windows.
+      max_frechet: largest Frechet distance, besides that of real windows, in
+        the variance of the data.
       max_memorised: share of windows that may be copies of training windows,
         besides that of real ones.
       min_recognised: least share of labels asked for that are recognised, of
@@ -405,7 +406,7 @@ class BlessConfig:
     min_coverage: float = _bounded(0, 1, 0.6)
     min_recall: float = _bounded(0, 1, 0.1)
     max_ndb: float = _bounded(0, 1, 0.4)
-    max_frechet: float = _bounded(0, 1e6, 2.0)
+    max_frechet: float = _bounded(0, 1e6, 0.2)
     max_memorised: float = _bounded(0, 1, 0.05)
     min_recognised: float = _bounded(0, 1, 0.7)
     max_worse: float = _bounded(0, 1e6, 1.2)

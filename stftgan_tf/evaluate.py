@@ -126,8 +126,9 @@ def evaluate(
 
     Returns:
       `real` and `generated`, each a dict of figures, which `table` prints;
-      `bins`, the share of windows in each cluster of the training windows:
-      `training`, `real` and `generated`, and whether that one `differ`s.
+      `clusters` and `dimensions`, of what they are; and `bins`, the share of
+      windows in each cluster of the training windows: `training`, `real` and
+      `generated`, and whether that one `differ`s.
 
     Raises:
       UserError: if the training split has fewer windows than clusters, or
@@ -147,6 +148,7 @@ def evaluate(
     report = {
         "model": str(model.path),
         "clusters": settings.clusters,
+        "dimensions": yardstick.dimensions,
         "real": yardstick.figures(real[0], real[0]),
         "generated": yardstick.figures(made["window"], real[0]),
         "bins": yardstick.filled(made["window"], real[0]),
@@ -175,7 +177,11 @@ def table(report: dict[str, Any]) -> str:
 
 
 class Windows:
-    """Figures that need no labels, against the training windows."""
+    """Figures that need no labels, against the training windows.
+
+    Attributes:
+      dimensions: of the space in which windows are compared.
+    """
 
     def __init__(
         self, training: np.ndarray, moments: features.Moments, config: Config
@@ -191,6 +197,7 @@ class Windows:
         )
         self._space = embedding.fit(training, moments, config)
         self._training = self._space(training)
+        self.dimensions = self._training.shape[1]
 
     def figures(
         self, windows: np.ndarray, real: np.ndarray

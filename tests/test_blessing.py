@@ -18,7 +18,12 @@ GOOD = REAL | {"diversity_ratio": 0.9, "ndb": 7, "label_recognised": None}
 
 
 def verdict(last=None, **changed):
-    report = {"clusters": 50, "real": REAL, "generated": GOOD | changed}
+    report = {
+        "clusters": 50,
+        "dimensions": 20,
+        "real": REAL,
+        "generated": GOOD | changed,
+    }
     return blessing.reasons(blessing.checks(report, BlessConfig(), last))
 
 
@@ -36,7 +41,7 @@ def test_a_good_one_is_blessed():
         ({"coverage": 0.4}, "kinds of windows are missing: coverage"),
         ({"recall": 0.04}, "much of the data is out of reach: recall is 0.04"),
         ({"ndb": 23}, "come too often or too rarely: ndb is 23"),
-        ({"frechet": 6.5}, "far from speech: frechet is 6.5"),
+        ({"frechet": 7.5}, "far from speech: frechet is 7.5"),
         ({"frechet": float("nan")}, "far from speech: frechet is nan"),
         ({"memorised": 0.07}, "training windows are copied: memorised is 0.07"),
         ({"label_recognised": 0.5}, "labels asked for are not heard"),
@@ -55,7 +60,12 @@ def test_worse_than_the_last_one_is_not_blessed():
 
 def test_the_verdict_is_read_back(tmp_path):
     for changed in ({}, {"ndb": 23}):
-        report = {"clusters": 50, "real": REAL, "generated": GOOD | changed}
+        report = {
+            "clusters": 50,
+            "dimensions": 20,
+            "real": REAL,
+            "generated": GOOD | changed,
+        }
         report["digest"] = "abc"
         checks = blessing.checks(report, BlessConfig())
         blessing.write(tmp_path / "x", report, checks)

@@ -10,7 +10,6 @@ import requests
 pytest.importorskip("tfx", reason="no TFX here: make tfx-test")
 
 from pipeline import tfx_pipeline  # noqa: E402
-from stftgan_tf import cli, dataset  # noqa: E402
 from tests.conftest import serve  # noqa: E402
 
 # Twenty steps make no speech.
@@ -72,23 +71,6 @@ def test_what_is_not_blessed_is_not_pushed(place, capsys):
     assert list(base.iterdir()) == before
     assert list(root.glob("Trainer/model/*")) == trained
     assert len(list(root.glob("Evaluator/verdict/*/NOT_BLESSED"))) == 1
-
-
-def test_a_missing_window_is_named(shards, tiny, place):
-    _, root, _ = place
-    (examples,) = root.glob("ImportExampleGen/examples/*")
-    opened = dataset.open_examples(str(examples), str(shards), tiny)
-    theirs, _ = dataset.load_windows(opened, tiny, "train", 10**6)
-    ours, _ = dataset.load_windows(
-        dataset.open_shards(shards, tiny), tiny, "train", 10**6
-    )
-    assert theirs.shape == ours.shape
-    np.testing.assert_allclose(
-        np.sort(theirs.ravel()), np.sort(ours.ravel()), atol=1e-6
-    )
-    next(examples.glob("Split-train/*")).unlink()
-    with pytest.raises(cli.UserError, match="holds 0 windows; expected the"):
-        dataset.open_examples(str(examples), str(shards), tiny)
 
 
 def test_it_compiles_for_kubeflow(tmp_path, capsys):
