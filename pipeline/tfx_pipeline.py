@@ -38,11 +38,7 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__, EXAMPLE)
     config_lib.add_arguments(parser, default="digits8k")
-    parser.add_argument(
-        "--data",
-        default="tfrecords/demo",
-        help="the data set, here or remote (default: tfrecords/demo)",
-    )
+    cli.add_data(parser)
     parser.add_argument(
         "--root",
         default="pipelines/tfx",

@@ -141,6 +141,8 @@ def _svg(
     """A chart that `draw` fills, as an SVG file."""
     look = {
         "svg.fonttype": "none",
+        # A label may have any name.
+        "text.parse_math": False,
         # The same bytes each time.
         "svg.hashsalt": "stftgan",
         "font.size": 9,

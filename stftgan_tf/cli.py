@@ -39,6 +39,25 @@ def parser(doc: str | None, example: str) -> argparse.ArgumentParser:
     )
 
 
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Adds `--data`, a data set."""
+    parser.add_argument(
+        "--data",
+        default="tfrecords/demo",
+        help="the data set, here or remote (default: tfrecords/demo)",
+    )
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Adds `--model`, the folder of an export."""
+    parser.add_argument(
+        "--model",
+        type=Path,
+        default=Path("exports/demo"),
+        help="the export (default: exports/demo)",
+    )
+
+
 def guarded(run: Callable[..., int], *args: object) -> int:
     """Runs a command; expected failures become one line and an exit code."""
     try:

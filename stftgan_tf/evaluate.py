@@ -49,17 +49,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__, EXAMPLE)
-    parser.add_argument(
-        "--model",
-        type=Path,
-        default=Path("exports/demo"),
-        help="the export (default: exports/demo)",
-    )
-    parser.add_argument(
-        "--data",
-        default="tfrecords/demo",
-        help="the data set, here or remote (default: tfrecords/demo)",
-    )
+    cli.add_model(parser)
+    cli.add_data(parser)
     parser.add_argument(
         "--output", type=Path, help="also write the figures to this JSON file"
     )

@@ -46,8 +46,11 @@ EXAMPLE = (
 _SHOWN = 16
 _NEIGHBOURS = 4
 _MAPPED = 500
+_NAMED = 40
 _FRAMES = 24
 _FRAME_WIDTH = 900
+
+_SPLITS = ("train", "eval")
 
 _MEANINGS = {
     "windows": "how many were compared",
@@ -82,17 +85,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__, EXAMPLE)
-    parser.add_argument(
-        "--model",
-        type=Path,
-        default=Path("exports/demo"),
-        help="the export (default: exports/demo)",
-    )
-    parser.add_argument(
-        "--data",
-        default="tfrecords/demo",
-        help="the data set, here or remote (default: tfrecords/demo)",
-    )
+    cli.add_model(parser)
+    cli.add_data(parser)
     parser.add_argument(
         "--evaluation",
         type=Path,
@@ -405,12 +399,13 @@ def _data_charts(
     moments = shards.manifest["moments"]
     found = [("Level of each bin", _image(charts.levels(hz, moments)))]
     for what in ("labels", "speakers"):
-        names = sorted(set(stats[what]["train"]) | set(stats[what]["eval"]))
-        if not 1 < len(names) <= 40:
+        train, held = (stats[what].get(split, {}) for split in _SPLITS)
+        names = sorted({*train, *held})
+        if not 1 < len(names) <= _NAMED:
             continue
         groups = {
-            title: [stats[what][split].get(name, 0) for name in names]
-            for title, split in (("training", "train"), ("real", "eval"))
+            "training": [train.get(name, 0) for name in names],
+            "real": [held.get(name, 0) for name in names],
         }
         chart = _image(charts.bars(names, groups, "windows"))
         found.append((f"{what.capitalize()} (real: held out)", chart))

@@ -49,12 +49,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__, EXAMPLE)
-    parser.add_argument(
-        "--model",
-        type=Path,
-        default=Path("exports/demo"),
-        help="the export (default: exports/demo)",
-    )
+    cli.add_model(parser)
     parser.add_argument(
         "--num", type=int, default=16, help="how many samples (default: 16)"
     )
