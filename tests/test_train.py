@@ -66,6 +66,13 @@ def wait_for_step(run, step):
         time.sleep(0.01)
 
 
+def test_a_run_is_named_by_its_data(shards, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flags = ["--config=tiny", f"--data={shards}", "--steps=1"]
+    assert train.main(flags) == 0
+    assert (tmp_path / "runs" / shards.name / "config.yaml").is_file()
+
+
 def test_what_lies_in_a_run(trained):
     names = {path.name for path in trained.iterdir()}
     assert names == {
