@@ -433,7 +433,7 @@ def _lineage(args: argparse.Namespace) -> int:
         print(f"  {model}  (not of a pipeline, or its records are gone)")
         return 0
     for verdict in records.glob("evaluate-*.json"):
-        if str(made) in lineage.read(verdict)["inputs"]:
+        if made.name in lineage.read(verdict)["inputs"]:
             for depth, record in lineage.walk(verdict, 1):
                 _tell(record, "  " * depth)
     return 0

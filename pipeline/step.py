@@ -62,7 +62,7 @@ class Step:
     def _input_hashes(self) -> dict[str, str]:
         """SHA-256 of the records of its inputs; empty of one not done yet."""
         return {
-            str(step.record): hashlib.sha256(
+            step.record.name: hashlib.sha256(
                 step.record.read_bytes()
             ).hexdigest()
             if step.record.is_file()

@@ -2,7 +2,7 @@
 
 A record is a JSON file: `step`, `id`, `output`, `command`, `code` (version of
 this project), `started`, `secs`, and in `inputs` the records of the steps whose
-output it took, with the SHA-256 of each.
+output it took, by their names beside it, with the SHA-256 of each.
 """
 
 import json
@@ -43,6 +43,6 @@ def walk(path: Path, depth: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
         record = read(path)
         yield depth, record
         for name in record["inputs"]:
-            yield from below(Path(name), depth + 1)
+            yield from below(path.parent / name, depth + 1)
 
     yield from below(path, depth)

@@ -8,7 +8,7 @@ from stftgan_tf import cli, lineage
 def test_a_record_and_what_it_came_from_each_once(tmp_path):
     def write(name, *inputs):
         path = tmp_path / f"{name}.json"
-        given = {str(other): "hash" for other in inputs}
+        given = {other.name: "hash" for other in inputs}
         path.write_text(json.dumps({"step": name, "inputs": given}))
         return path
 

@@ -30,7 +30,7 @@ def record(tmp_path_factory):
     second = {"step": "evaluate", "output": "verdicts/1"}
     for name, made, inputs in (
         ("train.json", first, {}),
-        ("evaluate.json", second, {str(folder / "train.json"): "5ha"}),
+        ("evaluate.json", second, {"train.json": "5ha"}),
     ):
         made = {**plain, **made, "command": ["do", "it"], "inputs": inputs}
         (folder / name).write_text(json.dumps(made))

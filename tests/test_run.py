@@ -72,10 +72,13 @@ def planned(flags, capsys):
     return [line.split()[0] for line in lines if line.endswith("to do")]
 
 
-def test_what_has_changed_is_done_again(place, capsys):
-    flags, *_ = place
+def test_what_has_changed_is_done_again(place, capsys, monkeypatch):
+    flags, root, _ = place
     flags = [*flags, "--unblessed"]
     assert planned(flags, capsys) == []
+    # The same folder by another name is no change.
+    monkeypatch.chdir(root.parent)
+    assert planned([*flags, f"--root={root.name}"], capsys) == []
     for change, first in (
         ("--set=train.seed=1", "train"),
         ("--set=evaluate.seed=1", "evaluate"),
