@@ -30,7 +30,6 @@ _STEP, _BEST = "step-", "best-"
 # What TensorFlow and JSON raise for missing, cut or altered files.
 _DAMAGE = (
     tf.errors.OpError,
-    AssertionError,
     IndexError,
     KeyError,
     OSError,
@@ -39,6 +38,10 @@ _DAMAGE = (
 )
 
 _T = TypeVar("_T")
+
+
+class _OtherNetworks(Exception):
+    """A checkpoint lacks weights of the networks, or has them otherwise."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +117,7 @@ def restore_newest(folder: Path, model: WGAN) -> State:
       The state; that of step 0 where there is no checkpoint.
 
     Raises:
-      UserError: if there are checkpoints and all are damaged.
+      UserError: if there are checkpoints and none can be read.
     """
     paths = newest_first(folder)
     if not paths:
@@ -146,7 +149,7 @@ def restore_average(folder: Path, generator: keras.Model) -> State:
     Where there is no best one, or it is damaged: of the newest.
 
     Raises:
-      UserError: if there is no checkpoint, or all are damaged.
+      UserError: if there is no checkpoint, or none can be read.
     """
     checkpoint = tf.train.Checkpoint(ema_generator=generator)
     paths = newest_first(folder, _BEST) + newest_first(folder)
@@ -163,7 +166,13 @@ def _first(folder: Path, paths: list[Path], read: Callable[[Path], _T]) -> _T:
         except _DAMAGE as e:
             reason = str(e).strip().splitlines() or [type(e).__name__]
             _LOG.warning("checkpoint %s is damaged: %s", path, reason[0])
-    what = "only damaged checkpoints" if paths else "no checkpoint"
+        except _OtherNetworks:
+            _LOG.warning(
+                "checkpoint %s is of other networks than this version of the "
+                "project makes: use the one it was made with",
+                path,
+            )
+    what = "no checkpoint that can be read" if paths else "no checkpoint"
     raise UserError(f"{folder} holds {what}")
 
 
@@ -193,10 +202,13 @@ def _read(
     path: Path, checkpoint: tf.train.Checkpoint, partly: bool = False
 ) -> State:
     state = _state(path)
-    status = checkpoint.read(str(path / "weights"))
-    if partly:
-        status.expect_partial()
-    status.assert_existing_objects_matched()
+    try:
+        status = checkpoint.read(str(path / "weights"))
+        if partly:
+            status.expect_partial()
+        status.assert_existing_objects_matched()
+    except (AssertionError, ValueError) as error:
+        raise _OtherNetworks from error
     return state
 
 

@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 from stftgan_tf import checkpoints, networks, train
+from stftgan_tf import config as config_lib
 from stftgan_tf.checkpoints import State
 from stftgan_tf.cli import UserError
 
@@ -70,8 +71,19 @@ def test_a_damaged_newest_one_falls_back(
 def test_only_damaged_ones_are_an_error(model, tiny, tmp_path):
     checkpoints.save(tmp_path, model, State(1, 0.0), keep=2)
     (tmp_path / "step-00000001" / "state.json").unlink()
-    with pytest.raises(UserError, match="only damaged checkpoints"):
+    with pytest.raises(UserError, match="no checkpoint that can be read"):
         checkpoints.restore_newest(tmp_path, train.build(tiny))
+
+
+def test_those_of_other_networks_are_told_apart(model, tmp_path, caplog):
+    checkpoints.save(tmp_path, model, State(1, 0.0), keep=2)
+    deeper = networks.build_generator(
+        config_lib.load("tiny", ["model.halvings=3"])
+    )
+    with pytest.raises(UserError, match="no checkpoint that can be read"):
+        checkpoints.restore_average(tmp_path, deeper)
+    assert "of other networks" in caplog.text
+    assert "damaged" not in caplog.text
 
 
 def test_the_export_gets_the_average(model, tiny, tmp_path):
