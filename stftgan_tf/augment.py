@@ -33,8 +33,8 @@ class Augment:
         sigmas = features.CLIP_SIGMAS * moments.std
         most = settings.gain_db / 20 * math.log(10)
         self._gain = tf.constant(np.pad(most / sigmas, others))  # (F,)
-        silence = (config.log_floor - moments.mean) / sigmas
-        self._silence = tf.constant(np.pad(np.clip(silence, -1, 1), others))
+        silence = features.silence(moments, config)
+        self._silence = tf.constant(np.pad(silence, others))
         self._shift = min(settings.shift_frames, self._frames - 1)
         self._mask_frames = min(settings.mask_frames, self._frames)
         self._mask_bins = min(settings.mask_bins, self._bins)

@@ -109,7 +109,9 @@ def export(
     if config.model.condition != "none":
         prior = condition.load(run / condition.FILE).prior
     generator = networks.build_generator(
-        config, 0 if prior is None else len(prior)
+        config,
+        0 if prior is None else len(prior),
+        features.silence(moments, config),
     )
     state = checkpoints.restore_average(run / "checkpoints", generator)
     graph = served.Served(generator, moments, config, prior, long_secs)

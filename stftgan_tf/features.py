@@ -239,6 +239,20 @@ def standardise(log_magnitudes: Any, moments: Moments) -> Any:
     return tf.clip_by_value(scaled, -1.0, 1.0)
 
 
+def silence(moments: Moments, config: Config) -> np.ndarray:
+    """A frame of a window at the floor, the least that data hold.
+
+    Args:
+      moments: of the training split.
+      config: says the floor.
+
+    Returns:
+      float32 [F], in [-1, 1].
+    """
+    scaled = (config.log_floor - moments.mean) / (CLIP_SIGMAS * moments.std)
+    return np.clip(np.float32(scaled), -1.0, 1.0)
+
+
 def inverse_standardise(window: Any, moments: Moments) -> Any:
     """Log-magnitudes from a window; the inverse of `standardise`.
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import layers
 
@@ -24,17 +25,21 @@ _SLOPE = 0.2
 _EDGE_KERNEL = 3
 
 
-def build_generator(config: Config, classes: int = 0) -> keras.Model:
+def build_generator(
+    config: Config, classes: int = 0, silence: np.ndarray | None = None
+) -> keras.Model:
     """The generator that `model.networks` names.
 
     Args:
       config: kind, sizes, precision, seed of the weights.
       classes: labels or clusters that a sample is asked for by; 0 is none.
+      silence: least values of a window [F] (`features.silence`), which those
+        of `frames` keep to; none if left out.
     """
-    build = {"frames": _frames_generator, "dcgan": _dcgan_generator}
-    return build[config.model.networks](
-        config, _Parts(config, "generator", classes)
-    )
+    parts = _Parts(config, "generator", classes)
+    if config.model.networks == "dcgan":
+        return _dcgan_generator(config, parts)
+    return _frames_generator(config, parts, silence)
 
 
 def build_critic(config: Config, classes: int = 0) -> keras.Model:
@@ -57,6 +62,8 @@ def multiply_adds(model: keras.Model) -> int:
         if isinstance(inner, layers.Conv2DTranspose):
             # Each input value meets all weights of its channel.
             total += _size(layer.input.shape[1:-1]) * _size(shape)
+        elif isinstance(inner, UpConv1D):
+            total += _size(layer.output.shape[1:]) * inner.taps * shape[1]
         else:
             # Each output value takes all weights of its channel.
             total += _size(layer.output.shape[1:]) * _size(shape[:-1])
@@ -77,6 +84,9 @@ class _Parts:
         return self._add(
             layers.Conv1D, x, width, kernel, strides=strides, padding="same"
         )
+
+    def conv1d_up(self, x: Any, width: int, kernel: int) -> Any:
+        return self._add(UpConv1D, x, width, kernel)
 
     def conv2d(self, x: Any, width: int, kernel: int, strides: int = 2) -> Any:
         return self._add(
@@ -164,6 +174,57 @@ class _Parts:
         return made
 
 
+class UpConv1D(layers.Layer):
+    """Steps doubled by repetition, then a convolution, at the shorter length.
+
+    Of the kernel's weights those that meet one repeated step are added up
+    first: a kernel of 5 becomes one of 3 for even outputs and one for odd
+    ones, for 3/5 of the multiplications of `UpSampling1D` and `Conv1D` (Shi et
+    al. 2016, "Is the deconvolution layer the same as a convolutional layer?").
+
+    Attributes:
+      taps: input steps that an output step sees.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        kernel: int,
+        kernel_initializer: Any = "glorot_uniform",
+        **kwargs: Any,
+    ):
+        """`kernel` is odd."""
+        super().__init__(**kwargs)
+        self._width = width
+        self._initializer = kernel_initializer
+        # Weight j of output step 2 i + p meets input step i + places[p, j].
+        places = (np.arange(kernel) - kernel // 2 + [[0], [1]]) // 2
+        self.taps = 1 + int(places.max() - places.min())
+        found = places - places.min() == np.arange(self.taps)[:, None, None]
+        self._meets = np.float32(found)  # (taps, 2, kernel)
+
+    def build(self, shape: tuple) -> None:
+        """The same weights as `Conv1D`."""
+        size = self._meets.shape[-1]
+        self.kernel = self.add_weight(
+            (size, shape[-1], self._width), self._initializer, name="kernel"
+        )
+        self.bias = self.add_weight((self._width,), "zeros", name="bias")
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """[B, T, D] to [B, 2 T, width]."""
+        kernel = tf.convert_to_tensor(self.kernel)
+        meets = tf.cast(self._meets, kernel.dtype)
+        folded = tf.einsum("tpj,jdw->tdpw", meets, kernel)
+        folded = tf.reshape(folded, [self.taps, x.shape[-1], 2 * self._width])
+        both = tf.nn.conv1d(x, folded, 1, "SAME")  # (B, T, 2 width)
+        return tf.reshape(both, [-1, 2 * x.shape[1], self._width]) + self.bias
+
+    def compute_output_shape(self, shape: tuple) -> tuple:
+        """Twice the steps."""
+        return shape[0], 2 * shape[1], self._width
+
+
 class MinibatchStddev(layers.Layer):
     """Adds a channel: the spread of each group of neighbouring rows.
 
@@ -201,8 +262,14 @@ def _initializers(config: Config, network: str) -> Iterator:
         yield keras.initializers.GlorotUniform(seed=seeds.getrandbits(31))
 
 
-def _frames_generator(config: Config, parts: _Parts) -> keras.Model:
-    """1-D convolutions over time; each layer mixes all frequencies."""
+def _frames_generator(
+    config: Config, parts: _Parts, silence: np.ndarray | None
+) -> keras.Model:
+    """1-D convolutions over time; each layer mixes all frequencies.
+
+    A third of a recording may be at the floor exactly, which a smooth function
+    cannot be: cut off at `silence` [F], where it is given.
+    """
     model, (frames, bins) = config.model, config.learnt_shape
     width, kernel = model.generator.width, model.generator.kernel
     base = frames // 2**model.halvings
@@ -210,10 +277,13 @@ def _frames_generator(config: Config, parts: _Parts) -> keras.Model:
     x = parts.dense(latent, base * width)
     x = parts.scaled(layers.Reshape([base, width])(x))  # (B, base, width)
     for _ in range(model.halvings):
-        x = layers.UpSampling1D(2)(x)
-        x = parts.scaled(parts.leaky(parts.conv1d(x, width, kernel)))
+        x = parts.scaled(parts.leaky(parts.conv1d_up(x, width, kernel)))
     x = parts.conv1d(x, bins, _EDGE_KERNEL)  # (B, T, F)
     window = layers.Activation("tanh", dtype="float32")(x)
+    if silence is not None:
+        # Frequencies, where they are learnt, come after and have no floor.
+        least = np.pad(silence, (0, bins - len(silence)), constant_values=-1)
+        window = keras.ops.maximum(window, least)
     return parts.model(latent, window, "generator")
 
 

@@ -60,16 +60,18 @@ def build(
 
     Args:
       config: of the run.
-      moments: of the data; needed for augmentation alone.
+      moments: of the data; with them generator and augmentation know silence.
       classes: labels or clusters of a conditional model.
     """
-    changes = None
+    changes = silence = None
+    if moments is not None:
+        silence = features.silence(moments, config)
     if config.augment.target:
         changes = augment.Augment(config, moments)
     model = wgan.WGAN(
-        generator=networks.build_generator(config, classes),
+        generator=networks.build_generator(config, classes, silence),
         critic=networks.build_critic(config, classes),
-        ema_generator=networks.build_generator(config, classes),
+        ema_generator=networks.build_generator(config, classes, silence),
         config=config,
         changes=changes,
     )

@@ -180,6 +180,21 @@ def test_three_sigma_are_one_and_beyond_is_clipped():
     np.testing.assert_allclose(window, [[0], [1], [-1], [1]], atol=1e-6)
 
 
+def test_silence_is_the_window_of_no_sound():
+    config = config_lib.load("tiny")
+    rng = np.random.default_rng(0)
+    moments = features.Moments(
+        mean=np.float32(rng.uniform(-9, 0, 32)),
+        std=np.float32(rng.uniform(0.5, 2, 32)),
+    )
+    logs = features.log_spectrogram(np.zeros(64, np.float32), config)
+    np.testing.assert_allclose(
+        features.silence(moments, config),
+        features.standardise(logs, moments)[0],
+        atol=1e-6,
+    )
+
+
 def test_a_bin_that_never_varies_does_not_blow_up():
     moments = features.Moments.from_dict({"mean": [0.0], "std": [0.0]})
     assert moments.std[0] == np.float32(features.MIN_STD)

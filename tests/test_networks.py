@@ -29,6 +29,21 @@ def test_few_halvings(kind, halvings):
     assert critic(windows[..., None]).shape == (2, 1)
 
 
+def test_no_window_is_below_silence_and_all_of_one_can_be_silent():
+    config = config_lib.load(
+        "tiny", ["window.phase=true", "model.phase=frequency"]
+    )
+    silence = np.linspace(-1, 0, 32, dtype=np.float32)
+    generator = networks.build_generator(config, silence=silence)
+    # Of every second bin, magnitude and frequency, far below.
+    generator.weights[-1].assign(tf.where(tf.range(64) % 2 == 0, -9.0, 0.0))
+    latents = tf.random.stateless_normal([5, 8], [0, 0])
+    magnitudes, frequencies = np.split(generator(latents).numpy(), 2, axis=-1)
+    assert (magnitudes >= silence).all()
+    assert (magnitudes[..., 2::2] == silence[2::2]).all()
+    assert (frequencies[..., ::2] < -0.99).all()
+
+
 def test_a_single_frame_can_be_modelled():
     config = config_lib.load("tiny", ["window.frames=1", "model.halvings=0"])
     assert networks.build_generator(config)(tf.zeros([2, 8])).shape == (
@@ -143,6 +158,20 @@ def test_multiply_adds_are_those_that_tensorflow_counts(kind):
         total = tf.compat.v1.profiler.profile(graph, options=options)
     found = networks.multiply_adds(model)
     assert 2 * found == pytest.approx(total.total_float_ops, rel=0.05)
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5, 7])
+def test_doubling_and_convolving_are_one(kernel):
+    x = tf.random.stateless_normal([2, 6, 3], [0, 0])
+    ours = networks.UpConv1D(4, kernel)
+    found = ours(x)
+    theirs = keras.layers.Conv1D(4, kernel, padding="same")
+    theirs.build((None, 12, 3))
+    theirs.set_weights([ours.kernel.numpy(), np.arange(4)])
+    ours.bias.assign(np.arange(4))
+    expected = theirs(keras.layers.UpSampling1D(2)(x))
+    np.testing.assert_allclose(ours(x), expected, atol=1e-5)
+    assert found.shape == expected.shape
 
 
 def test_precision_leaves_weights_and_results_in_float32():
