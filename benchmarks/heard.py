@@ -5,7 +5,8 @@ themselves (`stftgan_tf.evaluate` knows only windows), with level, place in
 time and noise varied. Rows: held-out recordings, the same sent through windows
 and phase step, and every export.
 
-    python benchmarks/heard.py --source recordings --models exports/fsdd
+    python benchmarks/heard.py --source recordings --data tfrecords/fsdd \\
+        --models exports/fsdd
 """
 
 import argparse
@@ -15,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import audio, segments, sources
-from stftgan_tf import config as config_lib
 from stftgan_tf import (
+    cli,
     dataset,
     evaluate,
     exported,
@@ -24,6 +25,7 @@ from stftgan_tf import (
     judge,
     metrics,
 )
+from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
 
 _SAMPLES, _CLUSTERS = 1000, 50
@@ -101,7 +103,7 @@ class Table:
 
 
 def main() -> int:
-    """Trains the judge and prints the table."""
+    """The command line; returns its exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -112,8 +114,14 @@ def main() -> int:
         "--models", type=Path, nargs="*", default=[], help="exports"
     )
     config_lib.add_arguments(parser, default="digits8k")
-    args = parser.parse_args()
+    return cli.guarded(_run, parser.parse_args())
+
+
+def _run(args: argparse.Namespace) -> int:
     config = config_lib.load(args.config, args.set)
+    if args.print_config:
+        print(config.to_yaml(), end="")
+        return 0
     shards = dataset.open_shards(args.data, config)
     found = recordings(args.source, config)
     (train, train_labels), (held_out, labels) = found["train"], found["eval"]
@@ -123,7 +131,7 @@ def main() -> int:
         config.audio.sample_rate_hz,
     )
     hears.fit(train, train_labels)
-    table = Table(train, hears, len(held_out))
+    table = Table(train, hears, min(len(held_out), _SAMPLES))
     table.row("held out", held_out, labels)
     back = through_windows(held_out, shards, config)
     table.row("held out, windows", back, labels)

@@ -122,10 +122,13 @@ def find_updates(text: str) -> dict[int, int]:
 
 
 def make_batch(config: Config) -> tuple[tf.Tensor, tf.Tensor]:
-    """Noise for windows, float32 [critic_steps * B, T, F], and labels."""
+    """Noise for windows, float32 [critic_steps * B, T, F], and labels.
+
+    (2 F where frequencies are learnt.)
+    """
     count = windows_per_step(config)
     rng = np.random.default_rng(0)
-    windows = rng.uniform(-1, 1, (count, *config.window_shape))
+    windows = rng.uniform(-1, 1, (count, *config.learnt_shape))
     labels = rng.integers(_CLASSES, size=count)
     return _short(tf.constant(windows)), tf.constant(labels, tf.int64)
 
@@ -228,8 +231,6 @@ def _run(args: argparse.Namespace) -> int:
     if args.print_config:
         print(base.to_yaml(), end="")
         return 0
-    if base.augment.target:
-        raise cli.UsageError("augmentation needs data; use augment.target=0")
     sizes = args.batch_size or [base.train.batch_size]
     configs = [_with_batch(args, size) for size in sizes]
     tf.config.set_visible_devices([], "GPU")
@@ -242,7 +243,12 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _with_batch(args: argparse.Namespace, size: int) -> Config:
-    ours = [f"train.batch_size={size}", "train.jit_compile=true"]
+    # Augmentation needs data.
+    ours = [
+        f"train.batch_size={size}",
+        "train.jit_compile=true",
+        "augment.target=0",
+    ]
     return config_lib.load(args.config, [*args.set, *ours])
 
 

@@ -23,8 +23,8 @@ import pystoi
 import tensorflow as tf
 
 from pipeline import audio, sources
+from stftgan_tf import cli, features, heap, phase
 from stftgan_tf import config as config_lib
-from stftgan_tf import features, heap, phase
 from stftgan_tf.config import Config
 
 # Magnitudes [T, F + 1] or, for librosa, samples -> samples.
@@ -160,7 +160,7 @@ def table(args: argparse.Namespace, config: Config, secs: float) -> None:
 
 
 def main() -> int:
-    """Prints both tables."""
+    """The command line; returns its exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -173,8 +173,14 @@ def main() -> int:
         "--iterations", type=int, nargs="+", default=[0, 8, 12, 16, 32]
     )
     config_lib.add_arguments(parser, default="speech16k")
-    args = parser.parse_args()
+    return cli.guarded(_run, parser.parse_args())
+
+
+def _run(args: argparse.Namespace) -> int:
     config = config_lib.load(args.config, args.set)
+    if args.print_config:
+        print(config.to_yaml(), end="")
+        return 0
     window = config.window_samples / config.audio.sample_rate_hz
     for secs in dict.fromkeys((args.secs, window)):
         table(args, config, secs)

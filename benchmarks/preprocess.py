@@ -26,8 +26,8 @@ import numpy as np
 import soundfile
 
 from pipeline import audio, segments, sources
+from stftgan_tf import cli, example_io, features
 from stftgan_tf import config as config_lib
-from stftgan_tf import example_io, features
 from stftgan_tf.config import Config
 
 
@@ -257,7 +257,7 @@ def print_memory(name: str, source: Path, args: argparse.Namespace) -> None:
 
 
 def main() -> int:
-    """Prints the tables."""
+    """The command line; returns its exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -268,7 +268,14 @@ def main() -> int:
     parser.add_argument("--pattern", default="*", help=argparse.SUPPRESS)
     parser.add_argument("--row", help=argparse.SUPPRESS)
     config_lib.add_arguments(parser, default="speech16k")
-    args = parser.parse_args()
+    return cli.guarded(_run, parser.parse_args())
+
+
+def _run(args: argparse.Namespace) -> int:
+    config = config_lib.load(args.config, args.set)
+    if args.print_config:
+        print(config.to_yaml(), end="")
+        return 0
     if args.row:
         name, _, folder = args.row.partition("=")
         run_row(name, args, folder)

@@ -129,7 +129,7 @@ def under_load(args: argparse.Namespace, model: exported.Export) -> int:
         ]
         for one in clients:
             one.start()
-        version, memory = 1, []
+        version, memory = 1, [resident_mb(job.pid)]
         while time.monotonic() + args.swap_secs < until:
             time.sleep(args.swap_secs)
             version += 1

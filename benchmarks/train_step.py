@@ -13,6 +13,7 @@ input pipeline alone is.
 
 import argparse
 import statistics
+import sys
 import time
 from pathlib import Path
 
@@ -22,14 +23,15 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from stftgan_tf import cli, dataset, train
 from stftgan_tf import config as config_lib
-from stftgan_tf import dataset, train
 from stftgan_tf.config import Config
 
 # What all rows do, whatever the config says.
 _SAME = [
     "model.condition=none",
     "augment.target=0",
+    "model.phase=integrated",
     "train.loss=wgan-gp",
     "train.penalty_weight=10",
     "train.penalty_every=1",
@@ -281,8 +283,8 @@ def input_rate(config: Config, root: Path, batches: int = 200) -> float:
     return batches * count / secs
 
 
-def main() -> None:
-    """Times every row in turns and prints the table."""
+def main() -> int:
+    """The command line; returns its exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -291,10 +293,18 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10, help="a round")
     parser.add_argument("--data", help="a data set, to time the input as well")
     config_lib.add_arguments(parser, default="digits8k")
-    args = parser.parse_args()
+    return cli.guarded(_run, parser.parse_args())
+
+
+def _run(args: argparse.Namespace) -> int:
     config = config_lib.load(args.config, [*_SAME, *args.set])
+    if args.print_config:
+        print(config.to_yaml(), end="")
+        return 0
     if config.model.networks != "frames" or config.train.loss != "wgan-gp":
-        parser.error("PyTorch's side has the frames networks and wgan-gp only")
+        raise cli.UsageError(
+            "PyTorch's side has the frames networks and wgan-gp only"
+        )
     count = config.train.batch_size * config.train.critic_steps
     rng = np.random.default_rng(0)
     windows = np.float32(rng.uniform(-1, 1, (count, *config.window_shape)))
@@ -311,6 +321,7 @@ def main() -> None:
     report(config, rates, flops, peaks)
     if args.data:
         print(f"input alone: {input_rate(config, args.data):.0f} windows/s")
+    return 0
 
 
 def report(
@@ -340,4 +351,4 @@ def report(
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
