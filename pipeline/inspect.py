@@ -109,6 +109,7 @@ def read_manifest(root: str) -> dict[str, Any]:
     Raises:
       UserError: if there is none that can be read.
     """
+    storage.use_environment(root)
     path = storage.join(root, MANIFEST)
     if not storage.exists(path):
         raise cli.UserError(f"{root} holds no data set (no {MANIFEST})")

@@ -67,22 +67,7 @@ def run(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__, EXAMPLE)
     config_lib.add_arguments(parser, default="digits8k")
-    parser.add_argument(
-        "--source",
-        default="demo",
-        help="a folder, a manifest, tfds:NAME or demo (default: demo)",
-    )
-    parser.add_argument(
-        "--pattern",
-        default="*",
-        help="a glob that recordings' relative paths must match, such as "
-        "'*.flac' or 'dev/*' (default: *)",
-    )
-    parser.add_argument(
-        "--tfds_data_dir",
-        help="where prepared data sets lie (default: $TFDS_DATA_DIR, or "
-        "~/tensorflow_datasets)",
-    )
+    sources.add_arguments(parser)
     parser.add_argument(
         "--output",
         help="folder of the data set (default: tfrecords/<source's name>)",
@@ -104,6 +89,20 @@ def _parser() -> argparse.ArgumentParser:
         help="replace an existing data set once the new one is whole",
     )
     return parser
+
+
+def check_flags(argv: list[str]) -> None:
+    """Refuses what neither this command nor Beam knows, and --output.
+
+    Raises:
+      UsageError: naming it.
+    """
+    args, beam_args = _parser().parse_known_args(argv)
+    if args.output:
+        raise cli.UsageError(
+            "--output: the pipeline's outputs are below --root"
+        )
+    _pipeline_options(args.runner, beam_args)
 
 
 def _run(args: argparse.Namespace, beam_args: list[str]) -> int:

@@ -27,6 +27,9 @@ EXAMPLE = (
 
 _ROLLED_BACK = ".rolled-back-"
 
+# Unlike what an export leaves that is written here.
+_STAGING = ".pushing-"
+
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns its exit code."""
@@ -116,14 +119,14 @@ def push(
     base_path.mkdir(parents=True, exist_ok=True)
     with _locked(base_path):
         # What killed pushes left; nobody else holds the lock.
-        for left in base_path.glob(".incomplete-*"):
+        for left in base_path.glob(f"{_STAGING}*"):
             shutil.rmtree(left, ignore_errors=True)
         newest = max(_versions(base_path), default=0)
         if _is_there(record, base_path / str(newest)):
             return base_path / str(newest)
         version = max([newest, *_rolled_back(base_path)]) + 1
         target = base_path / str(version)
-        staging = base_path / f".incomplete-{version}"
+        staging = base_path / f"{_STAGING}{version}"
         shutil.copytree(model, staging)
         text = json.dumps({"version": version, **record}, indent=1) + "\n"
         (staging / blessing.PUSHED).write_text(text, encoding="utf-8")

@@ -15,6 +15,7 @@ anywhere, the same command goes on from there.
 """
 
 import argparse
+import dataclasses
 import hashlib
 import json
 import os
@@ -31,6 +32,7 @@ from doit.cmd_base import ModuleTaskLoader
 from doit.doit_cmd import DoitMain
 from doit.reporter import ConsoleReporter
 
+from pipeline import sources
 from pipeline.step import Step
 from stftgan_tf import blessing, cli, lineage
 from stftgan_tf import config as config_lib
@@ -67,11 +69,7 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__, EXAMPLE)
     config_lib.add_arguments(parser, default="digits8k")
-    parser.add_argument(
-        "--source",
-        default="demo",
-        help="recordings, as for pipeline.preprocess (default: demo)",
-    )
+    sources.add_arguments(parser)
     parser.add_argument(
         "--root",
         type=Path,
@@ -85,7 +83,10 @@ def _parser() -> argparse.ArgumentParser:
         "serving/<name of the root>)",
     )
     parser.add_argument(
-        "--minutes", type=float, help="bound of the training (default: none)"
+        "--minutes",
+        type=float,
+        help="bound of the training (default: none); with another bound it "
+        "is another training",
     )
     parser.add_argument(
         "--reference", help="a good data set that new shards must be like"
@@ -132,6 +133,20 @@ def _run(args: argparse.Namespace, beam_args: list[str]) -> int:
     if args.print_config:
         print(config.to_yaml(), end="")
         return 0
+    if args.minutes is not None and args.minutes <= 0:
+        raise cli.UsageError(
+            f"--minutes is {args.minutes}; expected more than 0"
+        )
+    if args.minutes and config.train.strategy == "multiworker":
+        raise cli.UsageError(
+            "--minutes would end the workers at different steps; use "
+            "--set train.steps=N"
+        )
+    if beam_args:
+        # Beam takes seconds to load, and drops what it does not know.
+        from pipeline import preprocess
+
+        preprocess.check_flags(beam_args)
     if args.base_path is None:
         args.base_path = Path("serving", args.root.resolve().name)
     steps = _steps(args, beam_args, config)
@@ -182,11 +197,17 @@ def _steps(
         "preprocess",
         root,
         [],
-        [config.data_dict(), _source_id(args.source)],
+        [config.data_dict(), _recordings(args, config)],
         made(
             "pipeline.preprocess",
             *flags,
             f"--source={args.source}",
+            f"--pattern={args.pattern}",
+            *(
+                [f"--tfds_data_dir={args.tfds_data_dir}"]
+                if args.tfds_data_dir
+                else []
+            ),
             "--overwrite",
             *beam_args,
         ),
@@ -207,7 +228,9 @@ def _steps(
     run = Step(
         "train",
         root,
-        [shards, valid],
+        # The thresholds of validate, which comes before, change no weight:
+        # what is fit to publish depends on them, so evaluate takes them.
+        [shards],
         [of("model", "train", "augment", "watch"), args.minutes],
         lambda output: [
             "stftgan_tf.train",
@@ -228,7 +251,7 @@ def _steps(
     verdict = Step(
         "evaluate",
         root,
-        [model, shards],
+        [model, shards, valid],
         of("evaluate", "bless"),
         lambda output: [
             "stftgan_tf.evaluate",
@@ -293,14 +316,14 @@ def _help_train(steps: list[Step]) -> int:
     found = {step.name: step for step in steps}
     if "train" not in found:
         return 0
-    ready, training = found["validate"].record, found["train"]
+    valid, training = found["validate"], found["train"]
     said = False
-    while not training.record.is_file():
-        if ready.is_file():
+    while not training.done():
+        if valid.done():
             command = [sys.executable, "-m", *training.command()]
             return subprocess.run(command).returncode
         if not said:
-            print(f"== train: waits for {ready} of the first worker")
+            print(f"== train: waits for {valid.record} of the first worker")
             said = True
         time.sleep(0.5)
     print("== train: up to date")
@@ -376,15 +399,24 @@ def _usual_secs(root: Path) -> dict[str, float]:
     return {record["step"]: record["secs"] for record in records}
 
 
-def _source_id(source: str) -> Any:
-    """What tells whether recordings are others: names, sizes, times."""
-    path = Path(source)
-    if not path.exists():
-        return source
-    files = [path] if path.is_file() else sorted(path.rglob("*"))
-    stats = [(str(f), f.stat()) for f in files if f.is_file()]
-    listed = [[name, s.st_size, s.st_mtime_ns] for name, s in stats]
-    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+def _recordings(args: argparse.Namespace, config: Config) -> Any:
+    """What tells whether recordings are others.
+
+    Names, labels, speakers, sizes and times of files here; of what is remote,
+    prepared by TensorFlow Datasets or our own demo, what it is called.
+    """
+    told = [args.source, args.pattern, args.tfds_data_dir]
+    if args.source == "demo" or not Path(args.source).exists():
+        return told
+    source = sources.open_source(args.source, config.audio, args.pattern)
+    listed = []
+    for recording in source.recordings:
+        row = dataclasses.asdict(recording)
+        path = Path(row.pop("path"))
+        stat = path.stat() if path.is_file() else None
+        listed.append([row, stat and [stat.st_size, stat.st_mtime_ns]])
+    text = json.dumps([listed, source.labels])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _last_blessed(base_path: Path) -> list[str]:
@@ -427,7 +459,7 @@ def _lineage(args: argparse.Namespace) -> int:
     )
     print(f"{args.path}  pushed {pushed['pushed']}  {told}")
     model = Path(pushed["model"])
-    records = model.parents[1] / "records"
+    records = model.resolve().parents[1] / "records"
     made = records / f"export-{model.name}.json"
     if not made.is_file():
         print(f"  {model}  (not of a pipeline, or its records are gone)")

@@ -3,6 +3,7 @@
 A source becomes a sorted list of `Recording`s: names, never samples.
 """
 
+import argparse
 import csv
 import dataclasses
 import fnmatch
@@ -55,6 +56,26 @@ class Source:
     recordings: list[Recording]
     labels: list[str]
     duplicates: int = 0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags that choose recordings."""
+    parser.add_argument(
+        "--source",
+        default="demo",
+        help="a folder, a manifest, tfds:NAME or demo (default: demo)",
+    )
+    parser.add_argument(
+        "--pattern",
+        default="*",
+        help="a glob that recordings' relative paths must match, such as "
+        "'*.flac' or 'dev/*' (default: *)",
+    )
+    parser.add_argument(
+        "--tfds_data_dir",
+        help="where prepared data sets lie (default: $TFDS_DATA_DIR, or "
+        "~/tensorflow_datasets)",
+    )
 
 
 def open_source(
@@ -184,7 +205,8 @@ def _named(files: Iterable[tuple[str, str]], name_regex: str) -> list[Row]:
 def _manifest(source: str) -> list[Row]:
     """The files that a manifest names, relative to where it lies."""
     try:
-        text = storage.read_text(source)
+        # As spreadsheets write it, with a byte order mark.
+        text = storage.read_text(source).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise UserError(f"source {source} is no UTF-8: {error}") from error
     except OSError as error:

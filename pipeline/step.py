@@ -57,7 +57,11 @@ class Step:
         """Whether it has been done, on its inputs as they are now."""
         if not self.record.is_file():
             return False
-        return lineage.read(self.record)["inputs"] == self._input_hashes()
+        record = lineage.read(self.record)
+        # Versions that are gone were taken away; with all else, by accident.
+        if self.name == "push" and not Path(record["output"]).parent.exists():
+            return False
+        return record["inputs"] == self._input_hashes()
 
     def _input_hashes(self) -> dict[str, str]:
         """SHA-256 of the records of its inputs; empty of one not done yet."""
@@ -71,8 +75,8 @@ class Step:
         }
 
     def forget(self) -> None:
-        """Has it done again; a training that ended is kept beside."""
-        if self.name == "train" and self.record.is_file():
+        """Has it done again; a training is kept beside."""
+        if self.name == "train":
             then = time.strftime("%Y%m%d-%H%M%S")
             with contextlib.suppress(FileNotFoundError):
                 self.output.rename(f"{self.output}-before-{then}")
@@ -84,6 +88,11 @@ class Step:
         Raises:
           KeyboardInterrupt: if the command was interrupted.
         """
+        for step in self.inputs:
+            if not step.output.exists():
+                return TaskFailed(
+                    f"{step.output} is gone; --from={step.name} makes it anew"
+                )
         command = self.command()
         start = time.time()
         job = subprocess.Popen(

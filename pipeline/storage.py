@@ -59,7 +59,7 @@ def join(root: str, *parts: str) -> str:
     return os.path.join(root, *parts)
 
 
-def check_access(path: str, options: "PipelineOptions") -> None:
+def check_access(path: str, options: "PipelineOptions | None" = None) -> None:
     """Raises UserError for an S3 path where nobody says who we are.
 
     Beam would try again and again for minutes.
@@ -72,13 +72,25 @@ def check_access(path: str, options: "PipelineOptions") -> None:
         raise cli.UserError(
             f"{path} needs boto3, which is not installed: pip install '.[s3]'"
         ) from error
-    told = options_for_workers(options).get("s3_access_key_id")
+    told = options and options_for_workers(options).get("s3_access_key_id")
     if not told and boto3.Session().get_credentials() is None:
         raise cli.UserError(
             f"{path}: no credentials for S3; set AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY, or give --s3_access_key_id and "
             "--s3_secret_access_key"
         )
+
+
+def use_environment(path: str) -> None:
+    """For who has no options of Beam's: `S3_ENDPOINT`, as TensorFlow reads it.
+
+    Raises:
+      UserError: as `check_access`.
+    """
+    check_access(path)
+    endpoint = os.environ.get("S3_ENDPOINT")
+    if endpoint and path.startswith("s3://"):
+        use_options({"s3_endpoint_url": endpoint})
 
 
 def exists(path: str) -> bool:

@@ -103,7 +103,9 @@ def _run(args: argparse.Namespace) -> int:
     found = json.loads((newest / blessing.FILE).read_text(encoding="utf-8"))
     if not found["blessed"]:
         raise cli.UserError(f"not blessed: {'; '.join(found['reasons'])}")
-    print(max(Path(base_path).iterdir(), key=lambda path: int(path.name)))
+    names = [path.name for path in Path(base_path).iterdir()]
+    # Not what else pipeline.push keeps there.
+    print(os.path.join(base_path, max(filter(str.isdigit, names), key=int)))
     return 0
 
 
@@ -121,7 +123,7 @@ def pipeline(
     """
     # What the judgement alone depends on is no reason to train again.
     learnt = config.to_dict()
-    for section in ("evaluate", "bless", "validate"):
+    for section in config_lib.JUDGEMENT_SECTIONS:
         del learnt[section]
     split = example_gen_pb2.Input.Split
     splits = [

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import re
 import shutil
 import sys
 import time
@@ -73,7 +74,8 @@ def guarded(run: Callable[..., int], *args: object) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        return _fail(f"{error.filename or 'system'}: {error.strerror}", 1)
+        what = error.strerror or str(error) or type(error).__name__
+        return _fail(f"{error.filename or 'system'}: {what}", 1)
 
 
 def leave(code: int) -> NoReturn:
@@ -101,7 +103,8 @@ def published_dir(
 ) -> Iterator[Path]:
     """Yields a folder to fill, which becomes `target` by one rename.
 
-    On any error, or when killed, `target` is as it was before.
+    On any error, or when killed, `target` is as it was before. (Killed in the
+    moment of replacing, it lies beside: `remove_leftovers` brings it back.)
 
     Args:
       target: the folder's final name.
@@ -154,11 +157,19 @@ def publish(staging: Path, target: Path, marker: str, overwrite: bool) -> None:
 def remove_leftovers(target: Path) -> None:
     """Removes what killed runs left beside `target`.
 
-    Only for who holds the target alone.
+    What one that was replacing the target had moved away comes back. Only for
+    who holds the target alone.
     """
-    for kind in ("incomplete", "old"):
-        for left in target.parent.glob(f".{kind}-{target.name}-*"):
-            shutil.rmtree(left, ignore_errors=True)
+    # Not those of a target whose name begins like this one's.
+    names = re.compile(
+        rf"\.(incomplete|old)-{re.escape(target.name)}-[0-9a-f]{{32}}"
+    )
+    for left in sorted(target.parent.iterdir()):
+        if match := names.fullmatch(left.name):
+            if match[1] == "old" and not target.exists():
+                left.rename(target)
+            else:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def digest_of(folder: Path) -> str:

@@ -41,6 +41,8 @@ def walk(path: Path, depth: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
             return
         seen.add(path)
         record = read(path)
+        if not {"step", "inputs", "command"} <= set(record):
+            raise cli.UserError(f"{path} is no record of a pipeline's step")
         yield depth, record
         for name in record["inputs"]:
             yield from below(path.parent / name, depth + 1)

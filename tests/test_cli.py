@@ -61,6 +61,20 @@ def test_an_existing_folder_is_replaced_only_on_demand(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
+def test_leftovers_go_and_what_was_moved_away_comes_back(tmp_path):
+    target, token = tmp_path / "a", "0123456789abcdef" * 2
+    for name in (f".incomplete-a-{token}", f".old-a-{token}"):
+        (tmp_path / name).mkdir()
+    # Of a job that writes another data set.
+    other = tmp_path / f".incomplete-a-b-{token}"
+    other.mkdir()
+    cli.remove_leftovers(target)
+    assert set(tmp_path.iterdir()) == {target, other}
+    (tmp_path / f".old-a-{token}").mkdir()
+    cli.remove_leftovers(target)
+    assert set(tmp_path.iterdir()) == {target, other}
+
+
 def test_a_folder_of_another_kind_is_never_replaced(tmp_path):
     (tmp_path / "photograph.png").touch()
     with pytest.raises(cli.UserError, match="holds something else"):

@@ -9,7 +9,8 @@ def test_a_record_and_what_it_came_from_each_once(tmp_path):
     def write(name, *inputs):
         path = tmp_path / f"{name}.json"
         given = {other.name: "hash" for other in inputs}
-        path.write_text(json.dumps({"step": name, "inputs": given}))
+        record = {"step": name, "inputs": given, "command": []}
+        path.write_text(json.dumps(record))
         return path
 
     shards = write("preprocess")
@@ -31,3 +32,10 @@ def test_a_record_that_cannot_be_read_is_named(tmp_path, text):
         path.write_text(text)
     with pytest.raises(cli.UserError, match="train.json cannot be read"):
         lineage.read(path)
+
+
+def test_what_is_no_record_is_told_apart(tmp_path):
+    path = tmp_path / "evaluation.json"
+    path.write_text('{"blessed": true}')
+    with pytest.raises(cli.UserError, match="is no record of a pipeline's"):
+        list(lineage.walk(path))

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import time
 import pytest
 
 from pipeline import run
+from stftgan_tf import config as config_lib
 from tests.conftest import ROOT, worker_environments
 
 FLAGS = [
@@ -85,18 +87,59 @@ def test_what_has_changed_is_done_again(place, capsys, monkeypatch):
         ("--set=bless.max_ndb=1.0", "evaluate"),
         ("--set=validate.max_silent=0.5", "validate"),
         ("--set=audio.level=rms", "preprocess"),
+        ("--pattern=[0-8]*", "preprocess"),
         ("--from=export", "export"),
         ("--force", "preprocess"),
     ):
         wanted = list(run.STEPS[run.STEPS.index(first) :])
         if first == "evaluate":
             wanted.remove("infra-validate")
+        if first == "validate":
+            wanted = ["validate", "evaluate", "report", "push"]
         assert planned([*flags, change], capsys) == wanted, change
     assert planned([*flags, "--force", "--until=train"], capsys) == [
         "preprocess",
         "validate",
         "train",
     ]
+
+
+def test_other_recordings_are_another_data_set(recordings, tmp_path):
+    def of(source, **more):
+        args = run._parser().parse_args([f"--source={source}"])
+        vars(args).update(more)
+        return run._recordings(args, config_lib.load("tiny"))
+
+    table = tmp_path / "table.csv"
+    linked = tmp_path / "linked"
+    linked.symlink_to(recordings)
+    assert of(recordings) == of(os.path.relpath(recordings))
+    copy = shutil.copytree(recordings, tmp_path / recordings.name)
+    assert of(recordings) == of(copy)
+    first = sorted(copy.glob("*.wav"))[0]
+    names = [f"{copy}/{path.name}" for path in copy.glob("*.wav")]
+    table.write_text("\n".join(["file", *names]))
+    before = of(copy), of(table), of(linked)
+    os.utime(first, (0, 0))
+    assert of(copy) != before[0] and of(table) != before[1]
+    assert of(linked) == before[2] != of(linked, pattern="1*")
+    assert of("tfds:a") != of("tfds:b")
+
+
+def test_what_is_gone_is_made_anew(place, capfd):
+    flags, root, base = place
+    flags = [*flags, "--unblessed"]
+    base.rename(root / "elsewhere")
+    assert planned(flags, capfd) == ["push"]
+    (root / "elsewhere").rename(base)
+    (run_folder,) = (root / "train").iterdir()
+    run_folder.rename(root / "elsewhere")
+    assert planned(flags, capfd) == []
+    assert run.main([*flags, "--from=export"]) == 1
+    told = capfd.readouterr()
+    assert f"{run_folder} is gone; --from=train makes it anew" in told.err
+    (root / "elsewhere").rename(run_folder)
+    assert run.main(flags) == 0
 
 
 def test_what_ran_and_what_a_version_came_from(place, capsys):
@@ -131,6 +174,20 @@ def test_a_training_is_done_again_and_the_old_one_kept(place, capfd):
     ("flags", "code", "message"),
     [
         (["--config=none"], 2, "no config file 'none'"),
+        (["--minuts=3", "--dry-run"], 2, "unknown arguments --minuts=3"),
+        (["--runner=PortablRunner"], 2, "--runner PortablRunner"),
+        (["--output=here"], 2, "outputs are below --root"),
+        (["--minutes=0"], 2, "--minutes is 0.0; expected more than 0"),
+        (
+            [
+                "--minutes=9",
+                "--set=train.strategy=multiworker",
+                "--set=watch.on_collapse=stop",
+            ],
+            2,
+            "use --set train.steps=N",
+        ),
+        (["--source=nowhere.csv", "--dry-run"], 0, ""),
         (["status", "--root=nowhere"], 1, "nowhere holds no records"),
         (["lineage", "nowhere"], 1, "nowhere is no pushed version"),
     ],

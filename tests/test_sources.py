@@ -49,6 +49,13 @@ def test_a_manifest_names_files_labels_and_speakers(tmp_path):
     ]
 
 
+def test_a_manifest_of_a_spreadsheet_has_a_byte_order_mark(tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text("file,label\na.wav,one\n", encoding="utf-8-sig")
+    source = sources.open_source(str(table), CONFIG)
+    assert source.labels == ["one"]
+
+
 def test_a_manifest_of_json_lines(tmp_path):
     path = tmp_path / "list.jsonl"
     path.write_text(

@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 
-from pipeline import preprocess, storage
+from pipeline import inspect, preprocess, storage, validate
 from tests.conftest import ROOT, needs_tfio, run_command
 from tests.test_preprocess import digests
 
@@ -109,6 +109,11 @@ def test_from_a_bucket_to_a_bucket_to_a_training(
     assert preprocess_s3("s3://speech/in", target, *more) == 0
     body = s3.get_object(Bucket="speech", Key="out/digits/manifest.json")
     assert json.load(body["Body"])["recordings"] == 10
+    picture = tmp_path / "x.png"
+    assert inspect.main([target, f"--picture={picture}"]) == 0
+    capsys.readouterr()
+    few = ["--set=validate.min_speakers=1", "--set=evaluate.clusters=2"]
+    assert validate.main([target, "--config=tiny", *few]) == 0
     # TensorFlow reads it by tensorflow-io.
     run = tmp_path / "run"
     args = ["--config=tiny", f"--data={target}", f"--run={run}", "--steps=2"]
@@ -158,6 +163,8 @@ def test_s3_without_credentials_is_refused_at_once(
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     args = ["--config=tiny", "--source=s3://a/b", f"--output={tmp_path / 'x'}"]
     assert preprocess.run(args) == 1
+    assert "s3://a/b: no credentials for S3" in capsys.readouterr().err
+    assert inspect.main(["s3://a/b"]) == 1
     assert "s3://a/b: no credentials for S3" in capsys.readouterr().err
 
 

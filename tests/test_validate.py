@@ -56,6 +56,34 @@ def test_a_good_data_set_is_fit(shards, capsys, tmp_path):
     assert json.loads(output.read_text())["anomalies"] == []
 
 
+GOOD = {
+    "no speakers": ["--set=audio.name_regex=(?P<label>[0-9])_"],
+    "nothing told by names": ["--set=audio.name_regex="],
+    "one label": ["--set=audio.label_regex='7'"],
+    "two labels": ["--set=audio.label_regex='[37]'"],
+}
+
+
+@pytest.mark.parametrize("kind", GOOD)
+def test_what_is_unknown_is_no_fault(recordings, tmp_path, capsys, kind):
+    data, few = tmp_path / "data", ["--set=evaluate.clusters=4"]
+    assert preprocess_tiny(recordings, data, *GOOD[kind]) == 0
+    capsys.readouterr()
+    found = validate.main([str(data), *FLAGS, *GOOD[kind], *few])
+    assert found == 0, capsys.readouterr().out
+
+
+def test_what_cannot_be_evaluated_is_a_fault(recordings, tmp_path, capsys):
+    data = tmp_path / "data"
+    flags = ["--set=split.eval_fraction=0", "--set=split.by=recording"]
+    assert preprocess_tiny(recordings, data, *flags) == 0
+    more = ["--set=evaluate.clusters=1000"]
+    assert validate.main([str(data), *FLAGS, *more]) == 1
+    told = capsys.readouterr().out
+    assert "in Split-train; expected at least 1000" in told
+    assert "anomaly: windows: 0 in Split-eval; expected at least 8" in told
+
+
 @pytest.mark.parametrize("kind", BAD)
 def test_a_planted_fault_is_caught(recordings, shards, tmp_path, capsys, kind):
     change, reason = BAD[kind]
