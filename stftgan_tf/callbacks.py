@@ -69,6 +69,10 @@ class Bounds(keras.callbacks.Callback):
         if self.model is not None:
             self.model.stop_training = True
 
+    def go_back(self) -> None:
+        """Takes the time that a step needs from the current one on."""
+        self._first_step, self._first_secs = self.step, self.secs
+
     def eta_secs(self) -> float:
         """Seconds to whichever bound comes first."""
         secs, steps = self.secs, self.step - self._first_step
@@ -113,14 +117,18 @@ class Report(keras.callbacks.Callback):
         super().__init__()
         self._path = run / "metrics.jsonl"
         self._config, self._bounds, self._writer = config, bounds, writer
-        self._mark = time.monotonic(), bounds.step
-        if writer:
-            self._drop_rows_after(bounds.step)
+        self.go_back()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Reports if it is time to."""
         if self._bounds.step % self._config.train.log_every == 0:
             self._report(logs)
+
+    def go_back(self) -> None:
+        """Forgets what was reported after the current step."""
+        self._mark = time.monotonic(), self._bounds.step
+        if self._writer:
+            self._drop_rows_after(self._bounds.step)
 
     def add(self, values: dict[str, float]) -> None:
         """Adds a row of figures to `metrics.jsonl` and TensorBoard."""
@@ -339,6 +347,12 @@ class Preview(keras.callbacks.Callback):
         if self._bounds.step % self._config.train.preview_every == 0:
             self.show()
 
+    def go_back(self) -> None:
+        """Removes the previews after the current step."""
+        for path in self._folder.glob("step-*"):
+            if int(path.stem.split("-")[1]) > self._bounds.step:
+                path.unlink()
+
     def show(self) -> None:
         """Writes the preview of the current step."""
         step = self._bounds.step
@@ -422,8 +436,11 @@ class Checkpoints(keras.callbacks.Callback):
                 "variety collapsed before any healthy checkpoint; try smaller "
                 "train.generator_lr and train.critic_lr"
             )
-        made = self._watch.state["rollbacks"] + 1
-        self._watch.state |= state.watch | {"rollbacks": made}
+        now = self._watch.state
+        made = now["rollbacks"] + 1
+        # The best one was healthy, and stays.
+        kept = {key: now[key] for key in ("best_frechet", "best_step")}
+        now |= state.watch | kept | {"rollbacks": made}
         self._watch.collapsed = False
         self._best = self._watch.state["best_step"]
         self.model.go_another_way(made)

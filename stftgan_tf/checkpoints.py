@@ -11,7 +11,6 @@ twice.
 import dataclasses
 import json
 import logging
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -128,7 +127,7 @@ def restore_newest(folder: Path, model: WGAN) -> State:
 def restore_healthy(folder: Path, model: WGAN) -> State | None:
     """Restores the newest checkpoint whose variety was healthy.
 
-    All later ones are removed: training goes on from this one.
+    All later ones but the best are removed: training goes on from this one.
 
     Returns:
       Its state, or None where there is no such checkpoint.
@@ -137,9 +136,8 @@ def restore_healthy(folder: Path, model: WGAN) -> State | None:
     if not healthy:
         return None
     state = _first(folder, healthy, lambda path: _read(path, _objects(model)))
-    for prefix in (_STEP, _BEST):
-        paths = newest_first(folder, prefix)
-        _remove(p for p in paths if int(p.name.split("-")[1]) > state.step)
+    later = newest_first(folder)
+    _remove(p for p in later if int(p.name.split("-")[1]) > state.step)
     return state
 
 
@@ -182,8 +180,9 @@ def _name(prefix: str, model: WGAN, state: State) -> str:
 
 
 def _write(target: Path, model: WGAN, state: State) -> None:
-    staging = target.with_name(f".incomplete-{target.name}-{os.getpid()}")
-    shutil.rmtree(staging, ignore_errors=True)
+    # Those of a training that was killed, too: a run has one at a time.
+    _remove(target.parent.glob(".incomplete-*"))
+    staging = target.with_name(f".incomplete-{target.name}")
     staging.mkdir(parents=True)
     try:
         _objects(model).write(str(staging / "weights"))

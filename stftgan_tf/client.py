@@ -131,7 +131,9 @@ class RestClient(Client):
 
         self._session = requests.Session()
         base = address if "://" in address else f"http://{address}"
-        version = f"/versions/{self._version}" if self._version else ""
+        version = (
+            f"/versions/{self._version}" if self._version is not None else ""
+        )
         self._url = f"{base}/v1/models/{self._model_name}{version}:predict"
 
     def close(self) -> None:
@@ -157,9 +159,15 @@ class RestClient(Client):
             raise ServerError("UNKNOWN", f"{self._url}: {error}") from error
         if answer.status_code != 200:
             code = _HTTP_CODES.get(answer.status_code, "UNKNOWN")
-            raise ServerError(code, str(found.get("error", found)))
-        made = {name: _from_json(v) for name, v in found["outputs"].items()}
-        return {name: made[name] for name in outputs or made}
+            told = found.get("error") if isinstance(found, dict) else None
+            raise ServerError(code, str(told or found))
+        try:
+            made = {n: _from_json(v) for n, v in found["outputs"].items()}
+            return {name: made[name] for name in outputs or made}
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ServerError(
+                "UNKNOWN", f"{self._url}: no answer of a model server"
+            ) from error
 
 
 class GrpcClient(Client):
@@ -209,12 +217,18 @@ def connect(server: str, *args: Any, **kwargs: Any) -> Client:
 
     Raises:
       UsageError: if the address is none of these.
+      UserError: if what it needs is not installed.
     """
     parts = urllib.parse.urlsplit(server)
     if parts.scheme in ("http", "https") and parts.netloc:
         return RestClient(server.rstrip("/"), *args, **kwargs)
     if parts.scheme == "grpc" and parts.netloc:
-        return GrpcClient(parts.netloc, *args, **kwargs)
+        try:
+            return GrpcClient(parts.netloc, *args, **kwargs)
+        except ImportError as error:
+            raise cli.UserError(
+                f"{error.name} is missing: pip install 'stftgan-tf[serving]'"
+            ) from error
     raise cli.UsageError(
         f"server {server!r}; expected http://HOST:PORT or grpc://HOST:PORT"
     )

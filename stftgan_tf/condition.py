@@ -88,16 +88,16 @@ def load(path: Path) -> Condition:
 
 def find(
     config: Config,
+    shards: dataset.Shards | None,
     windows: np.ndarray,
-    labels: np.ndarray,
     space: embedding.Embedding,
 ) -> Condition | None:
     """The condition that `model.condition` names, None where it is none.
 
     Args:
       config: kind, number of clusters, seed.
+      shards: knows the labels of all windows; for clusters not needed.
       windows: float32 [B, T, F], of the training split.
-      labels: int64 [B], theirs.
       space: learnt from them.
 
     Raises:
@@ -107,15 +107,7 @@ def find(
     if config.model.condition == "none":
         return None
     if config.model.condition == "label":
-        missing = int((labels == dataset.UNKNOWN_LABEL).sum())
-        if missing:
-            raise UserError(
-                f"model.condition is label, but {missing} of {len(labels)} "
-                "training windows have none: give them by audio.name_regex "
-                "or a manifest CSV, or use model.condition cluster"
-            )
-        counts = np.bincount(labels)
-        return Condition(prior=np.float32(counts / counts.sum()))
+        return Condition(prior=_label_shares(shards))
     count = config.model.clusters
     if len(windows) < count:
         raise UserError(
@@ -128,4 +120,27 @@ def find(
         prior=np.float32(counts / counts.sum()),
         space=space,
         centres=np.float32(means.cluster_centers_),
+    )
+
+
+def _label_shares(shards: dataset.Shards) -> np.ndarray:
+    """Share of training windows of each label, float32 [labels]."""
+    counts, names = shards.label_counts(), shards.manifest["labels"]
+    missing = counts.get(str(dataset.UNKNOWN_LABEL), 0)
+    if missing or not names:
+        raise UserError(
+            f"model.condition is label, but {missing} of "
+            f"{shards.windows('train')} training windows have none: give them "
+            "by audio.name_regex or a manifest CSV, or use model.condition "
+            "cluster"
+        )
+    absent = [name for name in names if not counts.get(name)]
+    if absent:
+        raise UserError(
+            "model.condition is label, but no training window is of "
+            f"{', '.join(absent)}: leave them out by audio.label_regex, or "
+            "split otherwise"
+        )
+    return np.float32(
+        [counts[name] / shards.windows("train") for name in names]
     )

@@ -26,6 +26,9 @@ CONFIG_DIRS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")
 # What the bytes of the shards depend on, and nothing else.
 DATA_SECTIONS = ("audio", "stft", "window", "split")
 
+# What the judgement of a data set or a model depends on, and no training.
+JUDGEMENT_SECTIONS = ("validate", "evaluate", "bless")
+
 # By window: of the Gaussian exp(-pi n^2 / (spread length^2)) that it is, cut
 # where it is .01, or that is closest to it (Prusa et al. 2017, "A Noniterative
 # Method for Reconstruction of Phase from STFT Magnitude", section III and
@@ -34,6 +37,9 @@ _SPREADS = {"hann": 0.25645, "gaussian": math.pi / (4 * math.log(100))}
 
 # A full-scale recording cut at 16 bits has no information below this.
 MIN_FLOOR_DB = -150.0
+
+# Fewer tell nothing of what is possible.
+MIN_EVALUATION_WINDOWS = 8
 
 
 class ConfigError(ValueError):
@@ -185,8 +191,8 @@ class ModelConfig:
       packing: windows that the critic judges at once (PacGAN's k).
       minibatch_stddev: windows in a group whose spread the critic is shown;
         1 is off.
-      spectral_norm: whether every layer of the critic is divided by its
-        spectral norm.
+      spectral_norm: whether every layer of the critic but what it learns of
+        labels is divided by its spectral norm.
       phase: what the export's phase begins with: `integrated` from the
         gradients that magnitudes imply, zero (`griffin_lim`), or the
         instantaneous `frequency`, which the networks then learn beside the
@@ -313,7 +319,7 @@ class WatchConfig:
       patience: alarms in a row that make a collapse.
       on_collapse: `warn` in the log, `stop` the training, or `rollback` to
         the newest healthy checkpoint, with other noise and learning rates
-        multiplied by `rollback_lr_factor`.
+        multiplied by `rollback_lr_factor` (not with several workers).
       max_rollbacks: after as many, a collapse stops the training.
       rollback_lr_factor: see `on_collapse`.
     """
@@ -353,7 +359,8 @@ class ValidateConfig:
       max_unlabelled: share of the training windows that may have no label,
         where others have one.
       min_recognised: how often neighbours agree on a window's label, in
-        multiples of chance.
+        multiples of chance, at most half way from there to always; not asked
+        where one label has more than half of the windows.
       min_speakers: in the training split, where speakers are known.
       max_level_db, max_spectrum, max_duration, max_label_drift,
         min_speaker_share: against a reference: mean level; mean spectrum, in
@@ -792,6 +799,13 @@ def _check_training(config: Config) -> None:
         raise ConfigError(
             f"train.batch_size is {train.batch_size}; expected a multiple of "
             f"model.packing times model.minibatch_stddev, {group}"
+        )
+    if train.strategy == "multiworker" and config.watch.on_collapse == (
+        "rollback"
+    ):
+        raise ConfigError(
+            "watch.on_collapse is rollback, which train.strategy multiworker "
+            "cannot; expected stop or warn"
         )
     if train.strategy != "none" and train.jit_compile == "true":
         raise ConfigError(

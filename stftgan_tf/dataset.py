@@ -50,6 +50,19 @@ class Shards:
         """How many windows a split has."""
         return self.manifest["windows"][split]
 
+    def label_counts(self) -> dict[str, int]:
+        """How many training windows have each label, or `UNKNOWN_LABEL`.
+
+        Raises:
+          UserError: if stats.json cannot be read.
+        """
+        path = os.path.join(self.home, "stats.json")
+        try:
+            with tf.io.gfile.GFile(path, "rb") as file:
+                return json.loads(file.read())["labels"].get("train", {})
+        except (tf.errors.OpError, KeyError, ValueError) as error:
+            raise UserError(f"{path} cannot be read: {error}") from error
+
     def files(self, split: str) -> list[str]:
         """The shards of a split that hold anything, in order."""
         return [
@@ -337,6 +350,8 @@ def _check_size(path: str, expected: int) -> None:
         raise UserError(
             f"shard {path} is missing; run preprocess again"
         ) from error
+    except tf.errors.OpError as error:
+        raise UserError(f"{path} cannot be read: {error.message}") from error
     if size != expected:
         raise UserError(
             f"shard {path} is truncated or altered: {size} bytes, "

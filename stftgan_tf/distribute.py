@@ -87,17 +87,17 @@ def losses_named() -> Iterator[None]:
         ) from error
 
 
-def wait_for(folder: Path) -> None:
-    """Until the chief has made the run's folder.
+def wait_for(path: Path) -> None:
+    """Until the chief has made the run's folder, or a file in it.
 
     Raises:
       UserError: if that takes longer than a minute.
     """
     end = time.monotonic() + _TIMEOUT_SECS
-    while not folder.is_dir():
+    while not path.exists():
         if time.monotonic() > end:
             raise cli.UserError(
-                f"the chief made no {folder}; do all workers see that folder?"
+                f"the chief made no {path}; do all workers see its folder?"
             )
         time.sleep(0.1)
 

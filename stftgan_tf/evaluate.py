@@ -76,6 +76,12 @@ def _run(args: argparse.Namespace) -> int:
     if args.print_config:
         print(config.to_yaml(), end="")
         return 0
+    # What cannot be written or compared is told before, not after it all.
+    last = blessing.read(args.last_blessed) if args.last_blessed else None
+    if args.blessing:
+        cli.refuse_existing(args.blessing, blessing.FILE, overwrite=True)
+    if args.output:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
     shards = dataset.open_shards(args.data, config)
     with dataset.damage_named(shards):
         report = evaluate(model, shards, config)
@@ -84,15 +90,17 @@ def _run(args: argparse.Namespace) -> int:
         text = json.dumps(report, indent=1) + "\n"
         cli.write_atomically(args.output, text.encode())
     if args.blessing:
-        _bless(args, report, config)
+        _bless(args, report, config, last)
     return 0
 
 
 def _bless(
-    args: argparse.Namespace, report: dict[str, Any], config: Config
+    args: argparse.Namespace,
+    report: dict[str, Any],
+    config: Config,
+    last: dict[str, Any] | None,
 ) -> None:
-    """Writes and prints the verdict."""
-    last = blessing.read(args.last_blessed) if args.last_blessed else None
+    """Writes and prints the verdict; `last` is of the export before."""
     checks = blessing.checks(report, config.bless, last)
     verdict = {**report, "digest": cli.digest_of(args.model)}
     if last:
@@ -128,11 +136,12 @@ def evaluate(
     settings = config.evaluate
     train = dataset.load_windows(shards, config, "train", TRAINING)
     real = dataset.load_windows(shards, config, "eval", settings.samples)
-    if len(train[0]) < settings.clusters or len(real[0]) < 8:
+    least = config_lib.MIN_EVALUATION_WINDOWS
+    if len(train[0]) < settings.clusters or len(real[0]) < least:
         raise cli.UserError(
             f"{shards.root} has {len(train[0])} training and {len(real[0])} "
             f"evaluation windows; expected at least {settings.clusters} "
-            "(evaluate.clusters) and 8"
+            f"(evaluate.clusters) and {least}"
         )
     made = generate(model, train[1], settings.samples, settings.seed)
     yardstick = Windows(train[0], shards.moments, config)

@@ -5,6 +5,7 @@ graph. metadata.json beside it tells the sample rate and what it was made from.
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
 import logging
@@ -160,9 +161,11 @@ def _figures(path: Path, step: int) -> dict[str, float]:
     figures: dict[str, float] = {}
     if path.is_file():
         for line in path.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            if row["step"] == step and "frechet" in row:
-                figures = {k: row[k] for k in sorted(row)}
+            # A kill may have cut the last row short.
+            with contextlib.suppress(ValueError):
+                row = json.loads(line)
+                if row["step"] == step and "frechet" in row:
+                    figures = {k: row[k] for k in sorted(row)}
     for key in ("step", "secs"):
         figures.pop(key, None)
     return figures

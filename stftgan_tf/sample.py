@@ -275,7 +275,7 @@ def _write(
             first, last = args.interpolate
             weight = float(batch["weight"][index])
             told = {"seeds": [first, last], "weight": round(weight, 6)}
-            name = f"seed-{first:06d}-to-{last:06d}-at-{weight:.4f}"
+            name = f"seed-{first:06d}-to-{last:06d}-at-{weight:.6f}"
         else:
             told = {"seed": int(batch["seed"][index])}
             name = f"seed-{told['seed']:06d}"

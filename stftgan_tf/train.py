@@ -14,7 +14,6 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
 import yaml
 
@@ -158,8 +157,11 @@ def train(
     Raises:
       UserError: if the folder or the data set cannot be used.
     """
-    if not shards.windows("train"):
-        raise cli.UserError(f"{shards.root} holds no training windows")
+    if shards.windows("train") < 2:
+        raise cli.UserError(
+            f"{shards.root} holds {shards.windows('train')} training windows; "
+            "expected at least 2"
+        )
     with contextlib.ExitStack() as stack:
         if devices.chief:
             _check_run(run, config, shards, resume)
@@ -171,8 +173,6 @@ def train(
         distribute.wait_for(run)
         stack.enter_context(_logging_to(log))
         stack.enter_context(dataset.damage_named(shards))
-        if devices.chief:
-            _claim(run, config, shards)
         stack.enter_context(distribute.losses_named())
         stack.enter_context(devices.strategy.scope())
         training = _Training(config, shards, run, devices)
@@ -205,8 +205,10 @@ def _check_run(
         if resume:
             raise cli.UserError(f"{run} holds no run to resume")
         return
-    theirs = config_lib.load(str(known)).to_dict()
-    dataset.check_same(f"run {run}", theirs, config.to_dict())
+    theirs, ours = config_lib.load(str(known)).to_dict(), config.to_dict()
+    for section in config_lib.JUDGEMENT_SECTIONS:
+        del theirs[section], ours[section]
+    dataset.check_same(f"run {run}", theirs, ours)
     manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
     if manifest != shards.manifest:
         raise cli.UserError(
@@ -219,8 +221,15 @@ def _check_run(
         )
 
 
-def _claim(run: Path, config: Config, shards: dataset.Shards) -> None:
+def _claim(
+    run: Path,
+    config: Config,
+    shards: dataset.Shards,
+    found: condition.Condition | None,
+) -> None:
     """Writes what identifies the run; `config.yaml` last."""
+    if found:
+        found.save(run / condition.FILE)
     manifest = json.dumps(shards.manifest, indent=1) + "\n"
     cli.write_atomically(run / "manifest.json", manifest.encode())
     text = yaml.safe_dump(config.to_dict(), sort_keys=False)
@@ -239,11 +248,11 @@ class _Training:
     ):
         self._config, self._shards, self._run = config, shards, run
         self._devices = devices
-        self._windows, labels = dataset.load_windows(
+        self._windows, _ = dataset.load_windows(
             shards, config, "train", _WATCHED
         )
         self._space = embedding.fit(self._windows, shards.moments, config)
-        self._condition = self._find_condition(labels)
+        self._condition = self._find_condition()
         classes = self._condition.classes if self._condition else 0
         self._model = build(config, shards.moments, classes)
         self._state = checkpoints.restore_newest(
@@ -264,6 +273,8 @@ class _Training:
             self._fit(bounds, steps, [hook for hook in hooks if hook])
             while watch.collapsed:
                 saver.roll_back()
+                for hook in (bounds, report, preview):
+                    hook.go_back()
                 self._fit(bounds, steps, [hook for hook in hooks if hook])
         if self._devices.chief:
             saver.save()
@@ -337,14 +348,23 @@ class _Training:
             callbacks=hooks,
         )
 
-    def _find_condition(self, labels: np.ndarray) -> condition.Condition | None:
-        """Found once and kept in the run: the export needs it, too."""
-        path = self._run / condition.FILE
-        if path.exists():
-            return condition.load(path)
-        found = condition.find(self._config, self._windows, labels, self._space)
-        if found and self._devices.chief:
-            found.save(path)
+    def _find_condition(self) -> condition.Condition | None:
+        """Found once and kept in the run: the export needs it, too.
+
+        The chief claims the run with it, once nothing can be wrong with the
+        data, and all others take what it has found.
+        """
+        claimed, found = self._run / "config.yaml", None
+        if self._devices.chief and not claimed.is_file():
+            found = condition.find(
+                self._config, self._shards, self._windows, self._space
+            )
+        else:
+            distribute.wait_for(claimed)
+            if self._config.model.condition != "none":
+                found = condition.load(self._run / condition.FILE)
+        if self._devices.chief:
+            _claim(self._run, self._config, self._shards, found)
         return found
 
     def _inputs(self, count: int) -> list[tf.Tensor]:

@@ -126,13 +126,15 @@ class WGAN(keras.Model):
         """
         step = self.step
         parts = (tf.split(x, self._config.critic_steps) for x in data)
+        seen = []
         for index, batch in enumerate(zip(*parts, strict=True)):
-            values = self._update_critic(*batch, step, index)
-        values |= self._update_generator(*batch, step)
+            seen.append(self._update_critic(*batch, step, index))
+        seen.append(self._update_generator(*batch, step))
         self._update_average(step)
-        self._watch_finite(values, step)
-        for name, value in values.items():
-            self._trackers[name].update_state(value)
+        self._watch_finite(seen, step)
+        for values in seen:
+            for name, value in values.items():
+                self._trackers[name].update_state(value)
         # Keras averages over the first axis of what several workers return.
         shape = [1] if self._config.strategy == "multiworker" else []
         trackers = self._trackers.items()
@@ -226,12 +228,18 @@ class WGAN(keras.Model):
 
     def _score(self, windows: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
         """Scores of windows [B, T, F]; labels are repeated where B is more."""
-        k = self._settings.model.packing
+        return self._score_packs(
+            pack(windows, self._settings.model.packing), label
+        )
+
+    def _score_packs(self, packs: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
         if not self._conditional:
-            return self.critic(pack(windows, k), training=True)
-        repeats = tf.shape(windows)[0] // tf.shape(label)[0]
-        labels = pack(tf.tile(label, [repeats]), k)
-        return self.critic([pack(windows, k), labels], training=True)
+            return self.critic(packs, training=True)
+        labels = pack(label, self._settings.model.packing)
+        repeats = tf.shape(packs)[0] // tf.shape(labels)[0]
+        return self.critic(
+            [packs, tf.tile(labels, [repeats, 1])], training=True
+        )
 
     def _penalty(
         self,
@@ -241,15 +249,15 @@ class WGAN(keras.Model):
         step: tf.Tensor,
         index: int,
     ) -> tf.Tensor:
-        """The mean penalty, as much larger as it is rarer."""
+        """The mean penalty, as much larger as it is rarer.
+
+        Of what the critic takes, hence of packs as a whole.
+        """
         k = self._settings.model.packing
-        groups = tf.shape(real)[0] // k
-        weights = self._uniform([groups], step, index, _MIXING)
+        real, fake = pack(real, k), pack(fake, k)
+        weights = self._uniform([tf.shape(real)[0]], step, index, _MIXING)
         each = self._loss.penalty(
-            lambda windows: self._score(windows, label),
-            real,
-            fake,
-            tf.repeat(weights, k),
+            lambda packs: self._score_packs(packs, label), real, fake, weights
         )
         return self._config.penalty_every * tf.reduce_mean(each)
 
@@ -305,9 +313,10 @@ class WGAN(keras.Model):
             average.assign(decay * average + (1.0 - decay) * value)
 
     def _watch_finite(
-        self, values: dict[str, tf.Tensor], step: tf.Tensor
+        self, seen: list[dict[str, tf.Tensor]], step: tf.Tensor
     ) -> None:
-        finite = tf.reduce_all(tf.math.is_finite(tf.stack([*values.values()])))
+        numbers = [value for values in seen for value in values.values()]
+        finite = tf.reduce_all(tf.math.is_finite(tf.stack(numbers)))
         # 1 where any replica's is not.
         failed = self._mean(tf.cast(~finite, tf.float32)) > 0
         bad = tf.logical_and(failed, self.first_bad_step < 0)

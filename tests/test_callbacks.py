@@ -141,6 +141,27 @@ def test_what_is_not_finite_is_never_saved(tiny, tmp_path):
     assert not list(tmp_path.rglob("step-*"))
 
 
+def test_going_back_takes_previews_and_the_pace_along(tiny, tmp_path):
+    bounds = callbacks.Bounds(step=30, secs=0.0, steps=40, minutes=None)
+    folder = tmp_path / "samples"
+    folder.mkdir()
+    for step in (10, 20):
+        for kind in ("png", "wav"):
+            (folder / f"step-{step:08d}.{kind}").touch()
+    ones = features.Moments(np.zeros(32), np.ones(32))
+    preview = callbacks.Preview(tmp_path, tiny, bounds, None, ones, [])
+    bounds.step = 10
+    preview.go_back()
+    assert {p.name for p in folder.iterdir()} == {
+        "step-00000010.png",
+        "step-00000010.wav",
+    }
+    bounds.go_back()
+    assert bounds.eta_secs() == float("inf")
+    bounds.step = 11
+    assert bounds.eta_secs() > 0
+
+
 @pytest.fixture
 def watched(tmp_path):
     """Makes a watch with its bounds; its generator is collapsed at first."""

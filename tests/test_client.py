@@ -150,13 +150,16 @@ def test_a_deadline_ends_the_waiting(scheme, tmp_path, capsys):
     assert error.startswith("error: UNAVAILABLE: ") and error.count("\n") == 1
 
 
-def test_something_else_that_listens_is_told_of(tmp_path, capsys):
+@pytest.mark.parametrize(
+    "body", [b"<html>", b"[]", b'{"outputs": 3}', b'{"outputs": {"a": [1]}}']
+)
+def test_something_else_that_listens_is_told_of(tmp_path, capsys, body):
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def answer():
             connection, _ = listener.accept()
             connection.recv(65536)
-            connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n<html>")
+            connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n" + body)
             connection.close()
 
         threading.Thread(target=answer, daemon=True).start()

@@ -1,3 +1,6 @@
+import json
+import shutil
+
 import numpy as np
 import pytest
 
@@ -8,14 +11,17 @@ from stftgan_tf.cli import UserError
 
 @pytest.fixture(scope="module")
 def training(shards, tiny):
-    """Windows, labels and the space of the shards."""
+    """Windows, labels and the space of the shards, and these."""
     opened = dataset.open_shards(shards, tiny)
     windows, labels = dataset.load_windows(opened, tiny, "train", 10**6)
-    return windows, labels, embedding.fit(windows, opened.moments, tiny)
+    space = embedding.fit(windows, opened.moments, tiny)
+    return windows, labels, space, opened
 
 
-def found(training, *overrides):
-    return condition.find(config_lib.load("tiny", overrides), *training)
+def found(training, *overrides, shards=None):
+    windows, _, space, opened = training
+    config = config_lib.load("tiny", overrides)
+    return condition.find(config, shards or opened, windows, space)
 
 
 def test_none_by_default(training):
@@ -67,11 +73,23 @@ def test_more_clusters_than_windows_are_refused(training):
         found(training, "model.condition=cluster", "model.clusters=60000")
 
 
-def test_missing_labels_are_refused(training):
-    windows, labels, space = training
-    labels = np.where(labels == 3, dataset.UNKNOWN_LABEL, labels)
-    with pytest.raises(UserError, match="training windows have none"):
-        found((windows, labels, space), "model.condition=label")
+@pytest.mark.parametrize(
+    ("name", "count", "message"),
+    [
+        ("-1", 7, "7 of [0-9]+ training windows have none"),
+        ("3", 0, "no training window is of 3: leave them out"),
+    ],
+)
+def test_missing_labels_are_refused(
+    training, shards, tiny, tmp_path, name, count, message
+):
+    copy = shutil.copytree(shards, tmp_path / "shards")
+    stats = json.loads((copy / "stats.json").read_text())
+    stats["labels"]["train"][name] = count
+    (copy / "stats.json").write_text(json.dumps(stats))
+    opened = dataset.open_shards(copy, tiny)
+    with pytest.raises(UserError, match=message):
+        found(training, "model.condition=label", shards=opened)
 
 
 @pytest.mark.parametrize("damage", ["cut", "missing", "other"])

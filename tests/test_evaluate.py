@@ -159,6 +159,8 @@ def test_copies_of_the_training_windows_are_called_memorised(kept, tiny):
         (["--model=nowhere"], 1, "nowhere is no export"),
         (["--data=nowhere"], 1, "nowhere holds no data set"),
         (["--set=evaluate.clusters=900"], 1, "expected at least 900"),
+        (["--last_blessed=nowhere"], 1, "nowhere holds no verdict"),
+        (["--blessing=/usr"], 1, "holds something else (no evaluation.json)"),
         (["--set=evaluate.cluster=9"], 2, "did you mean evaluate.clusters"),
         (["--set=stft.frame_step=16"], 1, "stft.frame_step: 32 there, 16 here"),
     ],

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 
@@ -127,7 +128,9 @@ def test_long_begins_as_the_sample_does_and_rows_are_independent(
 
 
 def test_generate_is_the_averaged_generator(loaded, trained, tiny):
-    generator = networks.build_generator(tiny)
+    moments = json.loads((trained / "manifest.json").read_text())["moments"]
+    silence = features.silence(features.Moments.from_dict(moments), tiny)
+    generator = networks.build_generator(tiny, silence=silence)
     checkpoints.restore_average(trained / "checkpoints", generator)
     latent = tf.random.stateless_normal([2, tiny.model.latent_dim], [0, 0])
     made = loaded.signatures["generate"](latent=latent)
@@ -197,6 +200,13 @@ def test_the_card_says_what_it_is_and_how_good(export, trained):
     (seen,) = [r for r in rows if r["step"] == 20 and "frechet" in r]
     assert metadata["watch"]["ndb"] == seen["ndb"]
     assert f"- frechet: {seen['frechet']:.4g}" in card
+
+
+def test_a_row_that_a_kill_cut_short_is_left_out(trained, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "run")
+    with open(run / "metrics.jsonl", "a") as file:
+        file.write('{"step": 2')
+    assert export_lib.main([f"--run={run}", f"--output={tmp_path / 'x'}"]) == 0
 
 
 @pytest.mark.parametrize(

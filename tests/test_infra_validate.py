@@ -34,6 +34,11 @@ class Broken(tf.Module):
         audio = tf.zeros([rows, samples])
         if self._kind == "not finite":
             audio = tf.math.log(audio) * 0
+        elif self._kind == "fails: ":
+            with tf.control_dependencies(
+                [tf.debugging.Assert(rows < 0, ["out of order"])]
+            ):
+                audio = tf.identity(audio)
         elif self._kind == "differs from call":
             audio = tf.random.normal([rows, samples])
         elif self._kind == "expected (1, ":
@@ -72,7 +77,7 @@ class Broken(tf.Module):
 
 
 @pytest.mark.parametrize(
-    "kind", ["not finite", "differs from call", "expected (1, "]
+    "kind", ["not finite", "differs from call", "expected (1, ", "fails: "]
 )
 def test_what_cannot_be_served_is_not_blessed(export, tmp_path, kind):
     metadata = json.loads((export / exported.METADATA).read_text())

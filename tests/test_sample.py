@@ -70,7 +70,9 @@ def test_flac_holds_what_the_wav_does(export, made, tmp_path):
 def test_from_one_seed_to_another(export, made, tmp_path):
     output = tmp_path / "y"
     assert run(export, output, "--interpolate", "5", "9", "--num=3") == 0
-    names = [f"seed-000005-to-000009-at-{w}.wav" for w in ("0.0000", "0.5000")]
+    names = [
+        f"seed-000005-to-000009-at-{w}.wav" for w in ("0.000000", "0.500000")
+    ]
     assert set(names) < {p.name for p in output.iterdir()}
     first, _ = soundfile.read(output / names[0])
     wanted, _ = soundfile.read(made / "seed-000005.wav")

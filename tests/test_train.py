@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+import soundfile
 import tensorflow as tf
 import yaml
 
@@ -252,6 +253,29 @@ def test_an_existing_run_is_gone_on_with_only_on_demand(
     assert "already trained for 20 steps" in capsys.readouterr().err
 
 
+def test_how_it_is_judged_may_change(shards, tmp_path, capsys):
+    run = tmp_path / "x"
+    assert train.main(train_args(shards, run, "--steps=5")) == 0
+    more = ["--resume", "--set=bless.max_ndb=0.1", "--set=evaluate.samples=60"]
+    assert train.main(train_args(shards, run, *more, "--steps=10")) == 0
+    assert (
+        yaml.safe_load((run / "config.yaml").open())["bless"]["max_ndb"] == 0.1
+    )
+
+
+def test_a_single_window_is_refused(tmp_path, capsys):
+    source = tmp_path / "source"
+    source.mkdir()
+    tone = np.sin(np.arange(544) / 3)
+    soundfile.write(source / "a.wav", tone, 8000)
+    data = tmp_path / "data"
+    flags = ["--set=split.by=recording", "--set=split.eval_fraction=0"]
+    assert preprocess_tiny(source, data, *flags) == 0
+    assert train.main(train_args(data, tmp_path / "x", *flags)) == 1
+    told = capsys.readouterr().err
+    assert "holds 1 training windows; expected at least 2" in told
+
+
 def test_a_run_of_other_shards_is_refused(shards_copy, trained, capsys):
     path = shards_copy / "manifest.json"
     manifest = json.loads(path.read_text())
@@ -284,6 +308,11 @@ def test_a_collapse_is_rolled_back_and_training_goes_on(
         (run / "checkpoints" / names[0] / "state.json").read_text()
     )
     assert state["watch"]["rollbacks"] == 1 and state["watch"]["alarms"] == 0
+    # Nothing tells of the steps that were gone back over.
+    told = [json.loads(t) for t in (run / "metrics.jsonl").open()]
+    steps = [row["step"] for row in told if "critic_loss" in row]
+    assert steps == list(range(5, 51, 5))
+    assert all(row.get("windows_per_sec", 1) > 0 for row in told)
     # The noise is other than that of a training never rolled back.
     plain = tmp_path / "plain"
     monkeypatch.undo()
@@ -319,6 +348,11 @@ def test_labels_that_are_missing_are_named(recordings, tmp_path, capsys):
     more = ["--set=audio.name_regex=", "--set=model.condition=label"]
     assert train.main(train_args(plain, tmp_path / "x", *more)) == 1
     assert "training windows have none: give them by" in capsys.readouterr().err
+    # What the message advises works in the same folder.
+    more[1] = "--set=model.condition=cluster"
+    assert (
+        train.main(train_args(plain, tmp_path / "x", *more, "--steps=5")) == 0
+    )
 
 
 def test_a_second_training_of_a_run_is_refused(

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from stftgan_tf import config as config_lib
-from stftgan_tf import features, train, wgan
+from stftgan_tf import features, losses, train, wgan
 
 
 def model_of(*overrides):
@@ -267,6 +267,42 @@ def test_a_lazy_penalty_comes_every_fourth_update_and_counts_fourfold():
     assert lazy[1:4] == [0, 0, 0]
     assert lazy[0] == pytest.approx(4 * usual[0], rel=1e-5)
     assert lazy[4] > 0
+
+
+@pytest.mark.parametrize("loss", ["wgan-gp", "rpgan-r1r2"])
+def test_the_penalty_is_of_packs_as_a_whole(loss):
+    model = build(f"train.loss={loss}", "model.packing=2")
+    real, fake = (
+        tf.random.stateless_normal([8, 16, 32], [seed, 0]) for seed in (0, 1)
+    )
+    step = tf.constant(0, tf.int64)
+    found = model._penalty(real, fake, tf.zeros([8], tf.int64), step, 0)
+
+    def square(packs):
+        with tf.GradientTape() as tape:
+            tape.watch(packs)
+            scores = model.critic(packs)
+        gradients = tape.gradient(scores, packs).numpy()
+        return np.square(gradients).sum(axis=(1, 2, 3))
+
+    ours, theirs = wgan.pack(real, 2), wgan.pack(fake, 2)
+    if loss == "rpgan-r1r2":
+        expected = (square(ours) + square(theirs)) / 2
+    else:
+        mixed = model._uniform([4], step, 0, wgan._MIXING)
+        points = losses.between(ours, theirs, mixed)
+        expected = np.square(np.sqrt(square(points)) - 1)
+    np.testing.assert_allclose(found, expected.mean(), rtol=1e-4)
+
+
+def test_reported_are_means_over_all_critic_updates():
+    model = build(
+        "train.loss=rpgan-r1r2", "train.critic_steps=2", "train.penalty_every=4"
+    )
+    batch = tf.random.stateless_normal([16, 16, 32], [0, 0])
+    told = model.train_step((batch, tf.zeros([16], tf.int64)))
+    # It comes in the first of the two.
+    assert float(told["penalty"]) > 0
 
 
 def test_packs_are_neighbours():
