@@ -38,6 +38,12 @@ def test_what_cannot_work_is_refused_by_name(override, message):
         config_lib.load("tiny", [override])
 
 
+def test_several_workers_cannot_roll_back():
+    both = ["train.strategy=multiworker", "watch.on_collapse=rollback"]
+    with pytest.raises(ConfigError, match="cannot; expected stop or warn"):
+        config_lib.load("tiny", both)
+
+
 def test_a_missing_key_is_named(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text("audio: {}\nstft: {}\nwindow: {}\n")
