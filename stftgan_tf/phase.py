@@ -147,31 +147,37 @@ def integrated(magnitudes: Any, config: StftConfig) -> tf.Tensor:
     magnitudes = tf.pad(
         magnitudes[..., :used], [[0, 0], [0, 0], [0, left]], "SYMMETRIC"
     )
-    bins = np.arange(used + left)
-    logs, in_time, in_frequency = gradients(magnitudes, config)
+    # A scan goes along the first axis.
+    logs, in_time, in_frequency = (
+        tf.transpose(x, [1, 0, 2]) for x in gradients(magnitudes, config)
+    )
     between = (in_frequency[..., 1:] + in_frequency[..., :-1]) / 2
     along = tf.cumsum(tf.pad(between, [[0, 0], [0, 0], [1, 0]]), axis=-1)
-    # Less what the next frame turns by up to that bin.
-    turns = (in_time[:, 1:] + in_time[:, :-1]) / 2 - along[:, 1:]
+    # What is carried is turned back by `along`, which all bins of a frame know.
+    turns = (in_time[1:] + in_time[:-1]) / 2 + along[:-1] - along[1:]
+    turns = tf.stack([tf.cos(turns), tf.sin(turns)], axis=1)
     weights = _neighbours(
-        _SHARPNESS * (logs[:, 1:] + logs[:, :-1]), logs.dtype.min
-    )
-    weights = tf.exp(weights - tf.reduce_max(weights, axis=2, keepdims=True))
-    ways = tf.complex(weights, tf.zeros_like(weights))
-    ways *= _neighbours(_unit(turns)) * _unit(along[:, 1:])[:, :, None]
-    places = np.clip(bins + np.array([[-1], [0], [1]]), 0, len(bins) - 1)
+        _SHARPNESS * (logs[1:] + logs[:-1]), logs.dtype.min
+    )  # (T - 1, 3, B, F)
+    weights = tf.exp(weights - tf.reduce_max(weights, axis=1, keepdims=True))
 
-    def carry(unit, way):
-        total = tf.reduce_sum(way * tf.gather(unit, places, axis=1), axis=1)
-        size = tf.maximum(tf.abs(total), 1e-30)
-        return total / tf.complex(size, tf.zeros_like(size))
+    def carry(unit, step):
+        (cosine, sine), weight = tf.unstack(step[0]), step[1]
+        real, imaginary = tf.unstack(unit)
+        turned = [
+            cosine * real - sine * imaginary,
+            cosine * imaginary + sine * real,
+        ]
+        total = tf.reduce_sum(weight * _neighbours(turned), axis=1)
+        size = tf.reduce_sum(total**2, axis=0)
+        return total * tf.math.rsqrt(tf.maximum(size, 1e-30))
 
-    first = _unit(along[:, 0])
-    # [T - 1, B, 3, F]: a scan goes along the first axis.
-    rest = tf.scan(carry, tf.transpose(ways, [1, 0, 2, 3]), initializer=first)
-    units = tf.concat([first[:, None], tf.transpose(rest, [1, 0, 2])], axis=1)
+    first = tf.stack([tf.ones_like(along[0]), tf.zeros_like(along[0])])
+    rest = tf.scan(carry, (turns, weights), initializer=first)
+    real, imaginary = tf.unstack(tf.concat([first[None], rest], 0), axis=1)
+    units = tf.transpose(tf.complex(real, imaginary) * _unit(along), [1, 0, 2])
     # Frames are referred to their start, gradients to their middle.
-    units *= np.complex64(1 - 2 * (bins % 2))
+    units *= np.complex64(1 - 2 * (np.arange(used + left) % 2))
     units = units[..., :used]
     return tf.concat([units, tf.ones_like(units[..., :1])], axis=-1)
 
@@ -205,11 +211,10 @@ def gradients(
     return logs, in_time, -ratio * _slope(logs, axis=1)
 
 
-def _neighbours(x: tf.Tensor, beyond: float = 0.0) -> tf.Tensor:
-    """[B, T, F] with the bins below and above each: [B, T, 3, F]."""
-    bins = x.shape[-1]
+def _neighbours(x: Any, beyond: float = 0.0) -> tf.Tensor:
+    """[A, B, F] with the bins below and above each: [A, 3, B, F]."""
     x = tf.pad(x, [[0, 0], [0, 0], [1, 1]], constant_values=beyond)
-    return tf.stack([x[..., i : i + bins] for i in range(3)], axis=2)
+    return tf.stack([x[..., :-2], x[..., 1:-1], x[..., 2:]], axis=1)
 
 
 def _unit(phases: tf.Tensor) -> tf.Tensor:
