@@ -112,7 +112,7 @@ def export(
     generator = networks.build_generator(
         config,
         0 if prior is None else len(prior),
-        features.silence(moments, config),
+        moments,
     )
     state = checkpoints.restore_average(run / "checkpoints", generator)
     graph = served.Served(generator, moments, config, prior, long_secs)

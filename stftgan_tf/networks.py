@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
+from stftgan_tf import features, phase
 from stftgan_tf.config import Config
 
 # Slope of the leaky ReLUs, as in DCGAN (Radford et al. 2016, section 3).
@@ -26,20 +27,22 @@ _EDGE_KERNEL = 3
 
 
 def build_generator(
-    config: Config, classes: int = 0, silence: np.ndarray | None = None
+    config: Config,
+    classes: int = 0,
+    moments: features.Moments | None = None,
 ) -> keras.Model:
     """The generator that `model.networks` names.
 
     Args:
       config: kind, sizes, precision, seed of the weights.
       classes: labels or clusters that a sample is asked for by; 0 is none.
-      silence: least values of a window [F] (`features.silence`), which those
-        of `frames` keep to; none if left out.
+      moments: of the data; only with them windows of `frames` keep to silence,
+        and those of `model.consistent` to what audio can have.
     """
-    parts = _Parts(config, "generator", classes)
-    if config.model.networks == "dcgan":
-        return _dcgan_generator(config, parts)
-    return _frames_generator(config, parts, silence)
+    build = {"frames": _frames_generator, "dcgan": _dcgan_generator}
+    return build[config.model.networks](
+        config, _Parts(config, "generator", classes), moments
+    )
 
 
 def build_critic(config: Config, classes: int = 0) -> keras.Model:
@@ -225,6 +228,20 @@ class UpConv1D(layers.Layer):
         return shape[0], 2 * shape[1], self._width
 
 
+class Consistent(layers.Layer):
+    """Windows of the audio that the given ones make (`phase.consistent`)."""
+
+    def __init__(self, config: Config, moments: features.Moments):
+        super().__init__(dtype="float32")
+        self._config, self._moments = config, moments
+
+    def call(self, window: tf.Tensor) -> tf.Tensor:
+        """[B, T, F] to the same."""
+        logs = features.inverse_standardise(window, self._moments)
+        logs = phase.consistent(logs, self._config)
+        return features.standardise(logs, self._moments)
+
+
 class MinibatchStddev(layers.Layer):
     """Adds a channel: the spread of each group of neighbouring rows.
 
@@ -263,12 +280,12 @@ def _initializers(config: Config, network: str) -> Iterator:
 
 
 def _frames_generator(
-    config: Config, parts: _Parts, silence: np.ndarray | None
+    config: Config, parts: _Parts, moments: features.Moments | None
 ) -> keras.Model:
     """1-D convolutions over time; each layer mixes all frequencies.
 
     A third of a recording may be at the floor exactly, which a smooth function
-    cannot be: cut off at `silence` [F], where it is given.
+    cannot be: cut off at silence.
     """
     model, (frames, bins) = config.model, config.learnt_shape
     width, kernel = model.generator.width, model.generator.kernel
@@ -280,11 +297,14 @@ def _frames_generator(
         x = parts.scaled(parts.leaky(parts.conv1d_up(x, width, kernel)))
     x = parts.conv1d(x, bins, _EDGE_KERNEL)  # (B, T, F)
     window = layers.Activation("tanh", dtype="float32")(x)
-    if silence is not None:
+    if moments is not None:
+        silence = features.silence(moments, config)
         # Frequencies, where they are learnt, come after and have no floor.
         least = np.pad(silence, (0, bins - len(silence)), constant_values=-1)
         window = keras.ops.maximum(window, least)
-    return parts.model(latent, window, "generator")
+    return parts.model(
+        latent, _consistent(window, config, moments), "generator"
+    )
 
 
 def _frames_critic(config: Config, parts: _Parts) -> keras.Model:
@@ -301,7 +321,9 @@ def _frames_critic(config: Config, parts: _Parts) -> keras.Model:
     return _scored(config, parts, window, x)
 
 
-def _dcgan_generator(config: Config, parts: _Parts) -> keras.Model:
+def _dcgan_generator(
+    config: Config, parts: _Parts, moments: features.Moments | None
+) -> keras.Model:
     """SpecGAN's generator (Donahue et al. 2019, appendix D, table 6)."""
     model, (frames, bins) = config.model, config.learnt_shape
     width, kernel = model.generator.width, model.generator.kernel
@@ -319,7 +341,9 @@ def _dcgan_generator(config: Config, parts: _Parts) -> keras.Model:
         x = parts.conv2d(x, 1, kernel, strides=1)
     x = layers.Reshape([frames, bins])(x)
     window = layers.Activation("tanh", dtype="float32")(x)
-    return parts.model(latent, window, "generator")
+    return parts.model(
+        latent, _consistent(window, config, moments), "generator"
+    )
 
 
 def _dcgan_critic(config: Config, parts: _Parts) -> keras.Model:
@@ -333,6 +357,14 @@ def _dcgan_critic(config: Config, parts: _Parts) -> keras.Model:
     for halving in range(model.halvings):
         x = parts.leaky(parts.conv2d(x, width * 2**halving, kernel))
     return _scored(config, parts, window, x)
+
+
+def _consistent(
+    window: Any, config: Config, moments: features.Moments | None
+) -> Any:
+    if not config.model.consistent or moments is None:
+        return window
+    return Consistent(config, moments)(window)
 
 
 def _scored(config: Config, parts: _Parts, window: Any, x: Any) -> keras.Model:

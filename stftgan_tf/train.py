@@ -59,18 +59,17 @@ def build(
 
     Args:
       config: of the run.
-      moments: of the data; with them generator and augmentation know silence.
+      moments: of the data, as `networks.build_generator` and augmentation
+        take them.
       classes: labels or clusters of a conditional model.
     """
-    changes = silence = None
-    if moments is not None:
-        silence = features.silence(moments, config)
+    changes = None
     if config.augment.target:
         changes = augment.Augment(config, moments)
     model = wgan.WGAN(
-        generator=networks.build_generator(config, classes, silence),
+        generator=networks.build_generator(config, classes, moments),
         critic=networks.build_critic(config, classes),
-        ema_generator=networks.build_generator(config, classes, silence),
+        ema_generator=networks.build_generator(config, classes, moments),
         config=config,
         changes=changes,
     )

@@ -38,10 +38,22 @@ def test_what_cannot_work_is_refused_by_name(override, message):
         config_lib.load("tiny", [override])
 
 
-def test_several_workers_cannot_roll_back():
-    both = ["train.strategy=multiworker", "watch.on_collapse=rollback"]
-    with pytest.raises(ConfigError, match="cannot; expected stop or warn"):
-        config_lib.load("tiny", both)
+@pytest.mark.parametrize(
+    ("both", "message"),
+    [
+        (
+            ["train.strategy=multiworker", "watch.on_collapse=rollback"],
+            "cannot; expected stop or warn",
+        ),
+        (
+            ["model.phase=frequency", "model.consistent=true"],
+            "expected one of them",
+        ),
+    ],
+)
+def test_what_cannot_work_together_is_refused(both, message):
+    with pytest.raises(ConfigError, match=message):
+        config_lib.load("tiny", ["window.phase=true", *both])
 
 
 def test_a_missing_key_is_named(tmp_path):
