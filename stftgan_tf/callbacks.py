@@ -198,8 +198,14 @@ class Watch(keras.callbacks.Callback):
     which `frechet` tells; of equals the later one is the best.
 
     Attributes:
-      state: `alarms` in a row, `rollbacks` made, `best_frechet`, `best_step`.
+      state: `alarms` in a row, `rollbacks` made, `best_frechet`, and what was
+        `seen` last, at which step.
+      is_best: whether that was the best so far, and is not saved yet.
       collapsed: whether a collapse has just ended the fit.
+
+    Raises:
+      UserError: out of the training, if it collapses or a value was not
+        finite.
     """
 
     def __init__(
@@ -233,9 +239,9 @@ class Watch(keras.callbacks.Callback):
             "alarms": 0,
             "rollbacks": 0,
             "best_frechet": None,
-            "best_step": None,
+            "seen": {},
         }
-        self.collapsed = False
+        self.is_best = self.collapsed = False
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Watches if it is time to."""
@@ -246,16 +252,17 @@ class Watch(keras.callbacks.Callback):
 
     def look(self) -> None:
         """Measures the current step and reports it."""
-        windows = self._windows()
-        found = self.measure(self._space(windows))
+        check_finite(self.model)
+        found = self.measure(self._space(self._windows()))
         state = self.state
         alarm = found["variety"] < self._config.watch.min_variety
         state["alarms"] = state["alarms"] + 1 if alarm else 0
         lowest = state["best_frechet"] or math.inf
-        if not alarm and found["frechet"] <= _TIE * lowest:
+        state["seen"] = {"step": self._bounds.step, **found}
+        self.is_best = not alarm and found["frechet"] <= _TIE * lowest
+        if self.is_best:
             # The lowest of all, so that ties cannot creep upwards.
             state["best_frechet"] = min(lowest, found["frechet"])
-            state["best_step"] = self._bounds.step
         self._report.add(found)
         _LOG.info(
             "step %d  variety %.2f of the data's  NDB %d of %d  coverage %.2f  "
@@ -268,7 +275,7 @@ class Watch(keras.callbacks.Callback):
             found["density"],
             found["frechet"],
             "  best so far"
-            if state["best_step"] == self._bounds.step
+            if self.is_best
             else f"  ALARM {state['alarms']}"
             if alarm
             else "",
@@ -386,7 +393,6 @@ class Checkpoints(keras.callbacks.Callback):
         self._folder = run / "checkpoints"
         self._config, self._bounds, self._watch = config.train, bounds, watch
         self._saved = bounds.step
-        self._best = watch.state["best_step"]
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Saves if it is time to, or the watch has found the best so far."""
@@ -415,11 +421,11 @@ class Checkpoints(keras.callbacks.Callback):
         Raises:
           UserError: if a value was not finite; what is saved stays good.
         """
-        if self._watch.state["best_step"] == self._best:
+        if not self._watch.is_best:
             return
         check_finite(self.model)
-        self._best = self._watch.state["best_step"]
         path = checkpoints.save_best(self._folder, self.model, self._state())
+        self._watch.is_best = False
         _LOG.info("step %d  checkpoint %s", self._bounds.step, path)
 
     def roll_back(self) -> None:
@@ -439,10 +445,9 @@ class Checkpoints(keras.callbacks.Callback):
         now = self._watch.state
         made = now["rollbacks"] + 1
         # The best one was healthy, and stays.
-        kept = {key: now[key] for key in ("best_frechet", "best_step")}
-        now |= state.watch | kept | {"rollbacks": made}
+        kept = {"best_frechet": now["best_frechet"], "rollbacks": made}
+        now |= state.watch | kept
         self._watch.collapsed = False
-        self._best = self._watch.state["best_step"]
         self.model.go_another_way(made)
         self._bounds.step = state.step
         self._saved = None

@@ -5,7 +5,6 @@ graph. metadata.json beside it tells the sample rate and what it was made from.
 """
 
 import argparse
-import contextlib
 import hashlib
 import json
 import logging
@@ -118,7 +117,7 @@ def export(
     graph = served.Served(generator, moments, config, prior, long_secs)
     metadata = _metadata(config, manifest, generator, state)
     metadata["long_samples"] = graph.long_samples
-    metadata["watch"] = _figures(run / "metrics.jsonl", state.step)
+    metadata["watch"] = _seen(state)
     metadata["data_manifest_sha256"] = hashlib.sha256(
         (run / "manifest.json").read_bytes()
     ).hexdigest()
@@ -156,19 +155,10 @@ def _open_run(run: Path) -> tuple[Config, dict[str, Any]]:
     return config_lib.load(str(path)), manifest
 
 
-def _figures(path: Path, step: int) -> dict[str, float]:
-    """What the watch saw at a step; nothing where it did not look."""
-    figures: dict[str, float] = {}
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            # A kill may have cut the last row short.
-            with contextlib.suppress(ValueError):
-                row = json.loads(line)
-                if row["step"] == step and "frechet" in row:
-                    figures = {k: row[k] for k in sorted(row)}
-    for key in ("step", "secs"):
-        figures.pop(key, None)
-    return figures
+def _seen(state: checkpoints.State) -> dict[str, float]:
+    """What the watch saw at the step; nothing where it did not look."""
+    seen = dict(state.watch.get("seen", {}))
+    return seen if seen.pop("step", None) == state.step else {}
 
 
 def _metadata(

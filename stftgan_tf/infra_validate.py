@@ -106,6 +106,7 @@ def check(path: Path, max_latency_ms: float) -> list[str]:
                 found.append(f"{name} with {rows} rows fails: {lines[0]}")
                 continue
             found += _problems(model, name, rows, first, second)
+    found += _warm_up_problems(model)
     if found:
         # What fails cannot be timed.
         return found
@@ -122,6 +123,29 @@ def check(path: Path, max_latency_ms: float) -> list[str]:
             f"{max_latency_ms:g}"
         )
     return found
+
+
+def _warm_up_problems(model: exported.Export) -> list[str]:
+    """What a server would stumble over before it serves."""
+    if not (model.path / exported.WARMUP).is_file():
+        return []
+    try:
+        from stftgan_tf.serving import servable
+    except ImportError:
+        print(
+            f"{exported.WARMUP} is not replayed: it needs the extra serving",
+            file=sys.stderr,
+        )
+        return []
+    try:
+        for request in servable.warmup_requests(model.path):
+            inputs = {k: tf.make_ndarray(v) for k, v in request.inputs.items()}
+            _call(model, request.model_spec.signature_name, inputs)
+    # Whatever a file of anything may raise.
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        return [f"{exported.WARMUP} cannot be replayed: {lines[0]}"]
+    return []
 
 
 def _problems(

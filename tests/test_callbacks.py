@@ -186,7 +186,7 @@ def test_a_constant_generator_raises_the_alarm(watched, tmp_path, caplog):
     assert "ALARM 2" in caplog.text
     assert "variety collapsed: 2 watches in a row" in caplog.text
     assert rows(tmp_path)[0]["variety"] == 0
-    assert watch.state["best_step"] is None
+    assert watch.state["best_frechet"] is None
     assert not watch.model.stop_training
 
 
@@ -207,6 +207,44 @@ def test_a_collapse_asks_for_a_rollback_so_many_times(watched):
     watch.state["rollbacks"] = 1
     with pytest.raises(UserError, match="rolled back 1 times"):
         look(watch, bounds, 30)
+
+
+def test_alarms_that_are_not_in_a_row_are_no_collapse(watched):
+    watch, bounds = watched("watch.on_collapse=stop")
+    measure = watch.measure
+    for step, variety in ((10, 0.0), (20, 1.0), (30, 0.0)):
+        watch.measure = lambda vectors, variety=variety: (
+            measure(vectors) | {"variety": variety}
+        )
+        look(watch, bounds, step)
+    assert watch.state["alarms"] == 1
+
+
+def test_a_model_that_is_not_finite_is_told_of_before_it_is_watched(watched):
+    watch, bounds = watched()
+    watch.model.first_bad_step.assign(7)
+    for weight in watch.model.ema_generator.weights:
+        weight.assign(tf.fill(weight.shape, float("nan")))
+    with pytest.raises(UserError, match="not finite at step 7"):
+        look(watch, bounds, 10)
+
+
+def test_the_same_step_after_a_rollback_is_another_best(watched, tmp_path):
+    watch, bounds = watched("watch.min_variety=0.0")
+    saver = callbacks.Checkpoints(tmp_path, watch._config, bounds, watch)
+    saver.set_model(watch.model)
+    measure = watch.measure
+    for rollbacks, found in ((0, 5.0), (1, 3.0), (2, 9.0)):
+        watch.model.rollbacks.assign(rollbacks)
+        watch.measure = lambda vectors, found=found: (
+            measure(vectors) | {"frechet": found}
+        )
+        look(watch, bounds, 10)
+        saver.on_train_batch_end(0)
+    (best,) = (tmp_path / "checkpoints").glob("best-*")
+    assert best.name == "best-00000010-r1"
+    state = json.loads((best / "state.json").read_text())
+    assert state["watch"]["seen"]["frechet"] == 3.0
 
 
 def test_four_repeated_windows_are_an_alarm_and_real_ones_are_none(watched):
@@ -244,6 +282,5 @@ def test_the_best_is_the_healthy_one_nearest_to_the_data(
         }
         look(watch, bounds, step)
         saver.on_train_batch_end(0)
-    assert watch.state["best_step"] == best
     found = [path.name for path in (tmp_path / "checkpoints").glob("best-*")]
     assert found == [f"best-000000{best}"]

@@ -99,9 +99,9 @@ def test_an_export_without_a_checkpoint_is_refused(tiny, tmp_path):
         checkpoints.restore_average(tmp_path, networks.build_generator(tiny))
 
 
-def saved(folder, model, step, alarms=0, best=None, keep=2):
-    watch = {"alarms": alarms, "best_step": best}
-    return checkpoints.save(folder, model, State(step, 0.0, watch), keep)
+def saved(folder, model, step, alarms=0, keep=2):
+    state = State(step, 0.0, {"alarms": alarms})
+    return checkpoints.save(folder, model, state, keep)
 
 
 def names(folder):

@@ -23,7 +23,7 @@ ALLOWED = {
     "stftgan_tf.condition": {"cli", "config", "dataset", "embedding"},
     "stftgan_tf.judge": {"cli"},
     "stftgan_tf.metrics": {"config"},
-    "stftgan_tf.networks": {"config"},
+    "stftgan_tf.networks": {"config", "features", "phase"},
     "stftgan_tf.wgan": {"augment", "config", "losses"},
     "stftgan_tf.checkpoints": {"cli", "wgan"},
     "stftgan_tf.callbacks": {
@@ -73,7 +73,12 @@ ALLOWED = {
         "pictures",
     },
     "stftgan_tf.client": {"cli"},
-    "stftgan_tf.infra_validate": {"cli", "client", "exported"},
+    "stftgan_tf.infra_validate": {
+        "cli",
+        "client",
+        "exported",
+        "serving.servable",
+    },
     "stftgan_tf.serving.servable": {"exported"},
     "stftgan_tf.serving.versions": {"serving.servable"},
     "stftgan_tf.serving.json_tensors": {"serving.servable"},

@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
 
 from stftgan_tf import exported, infra_validate
 from tests.conftest import run_command
@@ -88,6 +89,22 @@ def test_what_cannot_be_served_is_not_blessed(export, tmp_path, kind):
     assert done.returncode == 1
     assert kind in done.stderr and done.stderr.count("error: ") == 1
     assert (tmp_path / "infra" / "INFRA_NOT_BLESSED").is_file()
+
+
+@pytest.mark.parametrize("damage", ["cut", "no such signature"])
+def test_warm_up_requests_that_fail_are_not_blessed(export, tmp_path, damage):
+    model = shutil.copytree(export, tmp_path / "model")
+    requests = model / exported.WARMUP
+    if damage == "cut":
+        requests.write_bytes(requests.read_bytes()[:-5])
+    else:
+        log = prediction_log_pb2.PredictionLog()
+        log.predict_log.request.model_spec.signature_name = damage
+        with tf.io.TFRecordWriter(str(requests)) as writer:
+            writer.write(log.SerializeToString())
+    done = run(model)
+    assert done.returncode == 1
+    assert "warmup_requests cannot be replayed: " in done.stderr
 
 
 def test_a_budget_of_time_is_kept(export):
