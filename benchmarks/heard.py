@@ -35,13 +35,19 @@ def recordings(
     source: str, config: Config
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """(audio [B, N], labels [B]) by split: the middle of each recording."""
+    if config.audio.channels == "split":
+        raise cli.UsageError("audio.channels is split; expected mean or first")
     found = {"train": ([], []), "eval": ([], [])}
     for recording in sources.open_source(source, config.audio).recordings:
-        (seen,) = audio.scan(recording.path, config.audio)
-        start = (seen.samples - config.window_samples) // 2
-        samples = audio.read(
-            recording.path, config.audio, start, start + config.window_samples
-        )
+        if recording.label < 0:
+            continue
+        try:
+            (seen,) = audio.scan(recording.path, config.audio)
+            start = seen.start + (seen.samples - config.window_samples) // 2
+            stop = start + config.window_samples
+            samples = audio.read(recording.path, config.audio, start, stop)
+        except audio.AudioError as error:
+            raise cli.UserError(f"{recording.path}: {error}") from error
         rows, labels = found[segments.split_of(recording, config)]
         rows.append(samples * np.float32(audio.gain(seen, config.audio)))
         labels.append(recording.label)
@@ -64,15 +70,16 @@ class Table:
     def __init__(self, training: np.ndarray, hears: judge.Judge, part: int):
         """Clusters training audio [B, N].
 
-        Density and coverage are means over parts of `part` samples: more
-        samples of the same kind cover more.
+        FID, density and coverage are means over parts of `part` samples: more
+        samples of the same kind cover more and are nearer; the FID of all
+        samples stands beside it.
         """
         self._hears, self._part = hears, part
         _, self._vectors = hears(training)
         self._bins = metrics.BinTest(self._vectors, _CLUSTERS, 0)
         print(
-            f"{'':24s}{'IS':>6s}{'FID':>8s}{'NDB':>5s}{'coverage':>10s}"
-            f"{'density':>9s}{'labels':>16s}{'right':>8s}"
+            f"{'':24s}{'IS':>6s}{'FID':>8s}{'of all':>8s}{'NDB':>5s}"
+            f"{'coverage':>10s}{'density':>9s}{'labels':>16s}{'right':>8s}"
         )
 
     def row(
@@ -80,20 +87,22 @@ class Table:
     ) -> None:
         """Prints the figures of audio [B, N]."""
         probabilities, vectors = self._hears(samples)
-        whole = len(vectors) // self._part * self._part
+        parts = metrics.parts(vectors, self._part)
         density, coverage = np.mean(
             [
-                metrics.density_and_coverage(part, self._vectors[::2])
-                for part in np.split(vectors[:whole], whole // self._part)
+                metrics.density_and_coverage(p, self._vectors[::2])
+                for p in parts
             ],
             axis=0,
         )
+        fids = [metrics.frechet_distance(p, self._vectors) for p in parts]
         heard = probabilities.argmax(axis=1)
         shares = np.bincount(heard, minlength=probabilities.shape[1])
         shares = 100 * shares / len(heard)
         right = "-" if labels is None else f"{(heard == labels).mean():.3f}"
         print(
             f"{name:24s}{metrics.inception_score(probabilities):6.2f}"
+            f"{np.mean(fids):8.2f}"
             f"{metrics.frechet_distance(vectors, self._vectors):8.2f}"
             f"{self._bins.compare(vectors).different:5d}{coverage:10.3f}"
             f"{density:9.2f}{shares.min():7.1f} to {shares.max():4.1f}%"

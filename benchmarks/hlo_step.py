@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from stftgan_tf import cli, networks, train, wgan
+from stftgan_tf import cli, features, networks, train, wgan
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
 
@@ -55,7 +55,8 @@ class Step:
 
     def __init__(self, config: Config):
         classes = _CLASSES if config.model.condition != "none" else 0
-        self.model = train.build(config, classes=classes)
+        moments = features.Moments.neutral(config)
+        self.model = train.build(config, moments, classes)
         self._batch = make_batch(config)
         self._function = tf.function(self.model.train_step, jit_compile=True)
         graph = self._function.get_concrete_function(self._batch)

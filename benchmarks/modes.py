@@ -180,7 +180,7 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--modes", type=int, default=25)
+    parser.add_argument("--modes", type=int, default=25, help="a square")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument(
         "--windows",
@@ -192,6 +192,8 @@ def main() -> int:
         "--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW"
     )
     args = parser.parse_args()
+    if args.modes < 1 or round(args.modes**0.5) ** 2 != args.modes:
+        parser.error(f"--modes is {args.modes}; expected a square, such as 25")
     print(f"{args.modes} modes, {args.windows} windows, {args.seeds} seeds")
     print(f"{'':18s}{'modes found':>24s}{'good':>8s}{'JS':>8s}{'secs':>8s}")
     for name in args.rows:

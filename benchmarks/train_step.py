@@ -23,7 +23,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from stftgan_tf import cli, dataset, train
+from stftgan_tf import cli, dataset, features, train
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
 
@@ -162,8 +162,8 @@ class OurStep:
     """Keras' own compiled train function over a fixed batch."""
 
     def __init__(self, config: Config, *changes: str, eager: bool = False):
-        values = config.to_dict()
-        self.model = train.build(config_lib.from_dict(values, changes))
+        config = config_lib.from_dict(config.to_dict(), changes)
+        self.model = train.build(config, features.Moments.neutral(config))
         self.model.run_eagerly = eager
         self.model.make_train_function()
 
@@ -181,7 +181,8 @@ class ExampleShapedStep:
     """
 
     def __init__(self, config: Config):
-        self.config, model = config, train.build(config)
+        moments = features.Moments.neutral(config)
+        self.config, model = config, train.build(config, moments)
         self.generator, self.critic = model.generator, model.critic
         self.critic_optimizer = model.critic_optimizer
         self.generator_optimizer = model.generator_optimizer

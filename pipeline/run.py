@@ -163,8 +163,9 @@ def _run(args: argparse.Namespace, beam_args: list[str]) -> int:
                 f"{step.name:15s} {'to do' if step in todo else 'up to date'}"
             )
         return 0
+    again = bool(args.force or args.first) and first <= STEPS.index("train")
     if _worker(config):
-        return _help_train(wanted)
+        return _help_train(wanted, again)
     args.root.mkdir(parents=True, exist_ok=True)
     if args.force or args.first:
         for step in wanted[first:]:
@@ -311,23 +312,37 @@ def _worker(config: Config) -> int:
         return 0
 
 
-def _help_train(steps: list[Step]) -> int:
-    """Takes part in the training once the worker that leads is there."""
+def _help_train(steps: list[Step], again: bool) -> int:
+    """Takes part in the training once the worker that leads is there.
+
+    Where it is to be done `again`, that is once the leader has forgotten it.
+    """
     found = {step.name: step for step in steps}
     if "train" not in found:
         return 0
     valid, training = found["validate"], found["train"]
+    before = _bytes(training.record) if again else None
     said = False
-    while not training.done():
-        if valid.done():
-            command = [sys.executable, "-m", *training.command()]
-            return subprocess.run(command).returncode
+    while True:
+        if before is None or _bytes(training.record) != before:
+            if training.done():
+                print("== train: up to date")
+                return 0
+            if valid.done():
+                command = [sys.executable, "-m", *training.command()]
+                return subprocess.run(command).returncode
         if not said:
-            print(f"== train: waits for {valid.record} of the first worker")
+            told = f"waits for {valid.record} of the first worker"
+            print(f"== train: {told}", flush=True)
             said = True
         time.sleep(0.5)
-    print("== train: up to date")
-    return 0
+
+
+def _bytes(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
 
 
 def _page(folder: Path) -> Path:

@@ -88,7 +88,8 @@ def checks(
             "training windows are copied",
         ),
     ]
-    if made.get("label_recognised") is not None:
+    heard = [x.get("label_recognised") for x in (real, made)]
+    if None not in heard:
         name, share = "label_recognised", limits.min_recognised
         asked.append(least(name, share, "labels asked for are not heard"))
     if last is not None:

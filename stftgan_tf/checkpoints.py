@@ -102,7 +102,7 @@ def save_best(folder: Path, model: WGAN, state: State) -> Path:
 
 def newest_first(folder: Path, prefix: str = _STEP) -> list[Path]:
     """The checkpoints of a run."""
-    return sorted(folder.glob(f"{prefix}*"), reverse=True)
+    return sorted(folder.glob(f"{prefix}*"), key=_place, reverse=True)
 
 
 def restore_newest(folder: Path, model: WGAN) -> State:
@@ -137,7 +137,7 @@ def restore_healthy(folder: Path, model: WGAN) -> State | None:
         return None
     state = _first(folder, healthy, lambda path: _read(path, _objects(model)))
     later = newest_first(folder)
-    _remove(p for p in later if int(p.name.split("-")[1]) > state.step)
+    _remove(path for path in later if _place(path)[0] > state.step)
     return state
 
 
@@ -172,6 +172,12 @@ def _first(folder: Path, paths: list[Path], read: Callable[[Path], _T]) -> _T:
             )
     what = "no checkpoint that can be read" if paths else "no checkpoint"
     raise UserError(f"{folder} holds {what}")
+
+
+def _place(path: Path) -> tuple[int, int]:
+    """Step and rollbacks of a checkpoint, as its name tells them."""
+    _, step, *rollbacks = path.name.split("-")
+    return int(step), int(rollbacks[0][1:]) if rollbacks else 0
 
 
 def _name(prefix: str, model: WGAN, state: State) -> str:

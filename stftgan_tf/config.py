@@ -102,7 +102,7 @@ class StftConfig:
         amplitude is the recording's reference level (`audio.level_db`).
     """
 
-    frame_length: int = _bounded(4, 65536)
+    frame_length: int = _bounded(16, 65536)
     frame_step: int = _bounded(1, 65536)
     window: Literal["hann", "gaussian"] = "hann"
     floor_db: float = _bounded(MIN_FLOOR_DB, -10, -70.0)
@@ -814,6 +814,11 @@ def _check_training(config: Config) -> None:
         raise ConfigError(
             "watch.on_collapse is rollback, which train.strategy multiworker "
             "cannot; expected stop or warn"
+        )
+    if train.loss == "wgan" and model.spectral_norm:
+        raise ConfigError(
+            "train.loss is wgan, which clips the weights that "
+            "model.spectral_norm divides; expected one of them"
         )
     if train.strategy != "none" and train.jit_compile == "true":
         raise ConfigError(

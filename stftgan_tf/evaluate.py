@@ -153,11 +153,15 @@ def evaluate(
         "generated": yardstick.figures(made["window"], real[0]),
         "bins": yardstick.filled(made["window"], real[0]),
     }
-    if len(np.unique(train[1][train[1] >= 0])) > 1:
+    known = train[1][train[1] >= 0]
+    if len(known) >= settings.clusters and len(np.unique(known)) > 1:
         heard = Heard(train, shards, config)
         real_audio = to_audio(real[0], shards.moments, config)
-        report["real"] |= heard.figures(real_audio, real[1])
-        report["generated"] |= heard.figures(made["audio"], made["label"])
+        count = len(real_audio)
+        report["real"] |= heard.figures(real_audio, real[1], count)
+        report["generated"] |= heard.figures(
+            made["audio"], made["label"], count
+        )
     return report
 
 
@@ -209,9 +213,15 @@ class Windows:
         every = -(-len(self._training) // self._config.evaluate.samples)
         reference = self._training[::every]
         bins = self._bins.compare(_flat(windows))
-        density, coverage = metrics.density_and_coverage(vectors, reference)
-        precision, recall = metrics.precision_and_recall(vectors, reference)
         near = metrics.neighbours(vectors, self._training)
+
+        def mean(measure, *others) -> Any:
+            """Of parts that are as large as the set of real windows."""
+            parts = metrics.parts(vectors, len(real))
+            return np.mean([measure(p, *others) for p in parts], axis=0)
+
+        density, coverage = mean(metrics.density_and_coverage, reference)
+        precision, recall = mean(metrics.precision_and_recall, reference)
         logs = np.asarray(features.inverse_standardise(windows, self._moments))
         found = {
             "windows": len(windows),
@@ -224,10 +234,10 @@ class Windows:
             "coverage": coverage,
             "precision": precision,
             "recall": recall,
-            "nearest_self": near.to_self,
+            "nearest_self": mean(metrics.nearest_other),
             "nearest_train": near.to_train,
             "memorised": near.memorised,
-            "frechet": metrics.frechet_distance(vectors, self._training),
+            "frechet": mean(metrics.frechet_distance, self._training),
             "consistency": metrics.consistency(logs, self._config.stft),
         }
         return _rounded(found)
@@ -293,20 +303,25 @@ class Heard:
         )
 
     def figures(
-        self, audio: np.ndarray, labels: np.ndarray | None
+        self, audio: np.ndarray, labels: np.ndarray | None, part: int
     ) -> dict[str, Any]:
-        """Of audio [B, N], whose labels [B] may be known or asked for."""
+        """Of audio [B, N], whose labels [B] may be known or asked for.
+
+        What depends on how many there are is a mean over parts of `part`.
+        """
         probabilities, vectors = self._judge(audio)
         heard = probabilities.argmax(axis=1)
         count = len(self._names)
         shares = np.bincount(heard, minlength=count) / len(heard)
         prior = np.bincount(self._labels, minlength=count) / len(self._labels)
         every = -(-len(self._training) // self._samples)
-        density, coverage = metrics.density_and_coverage(
-            vectors, self._training[::every]
+        reference, parts = self._training[::every], metrics.parts(vectors, part)
+        density, coverage = np.mean(
+            [metrics.density_and_coverage(p, reference) for p in parts], axis=0
         )
+        distances = [metrics.frechet_distance(p, self._training) for p in parts]
         right = within = None
-        if labels is not None:
+        if labels is not None and (labels >= 0).any():
             right = float((heard == labels)[labels >= 0].mean())
             within = self._within(vectors, labels)
         found = {
@@ -316,7 +331,7 @@ class Heard:
             "modified_inception_score": metrics.modified_inception_score(
                 probabilities
             ),
-            "fid": metrics.frechet_distance(vectors, self._training),
+            "fid": np.mean(distances),
             "am_score": metrics.am_score(probabilities, prior),
             "judge_ndb": self._bins.compare(vectors).different,
             "judge_density": density,

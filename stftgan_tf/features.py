@@ -45,6 +45,12 @@ class Moments:
     std: np.ndarray
 
     @classmethod
+    def neutral(cls, config: Config) -> "Moments":
+        """0 and 1: for networks that no data is at hand for."""
+        bins = config.stft.bins
+        return cls(np.zeros(bins, np.float32), np.ones(bins, np.float32))
+
+    @classmethod
     def from_dict(cls, values: dict[str, list[float]]) -> "Moments":
         """From the lists of a manifest."""
         std = np.maximum(np.float32(values["std"]), np.float32(MIN_STD))

@@ -121,7 +121,7 @@ def vary(
     """Audio [B, N] at other levels, shifted in time, with noise added."""
     count, samples = audio.shape
     gains = 10 ** (rng.uniform(*_GAIN_DB, count) / 20)
-    most = round(_SHIFT_SECS * rate_hz)
+    most = min(round(_SHIFT_SECS * rate_hz), samples - 1)
     shifts = rng.integers(-most, most + 1, count)
     rms = np.sqrt(np.mean(np.square(audio), axis=1)) + 1e-9
     noise = rms * 10 ** (-rng.uniform(*_SNR_DB, count) / 20)

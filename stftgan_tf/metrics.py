@@ -28,6 +28,9 @@ _RECALL_NEIGHBOURS = 3
 # A probability that is taken for none.
 _EPSILON = 1e-12
 
+# Decimals to which equal vectors are equal, wherever in a batch they were.
+_EQUAL_DIGITS = 4
+
 # Rows of a distance matrix held at a time.
 _BLOCK = 1024
 
@@ -119,9 +122,7 @@ def nearest_ratio(fake: np.ndarray, real: np.ndarray) -> float:
     """
     # The more there are, the nearer they lie.
     count = min(len(fake), len(real))
-    return float(
-        _radii(fake[:count], 1).mean() / _radii(real[:count], 1).mean()
-    )
+    return nearest_other(fake[:count]) / nearest_other(real[:count])
 
 
 def frechet_distance(one: np.ndarray, other: np.ndarray) -> float:
@@ -138,6 +139,17 @@ def frechet_distance(one: np.ndarray, other: np.ndarray) -> float:
     middle = scipy.linalg.eigvalsh(root @ b @ root)
     cross = np.sqrt(np.maximum(middle, 0)).sum()
     return float(means @ means + np.trace(a + b) - 2 * cross)
+
+
+def parts(vectors: np.ndarray, size: int) -> list[np.ndarray]:
+    """Vectors in parts of about `size`, each spread over all of them.
+
+    Distances to neighbours, what is covered and Frechet distances depend on
+    how many vectors there are; parts as large as another set are comparable
+    with it.
+    """
+    count = max(1, round(len(vectors) / size))
+    return [vectors[i::count] for i in range(count)]
 
 
 def density_and_coverage(
@@ -174,29 +186,37 @@ def precision_and_recall(
     return among(fake, real), among(real, fake)
 
 
+def nearest_other(vectors: np.ndarray) -> float:
+    """|D|self: mean distance to the nearest other one (Donahue et al. 2019)."""
+    return float(_radii(vectors, 1).mean())
+
+
 @dataclasses.dataclass(frozen=True)
 class Neighbours:
-    """Nearest neighbours (Donahue et al. 2019, section 6.1).
+    """Nearest training vectors.
 
     Attributes:
-      to_self: |D|self, mean distance to the nearest other vector of the set.
-      to_train: |D|train, mean distance to the nearest training vector.
+      to_train: |D|train, mean distance to the nearest (Donahue et al. 2019,
+        section 6.1).
       memorised: share of vectors closer to a training vector than half of
         what that one is from its own nearest.
     """
 
-    to_self: float
     to_train: float
     memorised: float
 
 
 def neighbours(vectors: np.ndarray, training: np.ndarray) -> Neighbours:
-    """Tells copies of the training windows, and of each other."""
+    """Tells copies of the training windows.
+
+    Training windows that are equal (of two channels with one signal) count as
+    one: between themselves they would leave no room for a copy.
+    """
+    training = np.unique(training.round(_EQUAL_DIGITS), axis=0)
     search = NearestNeighbors(n_neighbors=1).fit(training)
     distances, nearest = (a[:, 0] for a in search.kneighbors(vectors))
     apart = _radii(training, 1)[nearest]
     return Neighbours(
-        to_self=float(_radii(vectors, 1).mean()),
         to_train=float(distances.mean()),
         memorised=float((distances <= apart / 2).mean()),
     )

@@ -169,12 +169,7 @@ class _Parts:
         )
         if not self._normalised:
             return layer(x)
-        layer = layers.SpectralNormalization(layer, dtype="float32")
-        made = layer(x)
-        # Keras starts the power iteration anywhere, whatever our seed.
-        start = next(self._initializers)(layer.vector_u.shape)
-        layer.vector_u.assign(start)
-        return made
+        return SpectralNorm(layer, next(self._initializers))(x)
 
 
 class UpConv1D(layers.Layer):
@@ -226,6 +221,54 @@ class UpConv1D(layers.Layer):
     def compute_output_shape(self, shape: tuple) -> tuple:
         """Twice the steps."""
         return shape[0], 2 * shape[1], self._width
+
+
+class SpectralNorm(layers.Wrapper):
+    """A layer whose kernel is divided by its largest singular value.
+
+    Miyato et al. 2018, algorithm 1, one power iteration a call. The gradient
+    knows of the division (section 2.1), unlike that of Keras' own layer, which
+    writes the quotient into the weights.
+    """
+
+    def __init__(self, layer: layers.Layer, initializer: Any):
+        """`layer` is a convolution or dense; `initializer` of the iteration."""
+        super().__init__(layer, dtype="float32")
+        self._initializer = initializer
+
+    def build(self, shape: tuple) -> None:
+        """The layer's weights, and the vector that the iteration goes on."""
+        super().build(shape)
+        self.vector = self.add_weight(
+            (1, self.layer.kernel.shape[-1]),
+            self._initializer,
+            trainable=False,
+            aggregation="only_first_replica",
+            name="vector",
+        )
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """What the layer gives, of the divided kernel."""
+        layer, dtype = self.layer, self.layer.compute_dtype
+        kernel = tf.convert_to_tensor(layer.kernel)
+        matrix = tf.reshape(kernel, [-1, kernel.shape[-1]])
+        known = tf.stop_gradient(matrix)
+        left = tf.math.l2_normalize(
+            tf.matmul(self.vector, known, transpose_b=True)
+        )
+        right = tf.math.l2_normalize(tf.matmul(left, known))
+        self.vector.assign(right)
+        largest = tf.reduce_sum(tf.matmul(left, matrix) * right)
+        x, kernel = tf.cast(x, dtype), tf.cast(kernel / largest, dtype)
+        if isinstance(layer, layers.Dense):
+            made = tf.matmul(x, kernel)
+        else:
+            made = keras.ops.conv(x, kernel, layer.strides, layer.padding)
+        return made + tf.cast(layer.bias, dtype)
+
+    def compute_output_shape(self, shape: tuple) -> tuple:
+        """The layer's."""
+        return self.layer.compute_output_shape(shape)
 
 
 class Consistent(layers.Layer):

@@ -176,9 +176,11 @@ def integrated(magnitudes: Any, config: StftConfig) -> tf.Tensor:
         size = tf.reduce_sum(total**2, axis=0)
         return total * tf.math.rsqrt(tf.maximum(size, 1e-30))
 
-    first = tf.stack([tf.ones_like(along[0]), tf.zeros_like(along[0])])
-    rest = tf.scan(carry, (turns, weights), initializer=first)
-    real, imaginary = tf.unstack(tf.concat([first[None], rest], 0), axis=1)
+    carried = tf.stack([tf.ones_like(along[0]), tf.zeros_like(along[0])])[None]
+    if turns.shape[0]:
+        rest = tf.scan(carry, (turns, weights), initializer=carried[0])
+        carried = tf.concat([carried, rest], axis=0)
+    real, imaginary = tf.unstack(carried, axis=1)
     units = tf.transpose(tf.complex(real, imaginary) * _unit(along), [1, 0, 2])
     # Frames are referred to their start, gradients to their middle.
     units *= np.complex64(1 - 2 * (np.arange(used + left) % 2))
@@ -264,6 +266,8 @@ def _unit(phases: tf.Tensor) -> tf.Tensor:
 
 def _slope(x: tf.Tensor, axis: int) -> tf.Tensor:
     """Central differences along an axis of [B, T, F]; 0 at its ends."""
+    if x.shape[axis] == 1:
+        return tf.zeros_like(x)
     pad = [[0, 0], [0, 0], [0, 0]]
     pad[axis] = [1, 1]
     before = [slice(None)] * 3

@@ -242,6 +242,8 @@ def _stream(args: argparse.Namespace, model: exported.Export) -> int:
             f"--num {args.num} makes {size} bytes; a WAV holds at most "
             f"{_MAX_WAV_BYTES}"
         )
+    # What cannot be made is told before anything is written.
+    batches = _batches(args, model)
     out = sys.stdout.buffer
     # RIFF: format 1 (PCM), one channel, 16 bits.
     out.write(
@@ -249,7 +251,7 @@ def _stream(args: argparse.Namespace, model: exported.Export) -> int:
     )
     out.write(struct.pack("<HHIIHH", 1, 1, rate_hz, 2 * rate_hz, 2, 16))
     out.write(struct.pack("<4sI", b"data", size))
-    for batch in _batches(args, model):
+    for batch in batches:
         for wav in batch["wav_bytes"]:
             out.write(wav[_WAV_HEADER_BYTES:])
     out.flush()

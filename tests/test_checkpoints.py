@@ -116,6 +116,13 @@ def test_the_newest_healthy_one_is_never_removed(model, tmp_path):
     assert names(tmp_path) == [f"step-0000000{n}" for n in (4, 5)]
 
 
+def test_the_tenth_rollback_is_newer_than_the_second(tmp_path):
+    for name in ("step-00000500-r2", "step-00000500-r10", "step-00000500"):
+        (tmp_path / name).mkdir()
+    found = [path.name for path in checkpoints.newest_first(tmp_path)]
+    assert found == ["step-00000500-r10", "step-00000500-r2", "step-00000500"]
+
+
 def test_going_back_removes_what_came_after(model, tiny, tmp_path):
     for step, alarms in ((1, 0), (2, 1), (3, 2)):
         saved(tmp_path, model, step, alarms)

@@ -46,6 +46,10 @@ def test_what_cannot_work_is_refused_by_name(override, message):
             "cannot; expected stop or warn",
         ),
         (
+            ["train.loss=wgan", "model.spectral_norm=true"],
+            "expected one of them",
+        ),
+        (
             ["model.phase=frequency", "model.consistent=true"],
             "expected one of them",
         ),

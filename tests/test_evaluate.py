@@ -5,7 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stftgan_tf import blessing, cli, dataset, evaluate
+from stftgan_tf import blessing, cli, dataset, evaluate, exported, train
+from stftgan_tf import config as config_lib
+from stftgan_tf import export as export_lib
+from tests.conftest import preprocess_tiny, train_args
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +139,77 @@ def test_a_planted_bad_generator_is_not_blessed(kept, tiny, kind, reason):
     report = evaluate.evaluate(model, opened, tiny)
     found = blessing.reasons(blessing.checks(report, tiny.bless))
     assert any(line.startswith(reason) for line in found), found
+
+
+def test_real_windows_would_be_blessed(kept, tiny):
+    opened = dataset.open_shards(kept, tiny)
+    windows, _ = dataset.load_windows(opened, tiny, "eval", 10**6)
+    model = Repeating(windows, opened.moments, tiny)
+    config = config_lib.load("tiny", [f"evaluate.samples={len(windows)}"])
+    report = evaluate.evaluate(model, opened, config)
+    assert blessing.reasons(blessing.checks(report, tiny.bless)) == []
+
+
+def test_how_many_windows_there_are_does_not_count(kept, tiny):
+    opened = dataset.open_shards(kept, tiny)
+    train, _ = dataset.load_windows(opened, tiny, "train", 10**6)
+    real, _ = dataset.load_windows(opened, tiny, "eval", 20)
+    # Real windows, five times as many as they are compared with.
+    yardstick = evaluate.Windows(train, opened.moments, tiny)
+    few = yardstick.figures(real, real)
+    many = yardstick.figures(np.concatenate([real] * 5), real)
+    for name in ("coverage", "recall", "frechet", "nearest_self"):
+        assert many[name] == pytest.approx(few[name], rel=1e-3), name
+
+
+def test_few_labelled_windows_are_judged_without_a_classifier(
+    recordings, tmp_path
+):
+    # Labels of two of 60 recordings, none of which is held out.
+    sets = [r"audio.name_regex=(?P<label>[01])_adam_0\.wav$"]
+    sets += ["split.by=regex", r"split.eval_regex=_dora_2\.wav$"]
+    output = tmp_path / "shards"
+    flags = [f"--set={text}" for text in sets]
+    assert preprocess_tiny(recordings, output, *flags) == 0
+    config = config_lib.load("tiny", [*sets, "evaluate.samples=64"])
+    opened = dataset.open_shards(output, config)
+    assert opened.manifest["labels"] == ["0", "1"]
+    windows, _ = dataset.load_windows(opened, config, "train", 64)
+    model = Repeating(windows, opened.moments, config)
+    sets = [f"evaluate.clusters={len(windows)}", *sets]
+    report = evaluate.evaluate(
+        model, opened, config_lib.load("tiny", [*sets, "evaluate.samples=64"])
+    )
+    assert "ndb" in report["generated"] and "fid" not in report["generated"]
+
+
+def test_single_frames_go_all_the_way(recordings, tmp_path):
+    shards, run_ = tmp_path / "shards", tmp_path / "run"
+    sets = ["window.frames=1", "window.stride_frames=8"]
+    sets = [f"--set={text}" for text in (*sets, "model.halvings=0")]
+    assert preprocess_tiny(recordings, shards, *sets) == 0
+    assert train.main(train_args(shards, run_, "--steps=3", *sets)) == 0
+    made = tmp_path / "export"
+    assert export_lib.main([f"--run={run_}", f"--output={made}"]) == 0
+    (rows,) = exported.load(made).batches(0, 2, 2)
+    assert rows["audio"].shape == (2, 64) and rows["window"].shape[1] == 1
+    assert np.isfinite(rows["audio"]).all()
+    assert run(made, shards, "--set=evaluate.samples=64") == 0
+
+
+def test_labels_that_are_asked_for_but_held_out_of_none(tiny):
+    figures = dict.fromkeys(
+        ("diversity_ratio", "nearest_self", "precision", "coverage", "recall"),
+        1.0,
+    )
+    figures |= {"ndb": 0, "frechet": 1.0, "memorised": 0.0}
+    report = {
+        "real": {**figures, "label_recognised": None},
+        "generated": {**figures, "label_recognised": 0.1},
+        "clusters": 5,
+        "dimensions": 9,
+    }
+    assert blessing.reasons(blessing.checks(report, tiny.bless)) == []
 
 
 def test_the_verdict_on_an_export(export, kept, tmp_path, capsys):

@@ -52,6 +52,13 @@ def test_what_cannot_be_read_is_said(tmp_path):
     assert not fresh.load(tmp_path / "x.npz")
 
 
+@pytest.mark.parametrize("samples", [2, 100, 479, 480])
+def test_audio_shorter_than_the_shift_is_shifted_within(samples):
+    audio = np.ones((50, samples), np.float32)
+    varied = judge.vary(audio, 8000, np.random.default_rng(0))
+    assert varied.shape == audio.shape and np.isfinite(varied).all()
+
+
 def test_variation_by_hand(monkeypatch):
     # 6 dB up, 10 samples later, noise 20 dB below.
     monkeypatch.setattr(judge, "_GAIN_DB", (6.0, 6.0))

@@ -145,7 +145,21 @@ def test_copies_are_memorised_and_others_are_not():
     assert copies.memorised == 1.0 and copies.to_train < 0.01
     others = metrics.neighbours(normal(100, 8, 1), train)
     assert others.memorised < 0.02
-    assert others.to_self > others.to_train > 1
+    assert metrics.nearest_other(normal(100, 8, 1)) > others.to_train > 1
+
+
+def test_copies_of_windows_that_come_twice_are_memorised():
+    train = np.repeat(normal(500, 8, 0), 2, axis=0)
+    copies = metrics.neighbours(train[:100] + 1e-3, train)
+    assert copies.memorised == 1.0
+
+
+def test_parts_hold_all_and_are_as_large_as_asked():
+    rows = np.arange(1000)[:, None]
+    found = metrics.parts(rows, 302)
+    assert [len(part) for part in found] == [334, 333, 333]
+    assert sorted(np.concatenate(found).ravel()) == list(range(1000))
+    assert len(metrics.parts(rows, 5000)) == 1
 
 
 def test_inception_score_by_hand():

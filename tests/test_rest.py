@@ -255,6 +255,7 @@ UNEVEN = {"seed_a": [1], "seed_b": [1, 2], "weight": [0.5]}
             of("interpolate", inputs=UNEVEN),
             "inputs differ in their number of rows",
         ),
+        (r'{"signature_name": "\ud800", "instances": [1]}', "signature"),
     ],
 )
 def test_a_bad_request_is_told_and_the_next_good_one_served(

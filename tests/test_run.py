@@ -1,5 +1,6 @@
 import json
 import os
+import selectors
 import shutil
 import signal
 import subprocess
@@ -83,6 +84,13 @@ def test_what_has_changed_is_done_again(place, capsys, monkeypatch):
     assert planned([*flags, f"--root={root.name}"], capsys) == []
     for change, first in (
         ("--set=train.seed=1", "train"),
+        ("--set=model.latent_dim=4", "train"),
+        ("--set=augment.target=0.5", "train"),
+        ("--set=watch.every=20", "train"),
+        ("--minutes=1", "train"),
+        ("--set=evaluate.samples=65", "evaluate"),
+        (f"--base_path={root / 'other'}", "push"),
+        ("--reference=another", "validate"),
         ("--set=evaluate.seed=1", "evaluate"),
         ("--set=bless.max_ndb=1.0", "evaluate"),
         ("--set=validate.max_silent=0.5", "validate"),
@@ -213,9 +221,9 @@ def test_workers_train_together_and_the_first_leads(recordings, tmp_path):
     flags = [*FLAGS, f"--source={recordings}", f"--root={root}"]
     flags += ["--set=train.strategy=multiworker", "--until=export"]
 
-    def start(environment):
+    def start(environment, *more):
         return subprocess.Popen(
-            [sys.executable, "-m", "pipeline.run", *flags],
+            [sys.executable, "-m", "pipeline.run", *flags, *more],
             cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,
@@ -238,6 +246,19 @@ def test_workers_train_together_and_the_first_leads(recordings, tmp_path):
             assert "2 replicas" in (run_ / "log-1.txt").read_text()
         else:
             assert told[1][0] == "== train: up to date\n"
+    # The other one comes first, and does not take the old training for new.
+    leader, other = worker_environments(2)
+    helping = start(other, "--from=train")
+    with selectors.DefaultSelector() as selector:
+        selector.register(helping.stdout, selectors.EVENT_READ)
+        assert selector.select(timeout=100)
+    jobs = [start(leader, "--from=train"), helping]
+    told = [job.communicate(timeout=200) for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0], told
+    assert steps(told[0][0])["train"] == "done"
+    folders = (root / "train").iterdir()
+    (run_,) = (path for path in folders if "-before-" not in path.name)
+    assert "2 replicas" in (run_ / "log-1.txt").read_text()
     assert len(list((root / "records").iterdir())) == 4
 
 

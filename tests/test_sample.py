@@ -138,6 +138,14 @@ def test_one_wav_of_all_to_the_standard_output(export, made):
     np.testing.assert_array_equal(samples, np.concatenate(parts))
 
 
+def test_nothing_is_written_before_it_can_be_made(export):
+    done = run_command(
+        *("stftgan_tf.sample", f"--model={export}", "--label=7", "--stdout")
+    )
+    assert done.returncode == 1 and done.stdout == ""
+    assert "has learnt no labels" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("more", "code", "message"),
     [

@@ -135,8 +135,8 @@ def answer_of(outputs: dict[str, np.ndarray], rows: bool) -> bytes:
 
 
 def error_of(message: str) -> bytes:
-    """The body of an error."""
-    return dumped({"error": message})
+    """The body of an error; half a surrogate pair of a request is no text."""
+    return dumped({"error": message.encode("utf-8", "replace").decode()})
 
 
 def dumped(value: Any) -> bytes:
