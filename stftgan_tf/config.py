@@ -193,8 +193,6 @@ class ModelConfig:
         1 is off.
       spectral_norm: whether every layer of the critic but what it learns of
         labels is divided by its spectral norm.
-      consistent: whether the generator ends by making its windows those of
-        the audio that they make, so that the critic judges what is heard.
       phase: what the export's phase begins with: `integrated` from the
         gradients that magnitudes imply, zero (`griffin_lim`), or the
         instantaneous `frequency`, which the networks then learn beside the
@@ -211,7 +209,6 @@ class ModelConfig:
     packing: int = _bounded(1, 64, 1)
     minibatch_stddev: int = _bounded(1, 1024, 1)
     spectral_norm: bool = False
-    consistent: bool = False
     generator: NetworkConfig = NetworkConfig()
     critic: NetworkConfig = NetworkConfig()
     phase: Literal["integrated", "griffin_lim", "frequency"] = "integrated"
@@ -742,11 +739,6 @@ def _check_stft(config: Config) -> None:
             f"{length} samples that far apart leave samples that no frame "
             "holds, so the audio cannot be reconstructed; use at most "
             f"{length // 2}"
-        )
-    if config.model.phase == "frequency" and config.model.consistent:
-        raise ConfigError(
-            "model.phase is frequency, which model.consistent would not keep "
-            "to; expected one of them"
         )
     if config.model.phase == "frequency" and not config.window.phase:
         raise ConfigError(

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from stftgan_tf import features, phase
+from stftgan_tf import features
 from stftgan_tf.config import Config
 
 # Slope of the leaky ReLUs, as in DCGAN (Radford et al. 2016, section 3).
@@ -36,13 +36,12 @@ def build_generator(
     Args:
       config: kind, sizes, precision, seed of the weights.
       classes: labels or clusters that a sample is asked for by; 0 is none.
-      moments: of the data; only with them windows of `frames` keep to silence,
-        and those of `model.consistent` to what audio can have.
+      moments: of the data; only with them windows of `frames` keep to silence.
     """
-    build = {"frames": _frames_generator, "dcgan": _dcgan_generator}
-    return build[config.model.networks](
-        config, _Parts(config, "generator", classes), moments
-    )
+    parts = _Parts(config, "generator", classes)
+    if config.model.networks == "dcgan":
+        return _dcgan_generator(config, parts)
+    return _frames_generator(config, parts, moments)
 
 
 def build_critic(config: Config, classes: int = 0) -> keras.Model:
@@ -271,20 +270,6 @@ class SpectralNorm(layers.Wrapper):
         return self.layer.compute_output_shape(shape)
 
 
-class Consistent(layers.Layer):
-    """Windows of the audio that the given ones make (`phase.consistent`)."""
-
-    def __init__(self, config: Config, moments: features.Moments):
-        super().__init__(dtype="float32")
-        self._config, self._moments = config, moments
-
-    def call(self, window: tf.Tensor) -> tf.Tensor:
-        """[B, T, F] to the same."""
-        logs = features.inverse_standardise(window, self._moments)
-        logs = phase.consistent(logs, self._config)
-        return features.standardise(logs, self._moments)
-
-
 class MinibatchStddev(layers.Layer):
     """Adds a channel: the spread of each group of neighbouring rows.
 
@@ -345,9 +330,7 @@ def _frames_generator(
         # Frequencies, where they are learnt, come after and have no floor.
         least = np.pad(silence, (0, bins - len(silence)), constant_values=-1)
         window = keras.ops.maximum(window, least)
-    return parts.model(
-        latent, _consistent(window, config, moments), "generator"
-    )
+    return parts.model(latent, window, "generator")
 
 
 def _frames_critic(config: Config, parts: _Parts) -> keras.Model:
@@ -364,9 +347,7 @@ def _frames_critic(config: Config, parts: _Parts) -> keras.Model:
     return _scored(config, parts, window, x)
 
 
-def _dcgan_generator(
-    config: Config, parts: _Parts, moments: features.Moments | None
-) -> keras.Model:
+def _dcgan_generator(config: Config, parts: _Parts) -> keras.Model:
     """SpecGAN's generator (Donahue et al. 2019, appendix D, table 6)."""
     model, (frames, bins) = config.model, config.learnt_shape
     width, kernel = model.generator.width, model.generator.kernel
@@ -384,9 +365,7 @@ def _dcgan_generator(
         x = parts.conv2d(x, 1, kernel, strides=1)
     x = layers.Reshape([frames, bins])(x)
     window = layers.Activation("tanh", dtype="float32")(x)
-    return parts.model(
-        latent, _consistent(window, config, moments), "generator"
-    )
+    return parts.model(latent, window, "generator")
 
 
 def _dcgan_critic(config: Config, parts: _Parts) -> keras.Model:
@@ -400,14 +379,6 @@ def _dcgan_critic(config: Config, parts: _Parts) -> keras.Model:
     for halving in range(model.halvings):
         x = parts.leaky(parts.conv2d(x, width * 2**halving, kernel))
     return _scored(config, parts, window, x)
-
-
-def _consistent(
-    window: Any, config: Config, moments: features.Moments | None
-) -> Any:
-    if not config.model.consistent or moments is None:
-        return window
-    return Consistent(config, moments)(window)
 
 
 def _scored(config: Config, parts: _Parts, window: Any, x: Any) -> keras.Model:

@@ -25,10 +25,6 @@ _VECTOR = 16
 # How much more the stronger ways count where phase is carried on.
 _SHARPNESS = 4.0
 
-# Share of a magnitude that a zero of its STFT keeps in `consistent`: most have
-# none as deep, and gradients grow no larger than its inverse.
-_FILLING = 0.05
-
 # A row of audio whose peak is above this (-1 dB of full scale) is turned down.
 PEAK_LIMIT = 10 ** (-1 / 20)
 
@@ -186,42 +182,6 @@ def integrated(magnitudes: Any, config: StftConfig) -> tf.Tensor:
     units *= np.complex64(1 - 2 * (np.arange(used + left) % 2))
     units = units[..., :used]
     return tf.concat([units, tf.ones_like(units[..., :1])], axis=-1)
-
-
-def consistent(log_magnitudes: Any, config: Config) -> tf.Tensor:
-    """Log-magnitudes of the audio that the given ones make.
-
-    What no audio can have is projected away (Griffin & Lim 1984, section II),
-    with the `integrated` phase; to both ends, frames go on as they are. The
-    phase is taken as given, so that gradients pass through linear steps alone,
-    and zeros are filled a little, so that those of their logs stay bounded.
-
-    Args:
-      log_magnitudes: float32 tensor [B, T, F], natural logs; what lies at the
-        floor is silent.
-      config: STFT and floor.
-
-    Returns:
-      float32 tensor [B, T, F], not below the floor.
-    """
-    log_magnitudes = tf.convert_to_tensor(log_magnitudes)
-    frames = log_magnitudes.shape[1]
-    beyond = math.ceil(config.stft.frame_length / config.stft.frame_step) - 1
-    places = np.clip(np.arange(-beyond, frames + beyond), 0, frames - 1)
-    heard = log_magnitudes > config.log_floor + 1e-4
-    magnitudes = tf.where(heard, tf.exp(log_magnitudes), 0.0)
-    filled = (_FILLING * tf.stop_gradient(magnitudes)) ** 2
-    magnitudes = tf.gather(magnitudes, places, axis=1)
-    magnitudes = tf.pad(magnitudes, [[0, 0], [0, 0], [0, 1]])  # Nyquist
-    unit = tf.stop_gradient(integrated(magnitudes, config.stft))
-    stfts = tf.complex(
-        magnitudes * tf.math.real(unit), magnitudes * tf.math.imag(unit)
-    )
-    stfts = _stft(features.inverse_stft(stfts, config.stft), config.stft)
-    stfts = stfts[:, beyond : beyond + frames, :-1]
-    power = tf.math.real(stfts) ** 2 + tf.math.imag(stfts) ** 2 + filled
-    least = np.float32(np.exp(2 * config.log_floor))
-    return tf.math.log(tf.maximum(power, least)) / 2
 
 
 def gradients(

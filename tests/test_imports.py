@@ -23,7 +23,7 @@ ALLOWED = {
     "stftgan_tf.condition": {"cli", "config", "dataset", "embedding"},
     "stftgan_tf.judge": {"cli"},
     "stftgan_tf.metrics": {"config"},
-    "stftgan_tf.networks": {"config", "features", "phase"},
+    "stftgan_tf.networks": {"config", "features"},
     "stftgan_tf.wgan": {"augment", "config", "losses"},
     "stftgan_tf.checkpoints": {"cli", "wgan"},
     "stftgan_tf.callbacks": {

@@ -113,7 +113,6 @@ REMEDIES = [
     ["--set=model.condition=cluster", "--set=model.clusters=5"],
     [
         "--set=model.condition=label",
-        "--set=model.consistent=true",
         "--set=model.packing=2",
         "--set=model.minibatch_stddev=4",
         "--set=train.precision=mixed_bfloat16",

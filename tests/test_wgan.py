@@ -179,13 +179,6 @@ def test_xla_takes_lazy_penalties():
     assert int(model.first_bad_step) == -1
 
 
-def test_xla_takes_consistent_windows():
-    sets = ["train.jit_compile=true", "model.consistent=true"]
-    model = trained(build(*sets), steps=2)
-    assert int(model.step) == 2
-    assert int(model.first_bad_step) == -1
-
-
 def test_there_is_no_third_optimizer():
     assert model_of().optimizer is None
 
@@ -206,7 +199,6 @@ REMEDIES = {
     "spectral": ["model.spectral_norm=true"],
     "augment": ["augment.target=0.6"],
     "label": ["model.condition=label"],
-    "consistent": ["model.consistent=true"],
     "drift": ["train.drift_weight=0.001"],
     "lazy": ["train.penalty_every=4"],
     "bfloat16": ["train.precision=mixed_bfloat16"],
@@ -216,7 +208,6 @@ REMEDIES = {
         "model.spectral_norm=true",
         "augment.target=0.6",
         "model.condition=label",
-        "model.consistent=true",
         "train.precision=mixed_bfloat16",
         "train.penalty_every=2",
     ],
