@@ -13,6 +13,8 @@ from tests.conftest import serve
 
 pytest.importorskip("tensorflow_serving")
 
+from stftgan_tf.serving.servable import Servable  # noqa: E402
+
 REAL = os.environ.get("TF_MODEL_SERVER") or shutil.which(
     "tensorflow_model_server"
 )
@@ -137,6 +139,44 @@ def test_a_server_that_comes_up_is_waited_for(base, protocol):
     finally:
         starting.join()
         servers[0].stop()
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_who_is_too_much_is_told_and_comes_back(base, scheme, monkeypatch):
+    entered, go, run = threading.Event(), threading.Event(), Servable.run
+
+    def slow(*args, **kwargs):
+        entered.set()
+        assert go.wait(60)
+        return run(*args, **kwargs)
+
+    flags = ["--model_name=digits", "--max_running=1", "--max_waiting=0"]
+    server = serve(base, *flags)
+    port = {"http": server.rest_api_port, "grpc": server.port}[scheme]
+    address, inputs = f"{scheme}://127.0.0.1:{port}", {"seed": np.array([3])}
+    made = []
+
+    def ask():
+        with client.connect(address, "digits") as connected:
+            made.append(connected.predict("serving_default", inputs)["audio"])
+
+    monkeypatch.setattr(Servable, "run", slow)
+    jobs = [threading.Thread(target=ask) for _ in range(2)]
+    try:
+        jobs[0].start()
+        assert entered.wait(60)
+        refusing = client.connect(address, "digits", deadline_secs=0.3)
+        with refusing, pytest.raises(client.ServerError) as caught:
+            refusing.predict("serving_default", inputs)
+        assert caught.value.code == "UNAVAILABLE"
+        jobs[1].start()
+        go.set()
+    finally:
+        go.set()
+        for job in jobs:
+            job.join(60)
+        server.stop()
+    np.testing.assert_array_equal(*made)
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])

@@ -178,6 +178,21 @@ def test_a_training_is_done_again_and_the_old_one_kept(place, capfd):
     assert names[1].startswith(f"{before.name}-before-") and len(names) == 2
 
 
+def test_the_newest_blessed_version_is_the_one_to_beat(tmp_path):
+    assert run._last_blessed(tmp_path / "nowhere") == []
+    for version, unblessed in (
+        ("8", None),
+        ("9", None),
+        ("10", None),
+        ("11", "in a hurry"),
+        ("x", None),
+    ):
+        (tmp_path / version).mkdir()
+        record = json.dumps({"unblessed": unblessed})
+        (tmp_path / version / "pushed.json").write_text(record)
+    assert run._last_blessed(tmp_path) == [f"--last_blessed={tmp_path}/10"]
+
+
 @pytest.mark.parametrize(
     ("flags", "code", "message"),
     [

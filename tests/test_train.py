@@ -131,6 +131,20 @@ def test_resumed_in_parts_equals_uninterrupted(shards, tmp_path, changes):
     assert_same_weights(parts, whole)
 
 
+def test_several_steps_in_one_execution_resume_as_well(shards, tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    more = ["--set=train.steps_per_execution=5"]
+    assert train.main(train_args(shards, whole, *more)) == 0
+    assert train.main(train_args(shards, parts, *more, "--steps=10")) == 0
+    assert train.main(train_args(shards, parts, *more, "--resume")) == 0
+    assert_same_weights(parts, whole)
+    told = [json.loads(text) for text in (parts / "metrics.jsonl").open()]
+    steps = [row["step"] for row in told if "critic_loss" in row]
+    assert steps == [5, 10, 15, 20]
+    newest = checkpoints.newest_first(parts / "checkpoints")[0]
+    assert newest.name == "step-00000020"
+
+
 def kill(shards, run, changes, moments):
     """Starts a run, or goes on with it, and kills it as each moment comes."""
     folder = run / "checkpoints"

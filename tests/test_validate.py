@@ -6,6 +6,7 @@ import pytest
 import soundfile
 
 from pipeline import validate
+from stftgan_tf import config as config_lib
 from tests.conftest import preprocess_tiny
 
 FLAGS = ["--config=tiny"]
@@ -97,6 +98,99 @@ def test_a_planted_fault_is_caught(recordings, shards, tmp_path, capsys, kind):
     lines = told.out.splitlines()
     assert any(f"anomaly: {reason}" in line for line in lines), lines
     assert "anomalies; mend the recordings" in told.err
+
+
+def altered(shards, folder, change):
+    """A copy whose manifest and statistics say something else."""
+    data = shutil.copytree(shards, folder)
+    manifest, stats = (
+        json.loads((data / name).read_text())
+        for name in ("manifest.json", "stats.json")
+    )
+    change(manifest, stats)
+    (data / "stats.json").write_text(json.dumps(stats))
+    return str(data), manifest
+
+
+def louder(decibels):
+    def change(manifest, stats):
+        mean = np.array(manifest["moments"]["mean"])
+        manifest["moments"]["mean"] = list(mean + decibels * np.log(10) / 20)
+
+    return change
+
+
+def longer(factor):
+    def change(manifest, stats):
+        windows = manifest["windows"]
+        manifest["windows"] = {k: v * factor for k, v in windows.items()}
+
+    return change
+
+
+def labelled(**counts):
+    def change(manifest, stats):
+        train = stats["labels"]["train"]
+        for name, count in counts.items():
+            train[name.removeprefix("n")] = count
+
+    return change
+
+
+def spoken_by(count):
+    def change(manifest, stats):
+        stats["speakers"]["train"] = dict.fromkeys("abcdefgh"[:count], 5)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (louder(5.5), None),
+        (louder(6.5), "level: +6.5 dB from"),
+        (louder(-6.5), "level: -6.5 dB from"),
+        (longer(1.9), None),
+        (longer(2.1), "duration: "),
+        (longer(1 / 2.1), "duration: "),
+        (labelled(n7=20), None),
+        (labelled(n7=5000), "labels: balance is "),
+        (spoken_by(4), None),
+    ],
+)
+def test_drift_from_a_reference(shards, tmp_path, change, reason):
+    manifest = json.loads((shards / "manifest.json").read_text())
+    ours = altered(shards, tmp_path / "ours", change)
+    limits = config_lib.load("tiny").validate
+    found = validate.drift(*ours, str(shards), manifest, limits)
+    assert [line.startswith(reason) for line in found] == [True] * bool(reason)
+
+
+@pytest.mark.parametrize(("speakers", "told"), [(2, []), (1, ["speakers: 1"])])
+def test_speakers_that_are_gone(shards, tmp_path, speakers, told):
+    ours = altered(shards, tmp_path / "ours", spoken_by(speakers))
+    theirs = altered(shards, tmp_path / "theirs", spoken_by(4))
+    limits = config_lib.load("tiny").validate
+    found = validate.drift(*ours, *theirs, limits)
+    assert [line.partition(",")[0] for line in found] == told
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda m, s: m.update(clipped_share=0.04), None),
+        (lambda m, s: m.update(clipped_share=0.06), "level: 6.0 % of the"),
+        (labelled(**{"n-1": 2}), None),
+        (labelled(**{"n-1": 500}), "labels: "),
+        (labelled(n3=0), "labels: no training window of 3"),
+    ],
+)
+def test_a_figure_beyond_its_limit_is_an_anomaly(
+    shards, tmp_path, change, reason
+):
+    ours = altered(shards, tmp_path / "ours", change)
+    found = validate.anomalies(*ours, config_lib.load("tiny"))
+    assert [line.startswith(reason) for line in found] == [True] * bool(reason)
 
 
 def test_damage_is_an_anomaly(shards, tmp_path, capsys):
