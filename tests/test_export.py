@@ -17,6 +17,7 @@ from stftgan_tf import (
     train,
 )
 from stftgan_tf import export as export_lib
+from stftgan_tf import sample as sample_lib
 from stftgan_tf.cli import UserError
 from stftgan_tf.serving import servable
 from tests.conftest import preprocess_tiny, train_args
@@ -285,6 +286,14 @@ def test_a_label_is_asked_for_or_drawn(shards, tmp_path):
     np.testing.assert_allclose(made["window"][0], asked[1], atol=1e-6)
     with pytest.raises(UserError, match="knows no label '11'; expected one of"):
         model.label("11")
+    wanted = call(seed=[3, 4], label=tf.constant([7, 7], tf.int64))
+    args = ["--num=2", "--seed=3", f"--output={tmp_path / 'by_name'}"]
+    assert sample_lib.main([f"--model={model.path}", "--label=7", *args]) == 0
+    for seed, wav in zip((3, 4), wanted["wav_bytes"].numpy(), strict=True):
+        file = tmp_path / "by_name" / f"label-7-seed-{seed:06d}.wav"
+        assert file.read_bytes() == wav
+    between = next(model.between((3, 4), 2, 2, np.array([7, 7])))
+    np.testing.assert_allclose(between["audio"], wanted["audio"], atol=1e-3)
     loaded = servable.Servable(model.path, 1, 64)
     for wrong in (10, -2):
         inputs = {"seed": np.array([1]), "label": np.array([wrong])}
