@@ -142,14 +142,14 @@ def frechet_distance(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def parts(vectors: np.ndarray, size: int) -> list[np.ndarray]:
-    """Vectors in parts of about `size`, each spread over all of them.
+    """Vectors in parts of `size`, each spread over all of them.
 
     Distances to neighbours, what is covered and Frechet distances depend on
     how many vectors there are; parts as large as another set are comparable
-    with it.
+    with it. What is left over is left out; fewer than `size` are one part.
     """
-    count = max(1, round(len(vectors) / size))
-    return [vectors[i::count] for i in range(count)]
+    count = max(1, len(vectors) // size)
+    return [vectors[i::count][:size] for i in range(count)]
 
 
 def density_and_coverage(
