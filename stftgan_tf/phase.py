@@ -173,7 +173,7 @@ def integrated(magnitudes: Any, config: StftConfig) -> tf.Tensor:
         return total * tf.math.rsqrt(tf.maximum(size, 1e-30))
 
     carried = tf.stack([tf.ones_like(along[0]), tf.zeros_like(along[0])])[None]
-    if turns.shape[0]:
+    if turns.shape[0] != 0:
         rest = tf.scan(carry, (turns, weights), initializer=carried[0])
         carried = tf.concat([carried, rest], axis=0)
     real, imaginary = tf.unstack(carried, axis=1)
