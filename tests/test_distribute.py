@@ -149,8 +149,8 @@ def test_two_workers_are_killed_and_resume_as_if_never_stopped(
     shards, tmp_path
 ):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    more = ["--set=train.checkpoint_every=20", "--set=watch.every=50"]
-    more += ["--set=train.preview_every=1000", "--steps=200", *SHIPPED]
+    more = ["--set=train.checkpoint_every=10", "--set=watch.every=15"]
+    more += ["--set=train.preview_every=1000", "--steps=60", *SHIPPED]
     codes, errors = finish(start_workers(shards, whole, *more))
     assert codes == [0, 0], errors
     jobs = start_workers(shards, killed, *more)
