@@ -90,6 +90,13 @@ class Bounds(keras.callbacks.Callback):
         if self.stopped_by:
             self.model.stop_training = True
 
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Sets the learning rates."""
+        over = self.step / self._steps
+        if self._minutes is not None:
+            over = max(over, self.secs / (60 * self._minutes))
+        self.model.set_rates(over)
+
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Counts the steps; with several in one execution, all of them."""
         self.step = self._fit_from + batch + 1

@@ -166,6 +166,7 @@ def test_killed_at_20_random_moments_equals_uninterrupted(shards, tmp_path):
     changes = ["--set=train.steps=1200", "--set=train.checkpoint_every=10"]
     changes += ["--set=watch.every=40", "--set=watch.min_variety=0.0"]
     changes += ["--set=train.preview_every=600", "--set=augment.target=0.6"]
+    changes += ["--set=train.lr_decay=0.5"]
     whole = tmp_path / "whole"
     moments = np.random.default_rng(0).uniform(0, 0.2, [2, 10])
     killed = [tmp_path / "a", tmp_path / "b"]
