@@ -240,8 +240,11 @@ class Watch(keras.callbacks.Callback):
         vectors = space(training)
         clusters = min(config.watch.clusters, len(vectors))
         self._bins = metrics.BinTest(vectors, clusters, config.train.seed)
-        every = -(-len(vectors) // config.watch.windows)
-        self._real = vectors[::every]
+        # As many as are generated, spread evenly.
+        vectors = vectors[metrics.distinct(vectors)]
+        count = min(len(vectors), config.watch.windows)
+        spread = np.linspace(0, len(vectors) - 1, count).astype(int)
+        self._real = vectors[spread]
         self.state = {
             "alarms": 0,
             "rollbacks": 0,
@@ -367,12 +370,20 @@ class Preview(keras.callbacks.Callback):
             if int(path.stem.split("-")[1]) > self._bounds.step:
                 path.unlink()
 
+    @property
+    def _path(self) -> Path:
+        return self._folder / f"step-{self._bounds.step:08d}.png"
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether there is a preview of the current step."""
+        return self._path.exists()
+
     def show(self) -> None:
         """Writes the preview of the current step."""
-        step = self._bounds.step
-        path = self._folder / f"step-{step:08d}.png"
-        if path.exists():
+        if self.is_shown:
             return
+        step, path = self._bounds.step, self._path
         windows = _generate(self.model.ema_generator, self._inputs)
         audio = self._to_audio(windows).numpy()
         rate_hz = self._config.audio.sample_rate_hz

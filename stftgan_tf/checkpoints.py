@@ -59,8 +59,9 @@ class State:
 
     @property
     def healthy(self) -> bool:
-        """Whether the last watch before it was no alarm."""
-        return not self.watch.get("alarms", 0)
+        """Whether it was watched, and that was no alarm."""
+        seen = self.watch.get("seen", {}).get("step")
+        return seen == self.step and not self.watch["alarms"]
 
 
 def save(folder: Path, model: WGAN, state: State, keep: int) -> Path:
@@ -127,12 +128,16 @@ def restore_newest(folder: Path, model: WGAN) -> State:
 def restore_healthy(folder: Path, model: WGAN) -> State | None:
     """Restores the newest checkpoint whose variety was healthy.
 
-    All later ones but the best are removed: training goes on from this one.
+    The best one was. All later ones are removed: training goes on from this
+    one.
 
     Returns:
       Its state, or None where there is no such checkpoint.
     """
     healthy = [path for path in newest_first(folder) if _healthy(path)]
+    healthy = sorted(
+        healthy + newest_first(folder, _BEST), key=_place, reverse=True
+    )
     if not healthy:
         return None
     state = _first(folder, healthy, lambda path: _read(path, _objects(model)))

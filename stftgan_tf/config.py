@@ -816,6 +816,16 @@ def _check_training(config: Config) -> None:
             "train.loss is wgan, which clips the weights that "
             "model.spectral_norm divides; expected one of them"
         )
+    if (
+        train.strategy != "none"
+        and model.spectral_norm
+        and train.penalty_every > 1
+    ):
+        raise ConfigError(
+            f"train.strategy is {train.strategy} with model.spectral_norm; "
+            "expected train.penalty_every 1, as the devices cannot agree on "
+            "the norms in some updates only"
+        )
     if train.strategy != "none" and train.jit_compile == "true":
         raise ConfigError(
             f"train.strategy is {train.strategy}, which XLA cannot compile; "

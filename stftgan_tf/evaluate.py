@@ -83,6 +83,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.output:
         args.output.parent.mkdir(parents=True, exist_ok=True)
     shards = dataset.open_shards(args.data, config)
+    check_data(model, shards)
     with dataset.damage_named(shards):
         report = evaluate(model, shards, config)
     print(table(report))
@@ -136,6 +137,8 @@ def evaluate(
     settings = config.evaluate
     train = dataset.load_windows(shards, config, "train", TRAINING)
     real = dataset.load_windows(shards, config, "eval", settings.samples)
+    kept = metrics.distinct(real[0])
+    real = real[0][kept], real[1][kept]
     least = config_lib.MIN_EVALUATION_WINDOWS
     if len(train[0]) < settings.clusters or len(real[0]) < least:
         raise cli.UserError(
@@ -163,6 +166,30 @@ def evaluate(
             made["audio"], made["label"], count
         )
     return report
+
+
+def check_data(model: exported.Export, shards: dataset.Shards) -> None:
+    """Windows and labels mean the same only in the data that was learnt from.
+
+    Raises:
+      UserError: if these shards have other moments or labels than those that
+        the model was trained on.
+    """
+    known, moments = model.metadata, shards.manifest["moments"]
+    for name, ours, theirs in (
+        ("labels", shards.manifest["labels"], known["labels"]),
+        (
+            "moments",
+            {k: moments[k] for k in known["moments"]},
+            known["moments"],
+        ),
+    ):
+        if ours != theirs:
+            raise cli.UserError(
+                f"{shards.root} has other {name} than the data that "
+                f"{model.path} was trained on; expected that data set, or "
+                "one made of the same recordings"
+            )
 
 
 def table(report: dict[str, Any]) -> str:

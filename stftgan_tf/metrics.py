@@ -152,6 +152,16 @@ def parts(vectors: np.ndarray, size: int) -> list[np.ndarray]:
     return [vectors[i::count][:size] for i in range(count)]
 
 
+def distinct(vectors: np.ndarray) -> np.ndarray:
+    """Indices, in order, of the first of each kind of row.
+
+    A recording that comes twice would make the distance between neighbours of
+    the data nought, and any other one look apart.
+    """
+    flat = vectors.reshape(len(vectors), -1)
+    return np.sort(np.unique(flat, axis=0, return_index=True)[1])
+
+
 def density_and_coverage(
     fake: np.ndarray, real: np.ndarray
 ) -> tuple[float, float]:

@@ -125,6 +125,7 @@ def _run(args: argparse.Namespace) -> int:
     model = exported.load(args.model)
     config = config_lib.from_dict(model.metadata["config"])
     shards = dataset.open_shards(args.data, config)
+    evaluate.check_data(model, shards)
     with dataset.damage_named(shards):
         page = html(model, shards, config, verdict, args.run, args.record)
     args.output.parent.mkdir(parents=True, exist_ok=True)

@@ -110,7 +110,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--minutes",
         type=float,
-        help="minutes in all, resumed ones included",
+        help="minutes in all, resumed ones included, unless the steps "
+        "are done before",
     )
     parser.add_argument(
         "--resume",
@@ -172,7 +173,8 @@ def train(
         distribute.wait_for(run)
         stack.enter_context(_logging_to(log))
         stack.enter_context(dataset.damage_named(shards))
-        stack.enter_context(distribute.losses_named())
+        if config.train.strategy == "multiworker":
+            stack.enter_context(distribute.losses_named())
         stack.enter_context(devices.strategy.scope())
         training = _Training(config, shards, run, devices)
         return training.go(steps, minutes)
@@ -262,19 +264,25 @@ class _Training:
     def go(self, steps: int, minutes: float | None) -> int:
         """Trains to a bound; returns the exit code."""
         step, secs = self._state.step, self._state.secs
-        if step >= steps or (minutes is not None and secs >= 60 * minutes):
-            _LOG.info("already trained for %d steps, %s", step, cli.clock(secs))
-            return 0
         bounds = callbacks.Bounds(step, secs, steps, minutes)
         report, preview, saver, watch = self._callbacks(bounds)
-        hooks = [bounds, report, watch, preview, saver]
+        hooks = [h for h in (bounds, report, watch, preview, saver) if h]
+        if step >= steps or (minutes is not None and secs >= 60 * minutes):
+            _LOG.info("already trained for %d steps, %s", step, cli.clock(secs))
+            if self._devices.chief and not preview.is_shown:
+                # It was killed before it looked at its end.
+                for hook in hooks:
+                    hook.set_model(self._model)
+                self._look_at_the_end(step, watch, saver)
+                preview.show()
+            return 0
         with _stopped_by_signals(bounds):
-            self._fit(bounds, steps, [hook for hook in hooks if hook])
+            self._fit(bounds, steps, hooks)
             while watch.collapsed:
                 saver.roll_back()
                 for hook in (bounds, report, preview):
                     hook.go_back()
-                self._fit(bounds, steps, [hook for hook in hooks if hook])
+                self._fit(bounds, steps, hooks)
         if self._devices.chief:
             saver.save()
             if bounds.stopped_by != "interrupted":
@@ -394,12 +402,15 @@ def _announce(
         shards.windows("train"),
         config.window_shape,
     )
-    for network in (model.generator, model.critic):
+    for network, windows in (
+        (model.generator, 1),
+        (model.critic, config.model.packing),
+    ):
         _LOG.info(
             "%s: %s parameters, %s multiply-adds a window",
             network.name,
             f"{network.count_params():,}",
-            f"{networks.multiply_adds(network):,}",
+            f"{networks.multiply_adds(network) // windows:,}",
         )
     _LOG.info(
         "%s, jit_compile %s became %s (%d GPUs), %d replicas",

@@ -100,7 +100,7 @@ def test_an_export_without_a_checkpoint_is_refused(tiny, tmp_path):
 
 
 def saved(folder, model, step, alarms=0, keep=2):
-    state = State(step, 0.0, {"alarms": alarms})
+    state = State(step, 0.0, {"alarms": alarms, "seen": {"step": step}})
     return checkpoints.save(folder, model, state, keep)
 
 
@@ -126,12 +126,33 @@ def test_the_tenth_rollback_is_newer_than_the_second(tmp_path):
 def test_going_back_removes_what_came_after(model, tiny, tmp_path):
     for step, alarms in ((1, 0), (2, 1), (3, 2)):
         saved(tmp_path, model, step, alarms)
-    checkpoints.save_best(tmp_path, model, State(2))
+    checkpoints.save_best(tmp_path, model, State(1))
     fresh = train.build(tiny)
     assert checkpoints.restore_healthy(tmp_path, fresh).step == 1
     assert same(state(fresh), state(model))
-    # The best of all was healthy, whenever it was.
-    assert names(tmp_path) == ["best-00000002", "step-00000001"]
+    assert names(tmp_path) == ["best-00000001", "step-00000001"]
+
+
+def test_one_saved_between_two_watches_is_not_known_to_be_healthy(
+    model, tiny, tmp_path
+):
+    saved(tmp_path, model, 10)
+    state = State(12, 0.0, {"alarms": 0, "seen": {"step": 10}})
+    checkpoints.save(tmp_path, model, state, keep=2)
+    checkpoints.save(tmp_path, model, State(14), keep=2)
+    assert checkpoints.restore_healthy(tmp_path, train.build(tiny)).step == 10
+    assert names(tmp_path) == ["step-00000010"]
+
+
+def test_the_best_one_is_gone_back_to_where_no_other_is_healthy(
+    model, tiny, tmp_path
+):
+    checkpoints.save_best(tmp_path, model, State(5))
+    saved(tmp_path, model, 10, alarms=1)
+    fresh = train.build(tiny)
+    assert checkpoints.restore_healthy(tmp_path, fresh).step == 5
+    assert same(state(fresh), state(model))
+    assert names(tmp_path) == ["best-00000005"]
 
 
 def test_without_a_healthy_one_there_is_no_going_back(model, tiny, tmp_path):

@@ -46,6 +46,14 @@ def test_what_cannot_work_is_refused_by_name(override, message):
             "cannot; expected stop or warn",
         ),
         (
+            [
+                "train.strategy=mirrored",
+                "model.spectral_norm=true",
+                "train.penalty_every=2",
+            ],
+            "expected train.penalty_every 1",
+        ),
+        (
             ["train.loss=wgan", "model.spectral_norm=true"],
             "expected one of them",
         ),

@@ -251,6 +251,18 @@ def test_the_verdict_on_an_export(export, kept, tmp_path, capsys):
     assert verdict["reasons"] and verdict["generated"]["windows"] == 64
 
 
+@pytest.mark.parametrize(
+    ("pattern", "what"), [("*_[12]", "moments"), ("[0-4]_*", "labels")]
+)
+def test_other_data_than_the_model_learnt_from_is_refused(
+    export, recordings, tmp_path, capsys, pattern, what
+):
+    other = tmp_path / "other"
+    assert preprocess_tiny(recordings, other, f"--pattern={pattern}.wav") == 0
+    assert run(export, other) == 1
+    assert f"{other} has other {what} than" in capsys.readouterr().err
+
+
 def test_copies_of_the_training_windows_are_called_memorised(kept, tiny):
     found = report_of(kept, tiny, 64)
     assert found["memorised"] == 1.0

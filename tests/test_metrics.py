@@ -219,3 +219,8 @@ def test_consistency_of_speech_is_as_published():
 def test_consistency_of_a_flat_window_is_no_nan():
     config = config_lib.load("tiny")
     assert metrics.consistency(np.zeros((2, 16, 32)), config.stft) == 0
+
+
+def test_of_rows_that_come_twice_the_first_is_distinct():
+    rows = np.array([[[3.0]], [[1.0]], [[3.0]], [[2.0]], [[1.0]]])
+    assert metrics.distinct(rows).tolist() == [0, 1, 3]

@@ -41,6 +41,13 @@ def assert_same_weights(run, other):
     assert ours.keys() == theirs.keys() and len(ours) > 40
     for name, value in ours.items():
         np.testing.assert_array_equal(value, theirs[name], err_msg=name)
+    assert watched(run) == watched(other)
+
+
+def watched(run):
+    """What the newest checkpoint knows of the watch."""
+    path = checkpoints.newest_first(run / "checkpoints")[0] / "state.json"
+    return json.loads(path.read_text())["watch"]
 
 
 def start(shards, run, *more):
@@ -202,6 +209,40 @@ def test_the_last_step_is_watched_too(shards, tmp_path):
     assert [p.name for p in run.rglob("best-*")] == [best]
 
 
+def test_a_run_killed_before_it_looked_at_its_end_looks_then(
+    shards, tmp_path, capsys
+):
+    run = tmp_path / "x"
+    more = ["--steps=15", "--set=watch.min_variety=0.0"]
+    assert train.main(train_args(shards, run, *more)) == 0
+    best = next((run / "checkpoints").glob("best-*")).name
+    # As a kill right after the last checkpoint leaves it.
+    preview = run / "samples" / "step-00000015.png"
+    preview.unlink()
+    if best == "best-00000015":
+        shutil.rmtree(run / "checkpoints" / best)
+    for again in (True, False):
+        capsys.readouterr()
+        assert train.main(train_args(shards, run, *more, "--resume")) == 0
+        error = capsys.readouterr().err
+        assert "already trained for 15 steps" in error
+        assert ("step 15  variety" in error) == again
+    assert preview.is_file()
+    assert [p.name for p in run.rglob("best-*")] == [best]
+
+
+def test_rates_have_fallen_at_the_end(shards, tmp_path):
+    more = ["--set=train.lr_decay=0.5", "--set=train.generator_lr=1e-4"]
+    assert train.main(train_args(shards, tmp_path / "x", *more)) == 0
+    rates = [
+        float(value)
+        for name, value in weights(tmp_path / "x").items()
+        if name.startswith("generator_optimizer/_learning_rate/")
+    ]
+    # One of twenty steps was left when the last one began.
+    assert rates == [pytest.approx(1e-4 * 0.05 / 0.5)]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_saves_and_says_so(shards, tmp_path, number):
     run = tmp_path / "x"
@@ -230,8 +271,11 @@ def test_minutes_bound_a_training_resumed_ones_included(
     assert json.loads((newest / "state.json").read_text())["secs"] >= 3
     before = weights(run)
     assert train.main(train_args(shards, run, *bound, "--resume")) == 0
-    assert "already trained for" in capsys.readouterr().err
-    assert weights(run).keys() == before.keys()
+    error = capsys.readouterr().err
+    assert "already trained for" in error.splitlines()[-1]
+    after = weights(run)
+    assert after.keys() == before.keys()
+    assert all((after[name] == before[name]).all() for name in before)
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_step(

@@ -366,6 +366,42 @@ def test_the_probability_of_augmentation_follows_the_critic():
         assert float(model.augment_p) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("probability", [0.0, 1.0])
+def test_both_updates_see_windows_as_augmentation_changes_them(probability):
+    model = build("augment.target=0.6", "train.loss=rpgan-r1r2")
+    seen, score = [], model._score
+
+    def spy(rows, label):
+        seen.extend(rows.numpy())
+        return score(rows, label)
+
+    model._score = spy
+    model.augment_p.assign(probability)
+    data = batch_of(8)
+    model.train_step(data)
+    # Critic: real and generated; generator: generated and real.
+    assert len(seen) == 32
+    for real in (seen[:8], seen[24:]):
+        same = [
+            np.array_equal(a, b)
+            for a, b in zip(real, data[0].numpy(), strict=True)
+        ]
+        assert same == [probability == 0] * 8
+
+
+@pytest.mark.parametrize("packing", [1, 2])
+def test_real_and_generated_windows_have_the_labels_of_the_batch(packing):
+    model = build("model.condition=label", f"model.packing={packing}")
+    for weight in model.critic.weights:
+        weight.assign(tf.random.stateless_normal(weight.shape, [3, 4]))
+    (real, label), fake = batch_of(8), windows(8, seed=1)
+    both = model._score(tf.concat([real, fake], 0), label)
+    apart = [model._score(rows, label) for rows in (real, fake)]
+    np.testing.assert_allclose(both, np.concatenate(apart), rtol=1e-4)
+    other = model._score(real, tf.roll(label, 1, 0))
+    assert not np.allclose(other, apart[0], rtol=1e-2)
+
+
 def test_an_average_in_bfloat16_stays_in_float32():
     model = build("train.precision=mixed_bfloat16")
     model.train_step(batch_of(8))
