@@ -51,6 +51,12 @@ def recordings(
         rows, labels = found[segments.split_of(recording, config)]
         rows.append(samples * np.float32(audio.gain(seen, config.audio)))
         labels.append(recording.label)
+    for split, (rows, _) in found.items():
+        if len(rows) < _CLUSTERS:
+            raise cli.UserError(
+                f"{source} has {len(rows)} labelled recordings in the {split} "
+                f"split; expected at least {_CLUSTERS}"
+            )
     return {k: (np.stack(a), np.array(b)) for k, (a, b) in found.items()}
 
 

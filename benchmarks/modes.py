@@ -69,6 +69,14 @@ ROWS = {
     "no average": ["train.ema_half_life_windows=0"],
     "augmentation": ["augment.target=0.6", "augment.adjust_windows=50000"],
     "clusters": ["model.condition=cluster", "model.clusters=MODES"],
+    "digits8k": [
+        "train.loss=rpgan-r1r2",
+        "train.penalty_weight=1",
+        "train.penalty_every=4",
+        "model.condition=cluster",
+        "model.clusters=20",
+        "augment.target=0.6",
+    ],
 }
 
 # Length of the noise, of half the distance between the two closest patterns:
@@ -193,8 +201,10 @@ def main() -> int:
         "--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW"
     )
     args = parser.parse_args()
-    if args.modes < 1 or round(args.modes**0.5) ** 2 != args.modes:
+    if args.modes < 4 or round(args.modes**0.5) ** 2 != args.modes:
         parser.error(f"--modes is {args.modes}; expected a square, such as 25")
+    if args.seeds < 1 or args.windows < 1000:
+        parser.error("expected at least 1 of --seeds and 1000 --windows")
     print(f"{args.modes} modes, {args.windows} windows, {args.seeds} seeds")
     print(f"{'':18s}{'modes found':>24s}{'good':>8s}{'JS':>8s}{'secs':>8s}")
     for name in args.rows:

@@ -40,9 +40,17 @@ def excerpts(args: argparse.Namespace, config: Config, secs: float):
     source = sources.open_source(args.source, config.audio)
     found = []
     for recording in source.recordings:
-        (seen,) = audio.scan(recording.path, config.audio)
+        try:
+            seen, *_ = audio.scan(recording.path, config.audio)
+        except audio.AudioError:
+            continue
         if seen.samples >= count:
             found.append((recording.path, seen))
+    if not found:
+        raise cli.UserError(
+            f"{args.source} has no recording of {count} samples at "
+            f"{config.audio.sample_rate_hz} Hz; try a smaller --secs"
+        )
     chosen = found[:: max(1, len(found) // args.recordings)][: args.recordings]
     for path, seen in chosen:
         start = (seen.samples - count) // 2
@@ -181,6 +189,8 @@ def _run(args: argparse.Namespace) -> int:
     if args.print_config:
         print(config.to_yaml(), end="")
         return 0
+    if min(args.rounds, args.recordings) < 1:
+        raise cli.UsageError("--rounds and --recordings: expected at least 1")
     window = config.window_samples / config.audio.sample_rate_hz
     for secs in dict.fromkeys((args.secs, window)):
         table(args, config, secs)

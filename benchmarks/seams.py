@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import audio, sources
+from stftgan_tf import cli, exported, features
 from stftgan_tf import config as config_lib
-from stftgan_tf import exported, features
 from stftgan_tf.config import Config
 
 _QUANTILES = (50, 90, 95, 99)
@@ -58,7 +58,7 @@ def row(name: str, values: list[np.ndarray]) -> str:
 
 
 def main() -> int:
-    """Prints the quantiles."""
+    """The command line; returns its exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -66,7 +66,10 @@ def main() -> int:
     parser.add_argument("--model", type=Path, required=True, help="an export")
     parser.add_argument("--source", required=True, help="real recordings")
     parser.add_argument("--num", type=int, default=64, help="long samples")
-    args = parser.parse_args()
+    return cli.guarded(_run, parser.parse_args())
+
+
+def _run(args: argparse.Namespace) -> int:
     model = exported.load(args.model)
     config = config_lib.from_dict(model.metadata["config"])
     found: dict[str, list] = {}
@@ -77,8 +80,11 @@ def main() -> int:
 
     recordings = sources.open_source(args.source, config.audio).recordings
     for recording in recordings[:: max(1, len(recordings) // _RECORDINGS)]:
-        (seen,) = audio.scan(recording.path, config.audio)
-        samples = audio.read(recording.path, config.audio, 0, seen.samples)
+        try:
+            seen, *_ = audio.scan(recording.path, config.audio)
+            samples = audio.read(recording.path, config.audio, 0, seen.samples)
+        except audio.AudioError:
+            continue
         gain = np.float32(audio.gain(seen, config.audio))
         if seen.samples < config.stft.frame_length:
             continue

@@ -23,7 +23,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from stftgan_tf import cli, dataset, features, train
+from stftgan_tf import cli, dataset, features, networks, train
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
 
@@ -35,14 +35,24 @@ _SAME = [
     "train.loss=wgan-gp",
     "train.penalty_weight=10",
     "train.penalty_every=1",
+    "train.drift_weight=0",
+    "model.packing=1",
+    "model.minibatch_stddev=1",
+    "model.spectral_norm=false",
 ]
 
 
-class Doubled(nn.Module):
-    """Repeats every frame, as UpSampling1D(2) does."""
+class UpConv(nn.Module):
+    """`networks.UpConv1D`, whose two kernels are weights of their own here."""
+
+    def __init__(self, width: int, kernel: int):
+        super().__init__()
+        taps = networks.UpConv1D(width, kernel).taps
+        self.both = nn.Conv1d(width, 2 * width, taps, padding=taps // 2)
 
     def forward(self, x):
-        return x.repeat_interleave(2, dim=2)
+        even, odd = self.both(x).chunk(2, dim=1)
+        return torch.stack([even, odd], dim=-1).flatten(2)
 
 
 class Critic(nn.Module):
@@ -78,11 +88,7 @@ class Generator(nn.Module):
             nn.Unflatten(1, (width, base)),
         ]
         for _ in range(model.halvings):
-            layers += [
-                Doubled(),
-                nn.Conv1d(width, width, kernel, padding=kernel // 2),
-                nn.LeakyReLU(0.2),
-            ]
+            layers += [UpConv(width, kernel), nn.LeakyReLU(0.2)]
         layers += [nn.Conv1d(width, bins, 3, padding=1), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
 
@@ -299,6 +305,8 @@ def main() -> int:
 
 def _run(args: argparse.Namespace) -> int:
     config = config_lib.load(args.config, [*_SAME, *args.set])
+    if min(args.rounds, args.steps) < 1:
+        raise cli.UsageError("--rounds and --steps: expected at least 1")
     if args.print_config:
         print(config.to_yaml(), end="")
         return 0
