@@ -58,13 +58,15 @@ $(VENV_TFX)/installed: setup.py constraints-tfx.txt
 	touch $@
 
 # Called again, it goes on where it was, or says that nothing is to do.
+# What is not blessed is not served, but can be listened to.
 demo: install
 	$(VENV)/bin/python -m pipeline.run --config digits8k --source demo \
 		--root pipelines/demo --base_path serving/demo \
-		--minutes $(MINUTES) --runner=DirectRunner
-	$(VENV)/bin/python -m stftgan_tf.sample \
-		--model "$$(ls -d serving/demo/[0-9]* | sort -V | tail -n 1)" \
-		--num 16 --seed 0 --output samples/demo
+		--minutes $(MINUTES) --runner=DirectRunner; \
+	code=$$?; model="$$(ls -td pipelines/demo/export/*/ | head -n 1)"; \
+	test -n "$$model" && $(VENV)/bin/python -m stftgan_tf.sample \
+		--model "$$model" --num 16 --seed 0 --output samples/demo && \
+	exit $$code
 
 test: install
 	$(VENV)/bin/ruff check .

@@ -458,9 +458,11 @@ def _check_whole(file: BinaryIO) -> None:
     elif header[:4] == b"OggS":
         _check_ogg(file, size)
     elif header[:4] == b".snd":
+        _check_length(size, 12)
         start, length = struct.unpack(">II", header[4:12])
         _check_length(size - start, length)
     elif header[:4] == b"riff":
+        _check_length(size, 24)
         # Sony's Wave64 counts the whole file.
         _check_length(size, *struct.unpack("<Q", header[16:24]))
 

@@ -243,6 +243,10 @@ def _pipeline_options(runner: str, beam_args: list[str]) -> PipelineOptions:
         raise cli.UsageError(
             f"unknown arguments {' '.join(unknown)}; see --help"
         )
+    # Beam's DirectRunner first tries to download and run another one, Prism,
+    # and takes this one where it cannot.
+    if runner == "DirectRunner":
+        runner = "FnApiRunner"
     return PipelineOptions(beam_args, runner=runner)
 
 

@@ -20,7 +20,6 @@ import hashlib
 import json
 import os
 import shlex
-import subprocess
 import sys
 import tempfile
 import time
@@ -33,7 +32,7 @@ from doit.doit_cmd import DoitMain
 from doit.reporter import ConsoleReporter
 
 from pipeline import sources
-from pipeline.step import Step
+from pipeline.step import Step, running
 from stftgan_tf import blessing, cli, lineage
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
@@ -151,7 +150,11 @@ def _run(args: argparse.Namespace, beam_args: list[str]) -> int:
         args.base_path = Path("serving", args.root.resolve().name)
     steps = _steps(args, beam_args, config)
     last = STEPS.index(args.until or STEPS[-1])
-    first = 0 if args.force else STEPS.index(args.first or STEPS[-1])
+    first = 0 if args.force else STEPS.index(args.first or STEPS[0])
+    if first > last:
+        raise cli.UsageError(
+            f"--from={args.first} comes after --until={args.until}"
+        )
     wanted = steps[: last + 1]
     if args.dry_run:
         todo = set()
@@ -253,7 +256,8 @@ def _steps(
         "evaluate",
         root,
         [model, shards, valid],
-        of("evaluate", "bless"),
+        # It is compared with what is served there.
+        [of("evaluate", "bless"), str(args.base_path)],
         lambda output: [
             "stftgan_tf.evaluate",
             *flags,
@@ -329,8 +333,8 @@ def _help_train(steps: list[Step], again: bool) -> int:
                 print("== train: up to date")
                 return 0
             if valid.done():
-                command = [sys.executable, "-m", *training.command()]
-                return subprocess.run(command).returncode
+                with running(training.command()) as job:
+                    return job.wait()
         if not said:
             told = f"waits for {valid.record} of the first worker"
             print(f"== train: {told}", flush=True)
@@ -479,10 +483,13 @@ def _lineage(args: argparse.Namespace) -> int:
     if not made.is_file():
         print(f"  {model}  (not of a pipeline, or its records are gone)")
         return 0
-    for verdict in records.glob("evaluate-*.json"):
-        if made.name in lineage.read(verdict)["inputs"]:
-            for depth, record in lineage.walk(verdict, 1):
-                _tell(record, "  " * depth)
+    # Where it was pushed by hand, what made the model is all that is known.
+    for push in records.glob("push-*.json"):
+        output = Path(lineage.read(push)["output"])
+        if output.resolve() == args.path.resolve():
+            made = push
+    for depth, record in lineage.walk(made, 1):
+        _tell(record, "  " * depth)
     return 0
 
 

@@ -239,7 +239,8 @@ def _text(value: Any) -> str | None:
 
 def _parse_csv(source: str, text: str) -> list[dict[str, Any]]:
     try:
-        reader = csv.DictReader(io.StringIO(text, newline=""))
+        lines = io.StringIO(text, newline="")
+        reader = csv.DictReader(lines, skipinitialspace=True)
         columns = reader.fieldnames or []
         table = list(reader)
     except csv.Error as error:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,20 +95,10 @@ class Step:
                 )
         command = self.command()
         start = time.time()
-        job = subprocess.Popen(
-            [sys.executable, "-m", *command],
-            stdout=subprocess.PIPE,
-            text=True,
-            preexec_fn=_die_with_parent,
-        )
-        try:
+        with running(command, stdout=subprocess.PIPE, text=True) as job:
             told, _ = job.communicate()
-        except KeyboardInterrupt:
-            # The command has heard it, too, and ends in its own way.
-            job.wait()
-            raise
         print(told, end="", flush=True)
-        if job.returncode == 130:
+        if job.returncode in (130, -signal.SIGINT, -signal.SIGTERM):
             raise KeyboardInterrupt
         if job.returncode:
             return TaskFailed(f"{shlex.join(command)}: {job.returncode}")
@@ -129,6 +119,31 @@ class Step:
         text = json.dumps(record, indent=1) + "\n"
         cli.write_atomically(self.record, text.encode())
         return True
+
+
+@contextlib.contextmanager
+def running(command: list[str], **kwargs: Any) -> Iterator[subprocess.Popen]:
+    """`python -m COMMAND`, to which Ctrl-C and SIGTERM are passed on.
+
+    A training saves and ends then. It is in a session of its own, as a
+    terminal would tell it of Ctrl-C a second time, at which it ends at once.
+    """
+    job = subprocess.Popen(
+        [sys.executable, "-m", *command],
+        preexec_fn=_die_with_parent,
+        start_new_session=True,
+        **kwargs,
+    )
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [
+        signal.signal(number, lambda heard, _: job.send_signal(heard))
+        for number in numbers
+    ]
+    try:
+        yield job
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _die_with_parent() -> None:

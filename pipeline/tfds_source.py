@@ -115,7 +115,11 @@ def rows(source: str, data_dir: str | None) -> tuple[list[Row], str]:
     found = []
     progress = Progress("list", info.splits.total_num_examples, "recordings")
     for split in wanted:
-        for row in _split_rows(info.splits[split], split, layout):
+        try:
+            part = info.splits[split]
+        except ValueError as error:
+            raise UserError(f"source {source}: {error}") from error
+        for row in _split_rows(part, split, layout):
             found.append(row)
             progress.update(len(found))
     return found, info.name

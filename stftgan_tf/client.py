@@ -227,7 +227,7 @@ def connect(server: str, *args: Any, **kwargs: Any) -> Client:
             return GrpcClient(parts.netloc, *args, **kwargs)
         except ImportError as error:
             raise cli.UserError(
-                f"{error.name} is missing: pip install 'stftgan-tf[serving]'"
+                f"{error.name} is missing: pip install '.[serving]'"
             ) from error
     raise cli.UsageError(
         f"server {server!r}; expected http://HOST:PORT or grpc://HOST:PORT"
@@ -346,6 +346,10 @@ def _run(args: argparse.Namespace) -> int:
     )
     args.output.mkdir(parents=True, exist_ok=True)
     progress = cli.Progress("client", args.num, "samples")
+    # No other sample of the same seed is written over.
+    prefix = "long-" if args.long else ""
+    prefix += f"psi-{args.psi:g}-" if args.psi is not None else ""
+    prefix += f"label-{args.label}-" if args.label is not None else ""
     with client:
         for start in range(0, args.num, args.batch):
             count = min(args.batch, args.num - start)
@@ -358,12 +362,12 @@ def _run(args: argparse.Namespace) -> int:
                 inputs["psi"] = np.full(count, args.psi, np.float32)
             made = client.predict(signature, inputs, ["wav_bytes"])
             for seed, wav in zip(seeds, made["wav_bytes"], strict=True):
-                path = args.output / f"seed-{seed:06d}.wav"
+                path = args.output / f"{prefix}seed-{seed:06d}.wav"
                 cli.write_atomically(path, wav)
             progress.update(start + count)
     progress.close(args.num)
     print(f"{args.num} WAV files")
-    print(args.output / f"seed-{args.seed:06d}.wav")
+    print(args.output / f"{prefix}seed-{args.seed:06d}.wav")
     return 0
 
 

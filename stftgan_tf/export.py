@@ -131,7 +131,7 @@ def export(
     if not warm:
         print(
             "no warm-up requests for TensorFlow Serving: they need "
-            "pip install 'stftgan-tf[serving]'",
+            "pip install '.[serving]'",
             file=sys.stderr,
         )
     print(

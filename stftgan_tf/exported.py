@@ -93,7 +93,7 @@ class Export:
             signature = "long" if long else "serving_default"
             if psi != 1.0:
                 signature, inputs["psi"] = "sample", np.float32([psi])
-            yield {"seed": seeds, **self._call(signature, inputs)}
+            yield {"seed": seeds, **self.call(signature, inputs)}
 
     def between(
         self,
@@ -123,7 +123,7 @@ class Export:
                 "weight": weight,
                 **self._labels(labels, part),
             }
-            yield {"weight": weight, **self._call("interpolate", inputs)}
+            yield {"weight": weight, **self.call("interpolate", inputs)}
 
     def _labels(
         self, labels: np.ndarray | None, part: slice
@@ -134,9 +134,10 @@ class Export:
             return {"label": np.full(part.stop - part.start, -1)}
         return {"label": labels[part]}
 
-    def _call(
+    def call(
         self, signature: str, inputs: dict[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
+        """A signature's outputs."""
         made = self.signatures[signature](
             **{name: tf.constant(value) for name, value in inputs.items()}
         )

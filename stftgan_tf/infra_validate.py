@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -100,7 +99,7 @@ def check(path: Path, max_latency_ms: float) -> list[str]:
         for rows in (1, 3):
             inputs = exported.example(signature, rows)
             try:
-                first, second = (_call(model, name, inputs) for _ in range(2))
+                first, second = (model.call(name, inputs) for _ in range(2))
             except tf.errors.OpError as error:
                 lines = (error.message or str(error)).splitlines()
                 found.append(f"{name} with {rows} rows fails: {lines[0]}")
@@ -140,7 +139,7 @@ def _warm_up_problems(model: exported.Export) -> list[str]:
     try:
         for request in servable.warmup_requests(model.path):
             inputs = {k: tf.make_ndarray(v) for k, v in request.inputs.items()}
-            _call(model, request.model_spec.signature_name, inputs)
+            model.call(request.model_spec.signature_name, inputs)
     # Whatever a file of anything may raise.
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
@@ -212,14 +211,6 @@ def check_server(server: str, path: Path) -> list[str]:
     if not np.allclose(made["audio"], wanted, atol=1e-3):
         return [f"{server} makes other audio"]
     return []
-
-
-def _call(
-    model: exported.Export, name: str, inputs: dict[str, Any]
-) -> dict[str, np.ndarray]:
-    given = {key: tf.constant(value) for key, value in inputs.items()}
-    made = model.signatures[name](**given)
-    return {key: value.numpy() for key, value in made.items()}
 
 
 def _disable_xla() -> None:

@@ -155,7 +155,7 @@ class Server:
             )
         except ImportError as error:
             raise cli.UserError(
-                f"{error.name} is missing: pip install 'stftgan-tf[serving]'"
+                f"{error.name} is missing: pip install '.[serving]'"
             ) from error
         # It warns of its first interface, which sessions belong to.
         tf.get_logger().setLevel(logging.ERROR)

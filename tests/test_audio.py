@@ -165,6 +165,8 @@ def write_altered(path, at, new):
         ("a.au", write_cut, "truncated"),
         ("a.w64", write_cut, "truncated"),
         ("a.caf", write_cut, "undecodable"),
+        ("a.w64", lambda p: p.write_bytes(b"riff\x2e\x91"), "truncated"),
+        ("a.au", lambda p: p.write_bytes(b".snd\0\0"), "truncated"),
         (
             "a.wav",
             lambda p: write_altered(

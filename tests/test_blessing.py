@@ -27,9 +27,15 @@ def verdict(last=None, **changed):
     return blessing.reasons(blessing.checks(report, BlessConfig(), last))
 
 
+def before(made, real):
+    return {"generated": {"frechet": made}, "real": {"frechet": real}}
+
+
 def test_a_good_one_is_blessed():
     assert verdict() == []
-    assert verdict(last={"generated": {"frechet": 3.0}}) == []
+    assert verdict(last=before(3.0, 3.0)) == []
+    # Twice as far, where real windows are twice as far from each other.
+    assert verdict(last=before(1.5, 1.5)) == []
 
 
 @pytest.mark.parametrize(
@@ -53,9 +59,9 @@ def test_each_failing_is_named(changed, reason):
 
 
 def test_worse_than_the_last_one_is_not_blessed():
-    last = {"generated": {"frechet": 2.0}}
-    (found,) = verdict(last=last)
-    assert found.startswith("worse than the export blessed before: frechet")
+    for last in (before(2.0, 3.0), before(4.0, 6.0)):
+        (found,) = verdict(last=last)
+        assert found.startswith("worse than the export blessed before: frechet")
 
 
 def test_the_verdict_is_read_back(tmp_path):

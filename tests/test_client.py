@@ -76,6 +76,19 @@ def test_the_files_that_sample_makes(ports, protocol, export, tmp_path, capsys):
     assert files[0] in capsys.readouterr().out
 
 
+def test_samples_of_one_seed_do_not_write_over_each_other(ports, tmp_path):
+    args = ["--server", addresses(ports)[0], "--model_name=digits", "--num=1"]
+    args += ["--output", str(tmp_path)]
+    for more in ([], ["--psi=0.5"], ["--long"]):
+        assert client.main([*args, *more]) == 0
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [
+        "long-seed-000000.wav",
+        "psi-0.5-seed-000000.wav",
+        "seed-000000.wav",
+    ]
+
+
 @pytest.mark.parametrize("protocol", [0, 1])
 def test_every_signature(ports, protocol, export):
     local = exported.load(export)

@@ -159,6 +159,7 @@ ALLOWED = {
         "cli",
         "config",
         "example_io",
+        "features",
         "inspect",
         "storage",
     },

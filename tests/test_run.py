@@ -210,6 +210,11 @@ def test_the_newest_blessed_version_is_the_one_to_beat(tmp_path):
             2,
             "use --set train.steps=N",
         ),
+        (
+            ["--from=export", "--until=train"],
+            2,
+            "--from=export comes after --until=train",
+        ),
         (["--source=nowhere.csv", "--dry-run"], 0, ""),
         (["status", "--root=nowhere"], 1, "nowhere holds no records"),
         (["lineage", "nowhere"], 1, "nowhere is no pushed version"),
@@ -298,7 +303,7 @@ def test_killed_and_interrupted_it_goes_on(recordings, tmp_path):
         found = (tmp_path / "root").glob("train/*/checkpoints/step-*")
         return max((int(path.name.split("-")[1]) for path in found), default=0)
 
-    for number in (signal.SIGKILL, signal.SIGINT):
+    for number in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM):
         before, job = step(), start()
         while step() == before:
             assert job.poll() is None, job.communicate()
@@ -308,7 +313,8 @@ def test_killed_and_interrupted_it_goes_on(recordings, tmp_path):
             job.kill()
             job.communicate()
         else:
-            os.killpg(job.pid, number)
+            # It alone; what it started is told by it.
+            job.send_signal(number)
             told, error = job.communicate(timeout=60)
             assert job.returncode == 130, error
             # What was done before the kill is not done again.

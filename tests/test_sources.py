@@ -40,7 +40,7 @@ def test_labels_and_speakers_come_from_names(tmp_path):
 
 def test_a_manifest_names_files_labels_and_speakers(tmp_path):
     path = tmp_path / "list.csv"
-    path.write_text("file,label,speaker\nb/2.wav,two,bob\n1.wav,,\n")
+    path.write_text("file, label, speaker\nb/2.wav, two, bob\n1.wav,,\n")
     found = sources.open_source(str(path), CONFIG)
     facts = [(r.path, r.name, r.label, r.speaker) for r in found.recordings]
     assert facts == [

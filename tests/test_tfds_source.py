@@ -143,6 +143,8 @@ def test_a_split_can_be_named(prepared, source, count):
         ("tfds:other", "not prepared below"),
         ("tfds:spoken:dev", "expected one of the splits"),
         ("tfds:spoken:a:b:c", "expected one of the splits"),
+        ("tfds:spoken:train[:x]", "tfds:spoken:train"),
+        ("tfds:spoken:train[10]", "tfds:spoken:train"),
     ],
 )
 def test_a_set_that_is_not_there(prepared, source, message):

@@ -120,6 +120,11 @@ def louder(decibels):
     return change
 
 
+def without_a_bin(manifest, stats):
+    for name in ("mean", "std"):
+        manifest["moments"][name][0] = 0.0
+
+
 def longer(factor):
     def change(manifest, stats):
         windows = manifest["windows"]
@@ -164,6 +169,16 @@ def test_drift_from_a_reference(shards, tmp_path, change, reason):
     limits = config_lib.load("tiny").validate
     found = validate.drift(*ours, str(shards), manifest, limits)
     assert [line.startswith(reason) for line in found] == [True] * bool(reason)
+
+
+def test_a_bin_that_never_changes_is_no_drift(shards, tmp_path):
+    ours = altered(shards, tmp_path / "ours", without_a_bin)
+    theirs = altered(shards, tmp_path / "theirs", without_a_bin)
+    limits = config_lib.load("tiny").validate
+    assert validate.drift(*ours, *theirs, limits) == []
+    louder(7.0)(ours[1], None)
+    (line,) = validate.drift(*ours, *theirs, limits)
+    assert line.startswith("level: +7.0 dB")
 
 
 @pytest.mark.parametrize(("speakers", "told"), [(2, []), (1, ["speakers: 1"])])

@@ -71,6 +71,19 @@ def test_a_version_taken_away_gives_way_to_the_one_before(base):
     found.close()
 
 
+def test_a_version_put_back_while_its_former_load_is_in_use_serves(base):
+    found = watched(base)
+    with found.borrowed("half", None):
+        save_half_plus(base / "2", 2.0)
+        found.poll()
+        shutil.rmtree(base / "2")
+        found.poll()
+        assert serving(found) == (1, 1.0)
+    assert states(found)[1] == "AVAILABLE"
+    found.close()
+    assert states(found)[1] == "END"
+
+
 @pytest.mark.parametrize("damage", ["empty", "cut", "weights", "warm-up"])
 def test_a_damaged_version_never_replaces_a_good_one(base, damage):
     found = watched(base)

@@ -169,8 +169,13 @@ class Versions:
             if self._users[servable]:
                 return
             del self._users[servable]
+            # It may have been taken away and put back meanwhile.
+            now = self._current
+            if now is None or now.version != servable.version:
+                self._statuses[servable.version] = Status(
+                    servable.version, "END"
+                )
         servable.close()
-        self._tell(Status(servable.version, "END"))
         _LOG.info("version %d is unloaded", servable.version)
 
     def _tell(self, status: Status) -> None:
