@@ -88,6 +88,13 @@ def export(trained, tmp_path_factory) -> Path:
     return output
 
 
+@pytest.fixture(scope="session")
+def kept(shards, tmp_path_factory) -> Path:
+    """`shards` again, where the judge of it may be kept."""
+    folder = tmp_path_factory.mktemp("kept") / "digits"
+    return Path(shutil.copytree(shards, folder))
+
+
 @pytest.fixture
 def shards_copy(shards, tmp_path) -> Path:
     """A data set that a test may damage."""

@@ -10,11 +10,11 @@ from tests.browser import CHROMIUM, FLAGS, needs_browser
 
 
 @pytest.fixture(scope="module")
-def verdict(export, shards, tmp_path_factory):
+def verdict(export, kept, tmp_path_factory):
     """Of an export that has learnt nothing, next to one blessed before."""
     folder = tmp_path_factory.mktemp("verdicts")
     first, second = folder / "first", folder / "second"
-    flags = [f"--model={export}", f"--data={shards}"]
+    flags = [f"--model={export}", f"--data={kept}"]
     assert evaluate.main([*flags, f"--blessing={first}"]) == 0
     flags += [f"--last_blessed={first}", f"--blessing={second}"]
     assert evaluate.main(flags) == 0
