@@ -19,6 +19,7 @@ import soundfile
 import soxr
 
 from pipeline import storage, tfds_source
+from stftgan_tf.cli import first_line
 from stftgan_tf.config import AudioConfig
 
 # What a folder is searched for.
@@ -352,7 +353,7 @@ class _Tfio:
             self.samplerate = int(self._audio.rate.numpy())
             shape = self._audio.shape.numpy()
         except (self._error, ValueError, NotImplementedError) as error:
-            raise AudioError(f"undecodable: {_first_line(error)}") from error
+            raise AudioError(f"undecodable: {first_line(error)}") from error
         self.frames, self.channels = int(shape[0]), int(shape[1])
 
     def read(self, start: int, count: int) -> np.ndarray:
@@ -362,7 +363,7 @@ class _Tfio:
         try:
             samples = self._audio[start:stop].numpy()
         except (self._error, ValueError) as error:
-            raise AudioError(f"undecodable: {_first_line(error)}") from error
+            raise AudioError(f"undecodable: {first_line(error)}") from error
         return _as_float(samples)
 
 
@@ -382,7 +383,7 @@ def check_decoder(config: AudioConfig) -> None:
     except (ImportError, NotImplementedError) as error:
         raise AudioError(
             "audio.decoder is tfio, and tensorflow-io does not work here "
-            f"({_first_line(error)}); its ops load on TensorFlow 2.16 only: "
+            f"({first_line(error)}); its ops load on TensorFlow 2.16 only: "
             "pip install '.[io]', or choose sndfile"
         ) from error
 
@@ -400,7 +401,7 @@ def _open(path: str, config: AudioConfig) -> Iterator[_Decoder]:
         except soundfile.LibsndfileError as error:
             raise AudioError(f"undecodable: {error.error_string}") from error
         except OSError as error:
-            reason = error.strerror or _first_line(error)
+            reason = error.strerror or first_line(error)
             raise AudioError(f"unreadable: {reason}") from error
         low, high = _RATES_HZ
         if not low <= file.samplerate <= high:
@@ -522,8 +523,3 @@ def _as_float(samples: np.ndarray) -> np.ndarray:
         return (samples.astype(np.float32) - 128) / 128
     full = -float(np.iinfo(samples.dtype).min)
     return (samples / full).astype(np.float32)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

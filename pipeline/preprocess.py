@@ -229,7 +229,7 @@ def _pipeline_options(runner: str, beam_args: list[str]) -> PipelineOptions:
             importlib.import_module(runner.rpartition(".")[0])
         beam.runners.create_runner(runner)
     except (ImportError, ValueError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = cli.first_line(error)
         raise cli.UsageError(f"--runner {runner}: {reason}") from error
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     pending = [PipelineOptions]

@@ -327,5 +327,4 @@ def _remotely(call: str, *args: object, **more: object):
 
 
 def _failed(error: Exception, path: str) -> OSError:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return OSError(0, lines[0], path)
+    return OSError(0, cli.first_line(error), path)

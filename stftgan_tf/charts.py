@@ -8,6 +8,8 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from stftgan_tf import pictures
+
 # Told apart by people who cannot tell red from green, on both pages.
 COLOURS = {"real": "#3d85c6", "generated": "#e07b1a", "training": "#8b919a"}
 
@@ -107,17 +109,7 @@ def levels(hz: np.ndarray, moments: dict[str, Sequence[float]]) -> bytes:
     """
 
     def draw(axes: Any) -> None:
-        db = {k: 20 / np.log(10) * np.array(v) for k, v in moments.items()}
-        mean, std = db["mean"], db["std"]
-        colour = COLOURS["real"]
-        axes.fill_between(
-            hz, db["min"], db["max"], alpha=0.2, color=colour, label="extremes"
-        )
-        axes.fill_between(
-            hz, mean - std, mean + std, alpha=0.4, color=colour, label="+- std"
-        )
-        axes.plot(hz, mean, color=colour, label="mean")
-        axes.set(xlabel="Hz", ylabel="dB", xmargin=0)
+        pictures.draw_levels(axes, hz, moments, COLOURS["real"])
         _legend(axes)
 
     return _svg(draw)

@@ -20,7 +20,7 @@ import keras
 import tensorflow as tf
 
 from stftgan_tf import wgan
-from stftgan_tf.cli import UserError
+from stftgan_tf.cli import UserError, first_line
 from stftgan_tf.wgan import WGAN
 
 _LOG = logging.getLogger(__name__)
@@ -166,9 +166,9 @@ def _first(folder: Path, paths: list[Path], read: Callable[[Path], _T]) -> _T:
     for path in paths:
         try:
             return read(path)
-        except _DAMAGE as e:
-            reason = str(e).strip().splitlines() or [type(e).__name__]
-            _LOG.warning("checkpoint %s is damaged: %s", path, reason[0])
+        except _DAMAGE as error:
+            reason = first_line(error)
+            _LOG.warning("checkpoint %s is damaged: %s", path, reason)
         except _OtherNetworks:
             _LOG.warning(
                 "checkpoint %s is of other networks than this version of the "
@@ -202,7 +202,7 @@ def _write(target: Path, model: WGAN, state: State) -> None:
         shutil.rmtree(target, ignore_errors=True)
         staging.rename(target)
     except tf.errors.OpError as error:
-        reason = error.message.splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"cannot write {target}: {reason}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)

@@ -92,6 +92,12 @@ def leave(code: int) -> NoReturn:
     sys.exit(code)
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says first; its name where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def _fail(message: str, code: int) -> int:
     print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
     return code

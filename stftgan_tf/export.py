@@ -234,16 +234,14 @@ def _size_mb(folder: Path) -> float:
     return sum(path.stat().st_size for path in files) / 1e6
 
 
-def _latencies(
-    export: Path, batches: tuple[int, ...], calls: int = 5
-) -> dict[int, float]:
-    """Seconds a call, the median, of the export as it was written."""
+def _latencies(export: Path, batches: tuple[int, ...]) -> dict[int, float]:
+    """Seconds a call, the median of 5, of the export as it was written."""
     model = exported.load(export)
     found = {}
     for batch in batches:
         # The first call is not counted.
         times = []
-        for _ in range(calls + 1):
+        for _ in range(6):
             start = time.perf_counter()
             next(model.batches(0, batch, batch))
             times.append(time.perf_counter() - start)

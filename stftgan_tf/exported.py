@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from stftgan_tf.cli import UserError
+from stftgan_tf.cli import UserError, first_line
 
 METADATA = "metadata.json"
 WARMUP = Path("assets.extra", "tf_serving_warmup_requests")
@@ -195,6 +195,6 @@ def load(path: Path) -> Export:
         OSError,
         ValueError,
     ) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(f"export {path} is damaged: {lines[0]}") from error
+        reason = first_line(error)
+        raise UserError(f"export {path} is damaged: {reason}") from error
     return Export(path=path, metadata=metadata, signatures=signatures)

@@ -142,8 +142,8 @@ def _warm_up_problems(model: exported.Export) -> list[str]:
             model.call(request.model_spec.signature_name, inputs)
     # Whatever a file of anything may raise.
     except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        return [f"{exported.WARMUP} cannot be replayed: {lines[0]}"]
+        reason = cli.first_line(error)
+        return [f"{exported.WARMUP} cannot be replayed: {reason}"]
     return []
 
 

@@ -72,17 +72,8 @@ def data_set(
     above, below = figure.subfigures(2, 1, height_ratios=[1.7 * rows, 4])
     _draw(above.subplots(rows, columns, squeeze=False).ravel(), windows)
     levels, counts = below.subplots(1, 2)
-    decibels = {k: 20 / np.log(10) * np.array(v) for k, v in moments.items()}
-    mean, std = decibels["mean"], decibels["std"]
-    levels.fill_between(hz, decibels["min"], decibels["max"], alpha=0.2)
-    levels.fill_between(hz, mean - std, mean + std, alpha=0.4)
-    levels.plot(hz, mean)
-    levels.set(
-        xlabel="Hz",
-        ylabel="dB",
-        title="mean, +- deviation, extremes",
-        xmargin=0,
-    )
+    draw_levels(levels, hz, moments)
+    levels.set(title="mean, +- deviation, extremes")
     counts.imshow(
         np.log1p(histogram.T),
         origin="lower",
@@ -94,6 +85,25 @@ def data_set(
     )
     counts.set_yticklabels(["floor", "top"])
     return _png(figure)
+
+
+def draw_levels(
+    axes: Any,
+    hz: np.ndarray,
+    moments: dict[str, Sequence[float]],
+    colour: str | None = None,
+) -> None:
+    """Mean, deviation and extremes of each bin, in dB; as `data_set` takes."""
+    db = {k: 20 / np.log(10) * np.array(v) for k, v in moments.items()}
+    mean, std = db["mean"], db["std"]
+    axes.fill_between(
+        hz, db["min"], db["max"], alpha=0.2, color=colour, label="extremes"
+    )
+    axes.fill_between(
+        hz, mean - std, mean + std, alpha=0.4, color=colour, label="+- std"
+    )
+    axes.plot(hz, mean, color=colour, label="mean")
+    axes.set(xlabel="Hz", ylabel="dB", xmargin=0)
 
 
 def _figure(width: float, height: float) -> Figure:

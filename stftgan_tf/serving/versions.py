@@ -9,6 +9,7 @@ from pathlib import Path
 
 import grpc
 
+from stftgan_tf.cli import first_line
 from stftgan_tf.serving.servable import Refusal, Servable
 
 _LOG = logging.getLogger(__name__)
@@ -145,9 +146,9 @@ class Versions:
             return Servable(path, version, self._max_batch_size)
         # A damaged export fails in as many ways as there are.
         except Exception as error:
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            _LOG.warning("version %d does not load: %s", version, lines[0])
-            self._tell(Status(version, "END", "INVALID_ARGUMENT", lines[0]))
+            reason = first_line(error)
+            _LOG.warning("version %d does not load: %s", version, reason)
+            self._tell(Status(version, "END", "INVALID_ARGUMENT", reason))
             return None
 
     def _swap(self, servable: Servable | None) -> None:
