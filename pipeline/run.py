@@ -53,6 +53,9 @@ STEPS = (
     "push",
 )
 
+# How long the last look at a training takes at most, and its record.
+_RECORDED_SECS = 60
+
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns its exit code."""
@@ -333,13 +336,31 @@ def _help_train(steps: list[Step], again: bool) -> int:
                 print("== train: up to date")
                 return 0
             if valid.done():
-                with running(training.command()) as job:
-                    return job.wait()
+                return _take_part(training)
         if not said:
             told = f"waits for {valid.record} of the first worker"
             print(f"== train: {told}", flush=True)
             said = True
         time.sleep(0.5)
+
+
+def _take_part(training: Step) -> int:
+    """Trains beside the leader until it has recorded that all is done.
+
+    One that is killed at its very end starts again, and needs us again.
+    """
+    while not training.done():
+        with running(training.command()) as job:
+            while job.poll() is None:
+                if training.done():
+                    job.kill()
+                time.sleep(0.5)
+        if job.returncode and not training.done():
+            return job.returncode
+        end = time.monotonic() + _RECORDED_SECS
+        while time.monotonic() < end and not training.done():
+            time.sleep(0.5)
+    return 0
 
 
 def _bytes(path: Path) -> bytes | None:

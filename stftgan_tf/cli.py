@@ -110,7 +110,8 @@ def published_dir(
     """Yields a folder to fill, which becomes `target` by one rename.
 
     On any error, or when killed, `target` is as it was before. (Killed in the
-    moment of replacing, it lies beside: `remove_leftovers` brings it back.)
+    moment of replacing, it lies beside, and `remove_leftovers`, called under a
+    lock, brings it back.)
 
     Args:
       target: the folder's final name.
