@@ -64,7 +64,7 @@ demo: install
 		--root pipelines/demo --base_path serving/demo \
 		--minutes $(MINUTES) --runner=DirectRunner; \
 	code=$$?; model="$$(ls -td pipelines/demo/export/*/ | head -n 1)"; \
-	test -n "$$model" && $(VENV)/bin/python -m stftgan_tf.sample \
+	test -n "$$model" && echo "samples of $$model" && $(VENV)/bin/python -m stftgan_tf.sample \
 		--model "$$model" --num 16 --seed 0 --output samples/demo && \
 	exit $$code
 

@@ -245,7 +245,7 @@ def _pipeline_options(runner: str, beam_args: list[str]) -> PipelineOptions:
         )
     # Beam's DirectRunner first tries to download and run another one, Prism,
     # and takes this one where it cannot.
-    if runner == "DirectRunner":
+    if runner.lower() in ("direct", "directrunner", "switchingdirectrunner"):
         runner = "FnApiRunner"
     return PipelineOptions(beam_args, runner=runner)
 

@@ -357,6 +357,7 @@ def _take_part(training: Step) -> int:
                 time.sleep(0.5)
         if job.returncode and not training.done():
             return job.returncode
+        print(f"== train: waits for {training.record}", flush=True)
         end = time.monotonic() + _RECORDED_SECS
         while time.monotonic() < end and not training.done():
             time.sleep(0.5)
@@ -505,11 +506,15 @@ def _lineage(args: argparse.Namespace) -> int:
         print(f"  {model}  (not of a pipeline, or its records are gone)")
         return 0
     # Where it was pushed by hand, what made the model is all that is known.
-    for push in records.glob("push-*.json"):
-        output = Path(lineage.read(push)["output"])
-        if output.resolve() == args.path.resolve():
-            made = push
-    for depth, record in lineage.walk(made, 1):
+    first, top = "", made
+    for path in records.glob("push-*.json"):
+        push = lineage.read(path)
+        here = Path(push["output"]).resolve() == args.path.resolve()
+        # Pushed again, it is the same version: the first time made it.
+        if here and made.name in push["inputs"]:
+            if not first or push["started"] < first:
+                first, top = push["started"], path
+    for depth, record in lineage.walk(top, 1):
         _tell(record, "  " * depth)
     return 0
 

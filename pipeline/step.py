@@ -98,7 +98,7 @@ class Step:
         with running(command, stdout=subprocess.PIPE, text=True) as job:
             told, _ = job.communicate()
         print(told, end="", flush=True)
-        if job.returncode in (130, -signal.SIGINT, -signal.SIGTERM):
+        if job.returncode == 130:
             raise KeyboardInterrupt
         if job.returncode:
             return TaskFailed(f"{shlex.join(command)}: {job.returncode}")
@@ -125,9 +125,18 @@ class Step:
 def running(command: list[str], **kwargs: Any) -> Iterator[subprocess.Popen]:
     """`python -m COMMAND`, to which Ctrl-C and SIGTERM are passed on.
 
-    A training saves and ends then. It is in a session of its own, as a
-    terminal would tell it of Ctrl-C a second time, at which it ends at once.
+    A training saves and ends then; a second signal kills the command. It is in
+    a session of its own, as a terminal would tell it of the first one twice.
+
+    Raises:
+      KeyboardInterrupt: at the end, if there was a signal.
     """
+    heard = []
+
+    def hear(number: int, _: Any) -> None:
+        heard.append(number)
+        job.send_signal(number if len(heard) == 1 else signal.SIGKILL)
+
     job = subprocess.Popen(
         [sys.executable, "-m", *command],
         preexec_fn=_die_with_parent,
@@ -135,15 +144,14 @@ def running(command: list[str], **kwargs: Any) -> Iterator[subprocess.Popen]:
         **kwargs,
     )
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [
-        signal.signal(number, lambda heard, _: job.send_signal(heard))
-        for number in numbers
-    ]
+    before = [signal.signal(number, hear) for number in numbers]
     try:
         yield job
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+    if heard:
+        raise KeyboardInterrupt
 
 
 def _die_with_parent() -> None:

@@ -88,9 +88,10 @@ def _run(args: argparse.Namespace) -> int:
     # Before TFX starts, with an error that is easier to read.
     dataset.open_shards(args.data, config)
     data, root, base_path = (
-        path if dataset.is_remote(str(path)) else os.path.abspath(path)
-        for path in (args.data, args.root, args.base_path)
+        os.path.abspath(path) for path in (args.data, args.root, args.base_path)
     )
+    if dataset.is_remote(str(args.data)):
+        data = args.data
     made = pipeline(config, data, root, base_path, steps)
     made.metadata_connection_config = (
         tfx.orchestration.metadata.sqlite_metadata_connection_config(

@@ -226,15 +226,19 @@ def drift(
     mean, reference = (
         np.array(m["moments"]["mean"]) for m in (manifest, other)
     )
-    level = float((mean - reference).mean())
+    # Some bins may never vary: telephone speech at 16 kHz.
+    varies = np.array(other["moments"]["std"]) > features.MIN_STD
+    if not varies.any():
+        return [f"spectrum: {other_root} has the same value everywhere"]
+    level = float((mean - reference)[varies].mean())
     if abs(level) * _DB > limits.max_level_db:
         found.append(
             f"level: {level * _DB:+.1f} dB from {other_root}'s; expected at "
             f"most {limits.max_level_db:g} dB"
         )
-    # Some bins may be the same in all recordings: telephone speech at 16 kHz.
     spread = features.Moments.from_dict(other["moments"]).std
-    shape = float(np.sqrt(np.mean(((mean - reference - level) / spread) ** 2)))
+    change = (mean - reference - np.where(varies, level, 0)) / spread
+    shape = float(np.sqrt(np.mean(change**2)))
     if shape > limits.max_spectrum:
         found.append(
             f"spectrum: {shape:.2f} standard deviations from {other_root}'s, "

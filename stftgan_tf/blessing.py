@@ -94,7 +94,8 @@ def checks(
         asked.append(least(name, share, "labels asked for are not heard"))
     if last is not None:
         # Next to real windows: the data may have grown since then.
-        before = last["generated"]["frechet"] / last["real"]["frechet"]
+        ours, theirs = last["generated"]["frechet"], last["real"]["frechet"]
+        before = ours / max(theirs, 1e-4)
         limit = limits.max_worse * before * real["frechet"]
         failing = "worse than the export blessed before"
         asked.append(most("frechet", limit, failing))

@@ -63,6 +63,14 @@ class Bounds(keras.callbacks.Callback):
         """Seconds trained so far, those before a resume included."""
         return self._secs + time.monotonic() - self._start
 
+    @property
+    def over(self) -> float:
+        """Share of the training that is over."""
+        over = self.step / self._steps
+        if self._minutes is not None:
+            over = max(over, self.secs / (60 * self._minutes))
+        return over
+
     def stop(self, reason: str) -> None:
         """Ends the training after the step that runs."""
         self.stopped_by = reason
@@ -91,16 +99,14 @@ class Bounds(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """Sets the learning rates."""
-        over = self.step / self._steps
-        if self._minutes is not None:
-            over = max(over, self.secs / (60 * self._minutes))
-        self.model.set_rates(over)
+        """Has the learning rates fall."""
+        self.model.decay_rates(self.over)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Counts the steps; with several in one execution, all of them."""
         self.step = self._fit_from + batch + 1
-        if self._minutes is not None and self.secs >= 60 * self._minutes:
+        late = self._minutes is not None and self.secs >= 60 * self._minutes
+        if late and not self.stopped_by:
             self.stop(f"{self._minutes:g} minutes are over")
 
 
@@ -241,7 +247,8 @@ class Watch(keras.callbacks.Callback):
         clusters = min(config.watch.clusters, len(vectors))
         self._bins = metrics.BinTest(vectors, clusters, config.train.seed)
         # As many as are generated, spread evenly.
-        vectors = vectors[metrics.distinct(vectors)]
+        # (Equal windows have the same vectors but for rounding.)
+        vectors = vectors[metrics.distinct(vectors.round(4))]
         count = min(len(vectors), config.watch.windows)
         spread = np.linspace(0, len(vectors) - 1, count).astype(int)
         self._real = vectors[spread]
@@ -466,10 +473,12 @@ class Checkpoints(keras.callbacks.Callback):
         kept = {"best_frechet": now["best_frechet"], "rollbacks": made}
         now |= state.watch | kept
         self._watch.collapsed = False
-        self.model.go_another_way(made)
         self._bounds.step = state.step
+        self.model.go_another_way(made)
+        self.model.decay_rates(self._bounds.over)
         self._saved = None
         self.save()
+        checkpoints.remove_after(self._folder, state.step)
         _LOG.warning(
             "rolled back to step %d, rates %.3g and %.3g",
             state.step,

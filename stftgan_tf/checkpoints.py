@@ -128,8 +128,7 @@ def restore_newest(folder: Path, model: WGAN) -> State:
 def restore_healthy(folder: Path, model: WGAN) -> State | None:
     """Restores the newest checkpoint whose variety was healthy.
 
-    The best one was. All later ones are removed: training goes on from this
-    one.
+    The best one was.
 
     Returns:
       Its state, or None where there is no such checkpoint.
@@ -140,10 +139,13 @@ def restore_healthy(folder: Path, model: WGAN) -> State | None:
     )
     if not healthy:
         return None
-    state = _first(folder, healthy, lambda path: _read(path, _objects(model)))
+    return _first(folder, healthy, lambda path: _read(path, _objects(model)))
+
+
+def remove_after(folder: Path, step: int) -> None:
+    """Removes the checkpoints of later steps, as training goes on from it."""
     later = newest_first(folder)
-    _remove(path for path in later if _place(path)[0] > state.step)
-    return state
+    _remove(path for path in later if _place(path)[0] > step)
 
 
 def restore_average(folder: Path, generator: keras.Model) -> State:

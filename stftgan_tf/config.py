@@ -407,8 +407,8 @@ class BlessConfig:
         besides that of real ones.
       min_recognised: least share of labels asked for that are recognised, of
         real windows'.
-      max_worse: largest Frechet distance, in those of the export that was
-        blessed before.
+      max_worse: largest Frechet distance next to real windows', in that of the
+        export that was blessed before next to those of its data.
     """
 
     min_diversity: float = _bounded(0, 1, 0.6)

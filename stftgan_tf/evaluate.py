@@ -63,8 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--last_blessed",
         type=Path,
-        help="verdict on the export blessed before, or its pushed version; it "
-        "must not be better by more than bless.max_worse",
+        help="verdict on the export blessed before, or its pushed version: the "
+        "new one must not be further from its data by more than "
+        "bless.max_worse times",
     )
     config_lib.add_arguments(parser, default=None)
     return parser

@@ -285,7 +285,7 @@ class _Training:
                 self._fit(bounds, steps, hooks)
         if self._devices.chief:
             saver.save()
-            if bounds.stopped_by != "interrupted":
+            if bounds.stopped_by != "interrupted" or bounds.step >= steps:
                 self._look_at_the_end(bounds.step, watch, saver)
             preview.show()
         _LOG.info(

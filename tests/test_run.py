@@ -89,7 +89,7 @@ def test_what_has_changed_is_done_again(place, capsys, monkeypatch):
         ("--set=watch.every=20", "train"),
         ("--minutes=1", "train"),
         ("--set=evaluate.samples=65", "evaluate"),
-        (f"--base_path={root / 'other'}", "push"),
+        (f"--base_path={root / 'other'}", "evaluate"),
         ("--reference=another", "validate"),
         ("--set=evaluate.seed=1", "evaluate"),
         ("--set=bless.max_ndb=1.0", "evaluate"),

@@ -75,11 +75,11 @@ def test_rates_fall_to_nothing_in_the_last_share_of_a_training():
     model = model_of("train.lr_decay=0.25", "train.generator_lr=1e-4")
     rates = []
     for over in (0.0, 0.75, 0.875, 1.0, 1.1):
-        model.set_rates(over)
+        model.decay_rates(over)
         rates.append(float(model.generator_optimizer.learning_rate))
     assert rates == pytest.approx([1e-4, 1e-4, 5e-5, 0, 0])
     model.go_another_way(1)
-    model.set_rates(0.875)
+    model.decay_rates(0.875)
     rate = float(model.generator_optimizer.learning_rate)
     assert rate == pytest.approx(2.5e-5)
     assert float(model.critic_optimizer.learning_rate) == pytest.approx(5e-5)
@@ -87,7 +87,7 @@ def test_rates_fall_to_nothing_in_the_last_share_of_a_training():
 
 def test_without_a_rate_nothing_is_learnt():
     model = model_of("train.lr_decay=0.5")
-    model.set_rates(1.0)
+    model.decay_rates(1.0)
     before = [model.critic.get_weights(), model.generator.get_weights()]
     model.train_step(batch_of(8))
     after = [model.critic.get_weights(), model.generator.get_weights()]
