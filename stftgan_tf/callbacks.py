@@ -35,6 +35,16 @@ SHOWN = 16
 # wander by some percent, while what is generated still becomes better.
 _TIE = 1.03
 
+# Of what a watch finds, what its line tells besides.
+_TOLD = (
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "memorised",
+    "consistency",
+)
+
 # Generated windows made at a time.
 _BATCH = 64
 
@@ -246,6 +256,7 @@ class Watch(keras.callbacks.Callback):
         vectors = space(training)
         clusters = min(config.watch.clusters, len(vectors))
         self._bins = metrics.BinTest(vectors, clusters, config.train.seed)
+        self._training = vectors
         # As many as are generated, spread evenly.
         # (Equal windows have the same vectors but for rounding.)
         vectors = vectors[metrics.distinct(vectors.round(4))]
@@ -270,7 +281,7 @@ class Watch(keras.callbacks.Callback):
     def look(self) -> None:
         """Measures the current step and reports it."""
         check_finite(self.model)
-        found = self.measure(self._space(self._windows()))
+        found = self.measure(self._windows())
         state = self.state
         alarm = found["variety"] < self._config.watch.min_variety
         state["alarms"] = state["alarms"] + 1 if alarm else 0
@@ -282,14 +293,13 @@ class Watch(keras.callbacks.Callback):
             state["best_frechet"] = min(lowest, found["frechet"])
         self._report.add(found)
         _LOG.info(
-            "step %d  variety %.2f of the data's  NDB %d of %d  coverage %.2f  "
-            "density %.2f  Frechet %.1f%s",
+            "step %d  variety %.2f of the data's  NDB %d of %d  %s  "
+            "Frechet %.1f%s",
             self._bounds.step,
             found["variety"],
             found["ndb"],
             self._bins.clusters,
-            found["coverage"],
-            found["density"],
+            "  ".join(f"{name} {found[name]:.2f}" for name in _TOLD),
             found["frechet"],
             "  best so far"
             if self.is_best
@@ -307,10 +317,14 @@ class Watch(keras.callbacks.Callback):
         ]
         return np.concatenate(parts)
 
-    def measure(self, vectors: np.ndarray) -> dict[str, float]:
-        """Figures of generated windows, as vectors of the space."""
+    def measure(self, windows: np.ndarray) -> dict[str, float]:
+        """Figures of generated windows [B, T, F]."""
+        vectors = self._space(windows)
         real, bins = self._real, self._bins.compare(vectors)
         density, coverage = metrics.density_and_coverage(vectors, real)
+        precision, recall = metrics.precision_and_recall(vectors, real)
+        near = metrics.neighbours(vectors, self._training)
+        logs = self._space.log_magnitude(windows)
         diversity = metrics.diversity_ratio(vectors, real)
         apart = metrics.nearest_ratio(vectors, real)
         return {
@@ -319,8 +333,13 @@ class Watch(keras.callbacks.Callback):
             "nearest_ratio": apart,
             "ndb": bins.different,
             "jensen_shannon": bins.jensen_shannon,
+            "precision": precision,
+            "recall": recall,
             "density": density,
             "coverage": coverage,
+            "nearest_train": near.to_train,
+            "memorised": near.memorised,
+            "consistency": metrics.consistency(logs, self._config.stft),
             "frechet": metrics.frechet_distance(vectors, real),
         }
 

@@ -6,6 +6,7 @@ same spread, else level and place in time alone would rule.
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -54,10 +55,13 @@ class Embedding:
         ]
         return np.concatenate(parts)
 
-    def _log_mel(self, windows: tf.Tensor) -> tf.Tensor:
+    def log_magnitude(self, windows: Any) -> Any:
+        """Natural logs [B, T, F] of windows; NumPy's arrays stay such."""
         # Frequencies, where they are learnt, come after.
-        windows = windows[..., : len(self.offset)]
-        magnitudes = tf.exp(windows * self.scale + self.offset)
+        return windows[..., : len(self.offset)] * self.scale + self.offset
+
+    def _log_mel(self, windows: tf.Tensor) -> tf.Tensor:
+        magnitudes = tf.exp(self.log_magnitude(windows))
         mel = tf.math.log(tf.matmul(magnitudes, self.mel) + self.floor)
         return tf.reshape(mel, [-1, mel.shape[1] * mel.shape[2]])
 

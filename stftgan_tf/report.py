@@ -345,6 +345,8 @@ def _curves(run: Path, step: int) -> list[tuple[str, str]]:
         ("Variety of the data's", of("diversity_ratio", "nearest_ratio")),
         ("Clusters that differ", of("ndb")),
         ("Coverage and density", of("coverage", "density")),
+        ("Precision and recall", of("precision", "recall")),
+        ("Consistency and memorised", of("consistency", "memorised")),
         ("Frechet distance", of("frechet")),
         ("Windows a second", of("windows_per_sec")),
     ]

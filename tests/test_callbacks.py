@@ -64,8 +64,13 @@ def test_variety_has_a_row_every_watch(trained):
         assert {
             "ndb",
             "jensen_shannon",
+            "precision",
+            "recall",
             "density",
             "coverage",
+            "nearest_train",
+            "memorised",
+            "consistency",
             "frechet",
         } < set(row)
 
@@ -237,8 +242,8 @@ def test_alarms_that_are_not_in_a_row_are_no_collapse(watched):
     watch, bounds = watched("watch.on_collapse=stop")
     measure = watch.measure
     for step, variety in ((10, 0.0), (20, 1.0), (30, 0.0)):
-        watch.measure = lambda vectors, variety=variety: (
-            measure(vectors) | {"variety": variety}
+        watch.measure = lambda windows, variety=variety: (
+            measure(windows) | {"variety": variety}
         )
         look(watch, bounds, step)
     assert watch.state["alarms"] == 1
@@ -260,8 +265,8 @@ def test_the_same_step_after_a_rollback_is_another_best(watched, tmp_path):
     measure = watch.measure
     for rollbacks, found in ((0, 5.0), (1, 3.0), (2, 9.0)):
         watch.model.rollbacks.assign(rollbacks)
-        watch.measure = lambda vectors, found=found: (
-            measure(vectors) | {"frechet": found}
+        watch.measure = lambda windows, found=found: (
+            measure(windows) | {"frechet": found}
         )
         look(watch, bounds, 10)
         saver.on_train_batch_end(0)
@@ -275,9 +280,11 @@ def test_four_repeated_windows_are_an_alarm_and_real_ones_are_none(watched):
     watch, _ = watched()
     rng = np.random.default_rng(0)
     real = np.float32(rng.uniform(-1, 1, (200, 16, 32)))[50:114]
-    healthy = watch.measure(watch._space(real))
+    healthy = watch.measure(real)
     assert healthy["variety"] > 0.9 and healthy["coverage"] > 0.3
-    four = watch.measure(watch._space(np.repeat(real[:4], 16, axis=0)))
+    # They are training windows, all of them.
+    assert healthy["memorised"] == 1.0
+    four = watch.measure(np.repeat(real[:4], 16, axis=0))
     assert four["variety"] < 0.01 < 0.5 < four["diversity_ratio"]
 
 
@@ -296,14 +303,11 @@ def test_the_best_is_the_healthy_one_nearest_to_the_data(
     watch, bounds = watched("watch.min_variety=0.0")
     saver = callbacks.Checkpoints(tmp_path, watch._config, bounds, watch)
     saver.set_model(watch.model)
+    measure = watch.measure
     for step, found in zip((10, 20, 30), distances, strict=True):
-        watch.measure = lambda _, found=found: {
-            "variety": 1.0,
-            "ndb": 0,
-            "coverage": 1.0,
-            "density": 1.0,
-            "frechet": found,
-        }
+        watch.measure = lambda windows, found=found: (
+            measure(windows) | {"variety": 1.0, "frechet": found}
+        )
         look(watch, bounds, step)
         saver.on_train_batch_end(0)
     found = [path.name for path in (tmp_path / "checkpoints").glob("best-*")]
@@ -315,7 +319,6 @@ def test_recordings_that_come_twice_hide_no_repetition(tiny, tmp_path):
     watch = watching(tiny, bounds, tmp_path, times=2)
     rng = np.random.default_rng(1)
     made = np.float32(rng.uniform(-1, 1, (200, 16, 32)))
-    vectors = watch._space(made)
-    assert 0.3 < watch.measure(vectors)["nearest_ratio"] < 1.5
-    repeated = np.tile(vectors[:20], (10, 1))
+    assert 0.3 < watch.measure(made)["nearest_ratio"] < 1.5
+    repeated = np.tile(made[:20], (10, 1, 1))
     assert watch.measure(repeated)["nearest_ratio"] < 0.1

@@ -351,10 +351,10 @@ def test_a_collapse_is_rolled_back_and_training_goes_on(
 ):
     measure = callbacks.Watch.measure
 
-    def collapsing(watch, vectors):
+    def collapsing(watch, windows):
         step, rollbacks = watch._bounds.step, watch.state["rollbacks"]
         lost = step > 10 and not rollbacks
-        return measure(watch, vectors) | {"variety": 0.0 if lost else 1.0}
+        return measure(watch, windows) | {"variety": 0.0 if lost else 1.0}
 
     monkeypatch.setattr(callbacks.Watch, "measure", collapsing)
     run = tmp_path / "x"
