@@ -73,14 +73,6 @@ class Bounds(keras.callbacks.Callback):
         """Seconds trained so far, those before a resume included."""
         return self._secs + time.monotonic() - self._start
 
-    @property
-    def over(self) -> float:
-        """Share of the training that is over."""
-        over = self.step / self._steps
-        if self._minutes is not None:
-            over = max(over, self.secs / (60 * self._minutes))
-        return over
-
     def stop(self, reason: str) -> None:
         """Ends the training after the step that runs."""
         self.stopped_by = reason
@@ -107,10 +99,6 @@ class Bounds(keras.callbacks.Callback):
         self._fit_from = self.step
         if self.stopped_by:
             self.model.stop_training = True
-
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """Has the learning rates fall."""
-        self.model.decay_rates(self.over)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Counts the steps; with several in one execution, all of them."""
@@ -494,7 +482,6 @@ class Checkpoints(keras.callbacks.Callback):
         self._watch.collapsed = False
         self._bounds.step = state.step
         self.model.go_another_way(made)
-        self.model.decay_rates(self._bounds.over)
         self._saved = None
         self.save()
         checkpoints.remove_after(self._folder, state.step)

@@ -234,9 +234,6 @@ class TrainConfig:
       batch_size: windows a critic update sees, on all devices together.
       optimizer: `adam` or `rmsprop`, for both networks.
       generator_lr, critic_lr: learning rates (two time scales).
-      lr_decay: share of the training, at its end, in which both rates fall to
-        nothing in a straight line; the end is that of `steps` or of a bound
-        given on the command line, whichever comes first. 0: never.
       beta_1, beta_2: of Adam.
       ema_half_life_windows: half-life of the generator's running average,
         which is what is exported. In the beginning it is a twentieth of the
@@ -267,7 +264,6 @@ class TrainConfig:
     optimizer: Literal["adam", "rmsprop"] = "adam"
     generator_lr: float = _bounded(0, 10, 2e-4)
     critic_lr: float = _bounded(0, 10, 2e-4)
-    lr_decay: float = _bounded(0, 1, 0.0)
     beta_1: float = _bounded(0, 0.999999, 0.0)
     beta_2: float = _bounded(0, 0.999999, 0.9)
     ema_half_life_windows: float = _bounded(0, 1e12, 20000.0)

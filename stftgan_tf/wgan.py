@@ -101,18 +101,8 @@ class WGAN(keras.Model):
     def go_another_way(self, rollbacks: int) -> None:
         """After a rollback: other noise, smaller learning rates."""
         self.rollbacks.assign(rollbacks)
-        self._set_rates(1.0)
-
-    def decay_rates(self, over: float) -> None:
-        """Learning rates for when a share `over` of the training is over."""
-        share = self._config.lr_decay
-        if share:
-            self._set_rates(min(1.0, max(0.0, 1.0 - over) / share))
-
-    def _set_rates(self, factor: float) -> None:
+        factor = self._settings.watch.rollback_lr_factor**rollbacks
         config = self._config
-        rollbacks = value_of(self.rollbacks)
-        factor *= self._settings.watch.rollback_lr_factor**rollbacks
         self.generator_optimizer.learning_rate = config.generator_lr * factor
         self.critic_optimizer.learning_rate = config.critic_lr * factor
 

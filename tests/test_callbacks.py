@@ -120,29 +120,6 @@ def test_bounds_count_what_came_before(tiny):
     assert bounds.eta_secs() == 0.0
 
 
-def test_rates_fall_towards_the_nearer_bound(monkeypatch):
-    config = config_lib.load("tiny", ["train.lr_decay=1"])
-    model = train.build(config)
-    now = [0.0]
-    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now[0])
-    bounds = callbacks.Bounds(step=10, secs=30.0, steps=40, minutes=2.0)
-    bounds.set_model(model)
-
-    def left():
-        rate = float(model.generator_optimizer.learning_rate)
-        return rate / config.train.generator_lr
-
-    bounds.on_train_begin()
-    bounds.on_train_batch_begin(0)
-    assert left() == pytest.approx(0.75)
-    now[0] = 60.0
-    bounds.on_train_batch_begin(0)
-    assert left() == pytest.approx(0.25)
-    bounds.on_train_batch_end(25)
-    bounds.on_train_batch_begin(26)
-    assert left() == pytest.approx(0.1)
-
-
 def test_eta_is_of_the_nearer_bound(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(callbacks.time, "monotonic", lambda: now[0])

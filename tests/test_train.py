@@ -176,7 +176,6 @@ def test_killed_at_20_random_moments_equals_uninterrupted(shards, tmp_path):
     changes = ["--set=train.steps=1200", "--set=train.checkpoint_every=10"]
     changes += ["--set=watch.every=40", "--set=watch.min_variety=0.0"]
     changes += ["--set=train.preview_every=600", "--set=augment.target=0.6"]
-    changes += ["--set=train.lr_decay=0.5"]
     whole = tmp_path / "whole"
     moments = np.random.default_rng(0).uniform(0, 0.2, [2, 10])
     killed = [tmp_path / "a", tmp_path / "b"]
@@ -232,18 +231,6 @@ def test_a_run_killed_before_it_looked_at_its_end_looks_then(
         assert ("step 15  variety" in error) == again
     assert preview.is_file()
     assert [p.name for p in run.rglob("best-*")] == [best]
-
-
-def test_rates_have_fallen_at_the_end(shards, tmp_path):
-    more = ["--set=train.lr_decay=0.5", "--set=train.generator_lr=1e-4"]
-    assert train.main(train_args(shards, tmp_path / "x", *more)) == 0
-    rates = [
-        float(value)
-        for name, value in weights(tmp_path / "x").items()
-        if name.startswith("generator_optimizer/_learning_rate/")
-    ]
-    # One of twenty steps was left when the last one began.
-    assert rates == [pytest.approx(1e-4 * 0.05 / 0.5)]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -71,29 +71,6 @@ def test_after_a_rollback_noise_and_rates_are_others():
     assert rate == pytest.approx(2e-4 / 4)
 
 
-def test_rates_fall_to_nothing_in_the_last_share_of_a_training():
-    model = model_of("train.lr_decay=0.25", "train.generator_lr=1e-4")
-    rates = []
-    for over in (0.0, 0.75, 0.875, 1.0, 1.1):
-        model.decay_rates(over)
-        rates.append(float(model.generator_optimizer.learning_rate))
-    assert rates == pytest.approx([1e-4, 1e-4, 5e-5, 0, 0])
-    model.go_another_way(1)
-    model.decay_rates(0.875)
-    rate = float(model.generator_optimizer.learning_rate)
-    assert rate == pytest.approx(2.5e-5)
-    assert float(model.critic_optimizer.learning_rate) == pytest.approx(5e-5)
-
-
-def test_without_a_rate_nothing_is_learnt():
-    model = model_of("train.lr_decay=0.5")
-    model.decay_rates(1.0)
-    before = [model.critic.get_weights(), model.generator.get_weights()]
-    model.train_step(batch_of(8))
-    after = [model.critic.get_weights(), model.generator.get_weights()]
-    assert all(map(np.array_equal, sum(before, []), sum(after, [])))
-
-
 def test_clipped_wgan_keeps_every_critic_weight_in_its_bounds():
     model = model_of("train.loss=wgan", "train.optimizer=rmsprop")
     model.train_step(batch_of(8))
