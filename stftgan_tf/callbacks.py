@@ -354,6 +354,11 @@ class Watch(keras.callbacks.Callback):
         self.model.stop_training = True
 
 
+def preview_path(run: Path, step: int) -> Path:
+    """Where a run's picture of a step lies."""
+    return run / "samples" / f"step-{step:08d}.png"
+
+
 class Preview(keras.callbacks.Callback):
     """Picture and audio of the same latents as training goes on."""
 
@@ -368,7 +373,7 @@ class Preview(keras.callbacks.Callback):
     ):
         """`inputs` are the generator's, for the windows that are shown."""
         super().__init__()
-        self._folder = run / "samples"
+        self._run = run
         self._config, self._bounds, self._writer = config, bounds, writer
         self._moments, self._inputs = moments, inputs
         self._to_audio = tf.function(self._audio)
@@ -380,24 +385,16 @@ class Preview(keras.callbacks.Callback):
 
     def go_back(self) -> None:
         """Removes the previews after the current step."""
-        for path in self._folder.glob("step-*"):
+        for path in preview_path(self._run, 0).parent.glob("step-*"):
             if int(path.stem.split("-")[1]) > self._bounds.step:
                 path.unlink()
 
-    @property
-    def _path(self) -> Path:
-        return self._folder / f"step-{self._bounds.step:08d}.png"
-
-    @property
-    def is_shown(self) -> bool:
-        """Whether there is a preview of the current step."""
-        return self._path.exists()
-
     def show(self) -> None:
         """Writes the preview of the current step."""
-        if self.is_shown:
+        step = self._bounds.step
+        path = preview_path(self._run, step)
+        if path.exists():
             return
-        step, path = self._bounds.step, self._path
         windows = _generate(self.model.ema_generator, self._inputs)
         audio = self._to_audio(windows).numpy()
         rate_hz = self._config.audio.sample_rate_hz
@@ -408,7 +405,7 @@ class Preview(keras.callbacks.Callback):
             tf.summary.audio("audio", audio[..., None], rate_hz, max_outputs=4)
         wav = io.BytesIO()
         soundfile.write(wav, audio.ravel(), rate_hz, format="WAV")
-        self._folder.mkdir(exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
         cli.write_atomically(path.with_suffix(".wav"), wav.getvalue())
         cli.write_atomically(path, picture)
         _LOG.info("step %d  preview %s", step, path)

@@ -287,12 +287,15 @@ def consistency(log_magnitudes: np.ndarray, config: StftConfig) -> float:
       config: frame length and step.
 
     Returns:
-      Mean correlation, -1 to 1. Windows without any variation are left out.
+      Mean correlation, -1 to 1. Windows without any variation are left out; 0
+      where there is no other, or fewer than 3 frames.
     """
     spread = config.spread * config.frame_length**2
     along_time = np.pi * config.frame_step**2 / spread
     along_bins = np.pi * spread / config.frame_length**2
     inner = np.float64(log_magnitudes[:, 1:-1, 1:-1])
+    if not inner.size:
+        return 0.0
     times = log_magnitudes[:, 2:, 1:-1] + log_magnitudes[:, :-2, 1:-1]
     bins = log_magnitudes[:, 1:-1, 2:] + log_magnitudes[:, 1:-1, :-2]
     sizes = [

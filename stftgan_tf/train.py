@@ -264,17 +264,21 @@ class _Training:
     def go(self, steps: int, minutes: float | None) -> int:
         """Trains to a bound; returns the exit code."""
         step, secs = self._state.step, self._state.secs
+        over = step >= steps or (minutes is not None and secs >= 60 * minutes)
+        if over:
+            _LOG.info("already trained for %d steps, %s", step, cli.clock(secs))
+            shown = callbacks.preview_path(self._run, step).exists()
+            if shown or not self._devices.chief:
+                return 0
         bounds = callbacks.Bounds(step, secs, steps, minutes)
         report, preview, saver, watch = self._callbacks(bounds)
         hooks = [h for h in (bounds, report, watch, preview, saver) if h]
-        if step >= steps or (minutes is not None and secs >= 60 * minutes):
-            _LOG.info("already trained for %d steps, %s", step, cli.clock(secs))
-            if self._devices.chief and not preview.is_shown:
-                # It was killed before it looked at its end.
-                for hook in hooks:
-                    hook.set_model(self._model)
-                self._look_at_the_end(step, watch, saver)
-                preview.show()
+        if over:
+            # It was killed before it looked at its end.
+            for hook in hooks:
+                hook.set_model(self._model)
+            self._look_at_the_end(step, watch, saver)
+            preview.show()
             return 0
         with _stopped_by_signals(bounds):
             self._fit(bounds, steps, hooks)

@@ -224,3 +224,8 @@ def test_consistency_of_a_flat_window_is_no_nan():
 def test_of_rows_that_come_twice_the_first_is_distinct():
     rows = np.array([[[3.0]], [[1.0]], [[3.0]], [[2.0]], [[1.0]]])
     assert metrics.distinct(rows).tolist() == [0, 1, 3]
+
+
+def test_a_single_frame_has_no_consistency():
+    config = config_lib.load("tiny").stft
+    assert metrics.consistency(np.zeros([2, 1, 32]), config) == 0.0
