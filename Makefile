@@ -25,7 +25,7 @@ PYTHON_TFX ?= $(shell for p in python3 python3.10 $(HOME)/.pyenv/versions/3.10.*
 VENV := .venv
 VENV_LATEST := .venv-latest
 VENV_TFX := .venv-tfx
-MINUTES ?= 8
+STEPS ?= 2500
 
 help:
 	@grep '^# make' Makefile | cut -c3-
@@ -62,7 +62,7 @@ $(VENV_TFX)/installed: setup.py constraints-tfx.txt
 demo: install
 	$(VENV)/bin/python -m pipeline.run --config digits8k --source demo \
 		--root pipelines/demo --base_path serving/demo \
-		--minutes $(MINUTES) --runner=DirectRunner; \
+		--set train.steps=$(STEPS) --runner=DirectRunner; \
 	code=$$?; model="$$(ls -td pipelines/demo/export/*/ | head -n 1)"; \
 	test -n "$$model" && echo "samples of $$model" && $(VENV)/bin/python -m stftgan_tf.sample \
 		--model "$$model" --num 16 --seed 0 --output samples/demo && \
