@@ -158,7 +158,7 @@ def run(changes: list[str], modes: int, seed: int, windows: int) -> Found:
         np.zeros(32, np.float32), np.full(32, 1 / 3, np.float32)
     )
     space = embedding.fit(real, moments, config)
-    told = condition.find(config, None, real, space)
+    told = condition.find(config, None, real, space.log_mel)
     model = train.build(config, moments, told.classes if told else 0)
     labels = told.of(tf.constant(real), None) if told else np.zeros(len(real))
     batch = config.train.batch_size * config.train.critic_steps

@@ -312,7 +312,7 @@ class Watch(keras.callbacks.Callback):
         density, coverage = metrics.density_and_coverage(vectors, real)
         precision, recall = metrics.precision_and_recall(vectors, real)
         near = metrics.neighbours(vectors, self._training)
-        logs = self._space.log_magnitude(windows)
+        logs = self._space.log_mel.log_magnitude(windows)
         diversity = metrics.diversity_ratio(vectors, real)
         apart = metrics.nearest_ratio(vectors, real)
         return {

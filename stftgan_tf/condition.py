@@ -1,9 +1,9 @@
 """What conditional networks are told of a window: its label or its cluster.
 
 Clusters need no labels (Liu et al. 2020, "Diverse Image Generation via
-Self-Conditioned GANs"; here they are found once, before the training, in the
-space of `embedding`). Telling the critic which kind of window it judges makes
-the generator answer for every kind.
+Self-Conditioned GANs"; here they are found once, before the training, among
+`embedding.cepstra`: windows alike in what is said). Telling the critic which
+kind of window it judges makes the generator answer for every kind.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ import tensorflow as tf
 from sklearn.cluster import KMeans
 
 from stftgan_tf import cli, dataset, embedding
-from stftgan_tf.cli import UserError
+from stftgan_tf.cli import UserError, first_line
 from stftgan_tf.config import Config
 
 FILE = "condition.npz"
@@ -27,12 +27,12 @@ class Condition:
 
     Attributes:
       prior: float32 [classes], share of training windows in each.
-      space: where clusters live, or None for labels.
-      centres: float32 [classes, D] in that space, or None.
+      log_mel: from windows to where clusters live, or None for labels.
+      centres: float32 [classes, D], of clusters' cepstra, or None.
     """
 
     prior: np.ndarray
-    space: embedding.Embedding | None = None
+    log_mel: embedding.LogMel | None = None
     centres: np.ndarray | None = None
 
     @property
@@ -42,9 +42,9 @@ class Condition:
 
     def of(self, windows: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         """Classes int64 [B] of standardised windows [B, T, F]."""
-        if self.space is None:
+        if self.log_mel is None:
             return labels
-        vectors = self.space.embed(windows)
+        vectors = embedding.cepstra(self.log_mel(windows))
         square = tf.reduce_sum(tf.square(self.centres), axis=1)
         distances = square - 2 * vectors @ tf.transpose(self.centres)
         return tf.argmin(distances, axis=1)
@@ -57,40 +57,46 @@ class Condition:
     def save(self, path: Path) -> None:
         """Writes it, so that a resumed training has the same."""
         arrays = {"prior": self.prior}
-        if self.space is not None:
-            arrays |= {"centres": self.centres, **vars(self.space)}
+        if self.centres is not None:
+            arrays["cepstra"] = self.centres
         with cli.atomic_file(path) as file:
             np.savez(file, **arrays)
 
 
-def load(path: Path) -> Condition:
+def load(path: Path, log_mel: embedding.LogMel | None = None) -> Condition:
     """Reads what `Condition.save` wrote.
 
+    Args:
+      path: the file.
+      log_mel: of the run's windows, to tell which cluster one is in.
+
     Raises:
-      UserError: if it is missing or damaged.
+      UserError: if it is missing or damaged, or holds no clusters though
+        `log_mel` is given.
     """
     try:
         with np.load(path) as file:
-            arrays = dict(file)
-        prior, centres = arrays.pop("prior"), arrays.pop("centres", None)
-        space = embedding.Embedding(**arrays) if arrays else None
+            prior = file["prior"]
+            centres = file["cepstra"] if log_mel else None
     except (
         OSError,
         ValueError,
         KeyError,
-        TypeError,
         EOFError,
         zipfile.BadZipFile,
     ) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
-    return Condition(prior=prior, space=space, centres=centres)
+        raise UserError(
+            f"{path} cannot be read ({first_line(error)}): it is damaged, or "
+            "of another version of the project"
+        ) from error
+    return Condition(prior=prior, log_mel=log_mel, centres=centres)
 
 
 def find(
     config: Config,
     shards: dataset.Shards | None,
     windows: np.ndarray,
-    space: embedding.Embedding,
+    log_mel: embedding.LogMel,
 ) -> Condition | None:
     """The condition that `model.condition` names, None where it is none.
 
@@ -98,7 +104,7 @@ def find(
       config: kind, number of clusters, seed.
       shards: knows the labels of all windows; for clusters not needed.
       windows: float32 [B, T, F], of the training split.
-      space: learnt from them.
+      log_mel: of these windows.
 
     Raises:
       UserError: if labels are asked for and missing, or there are fewer
@@ -115,10 +121,13 @@ def find(
             f"{count} (model.clusters)"
         )
     means = KMeans(count, n_init=1, random_state=config.train.seed)
-    counts = np.bincount(means.fit_predict(space(windows)), minlength=count)
+    vectors = embedding.in_parts(
+        lambda part: embedding.cepstra(log_mel(part)), windows
+    )
+    counts = np.bincount(means.fit_predict(vectors), minlength=count)
     return Condition(
         prior=np.float32(counts / counts.sum()),
-        space=space,
+        log_mel=log_mel,
         centres=np.float32(means.cluster_centers_),
     )
 

@@ -186,7 +186,7 @@ class ModelConfig:
         (a sample is then asked for by label), or which of `clusters` it is
         in (no labels needed; a sample draws its cluster as often as the data
         has it).
-      clusters: K-means clusters of the training windows, for
+      clusters: K-means clusters of what is said in the training windows, for
         `condition: cluster`.
       packing: windows that the critic judges at once (PacGAN's k).
       minibatch_stddev: windows in a group whose spread the critic is shown;

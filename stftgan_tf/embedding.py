@@ -1,11 +1,13 @@
-"""The fixed space in which windows are compared: PCA of log-mel windows.
+"""The fixed spaces in which windows are compared, both of log-mel windows.
 
-Distances between windows themselves are ruled by fine structure and by the
-floor; here they are ruled by what is heard. All directions are scaled to the
-same spread, else level and place in time alone would rule.
+`Embedding` is their PCA: distances between windows themselves are ruled by
+fine structure and by the floor; here they are ruled by what is heard. All
+directions are scaled to the same spread, else level and place in time alone
+would rule. `cepstra` leaves out both: what is said, however loud and when.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,39 @@ _BANDS = 40
 _COMPONENTS = 64
 _LOWEST_HZ = 60.0
 
+# Cepstral coefficients that are kept, without the level, as is usual (Davis &
+# Mermelstein 1980), and how far below its peak a window is heard.
+_COEFFICIENTS = slice(1, 14)
+_HEARD_DB = 40.0
+
 # Windows embedded at a time.
 _BATCH = 512
+
+
+@dataclasses.dataclass(frozen=True)
+class LogMel:
+    """Windows as natural logs of mel bands.
+
+    Attributes:
+      moments: of the windows.
+      mel: float32 [F, bands].
+      floor: magnitude that is added to each band.
+    """
+
+    moments: features.Moments
+    mel: np.ndarray
+    floor: np.ndarray
+
+    def __call__(self, windows: tf.Tensor) -> tf.Tensor:
+        """In the graph: windows float32 [B, T, F] to [B, T, bands]."""
+        magnitudes = tf.exp(self.log_magnitude(windows))
+        return tf.math.log(tf.matmul(magnitudes, self.mel) + self.floor)
+
+    def log_magnitude(self, windows: Any) -> Any:
+        """Natural logs [B, T, F] of windows; NumPy's arrays stay such."""
+        # Frequencies, where they are learnt, come after.
+        magnitudes = windows[..., : len(self.mel)]
+        return features.inverse_standardise(magnitudes, self.moments)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,70 +61,92 @@ class Embedding:
     """PCA of log-mel windows, learnt from training windows.
 
     Attributes:
-      offset, scale: float32 [F], from windows to log-magnitudes.
-      mel: float32 [F, bands].
-      floor: magnitude that is added to each band.
+      log_mel: what it is the PCA of.
       mean: float32 [T * bands], of the log-mel windows.
       components: float32 [T * bands, D], D at most 64, such that training
         windows have variance 1 in each direction.
     """
 
-    offset: np.ndarray
-    scale: np.ndarray
-    mel: np.ndarray
-    floor: np.ndarray
+    log_mel: LogMel
     mean: np.ndarray
     components: np.ndarray
 
-    def embed(self, windows: tf.Tensor) -> tf.Tensor:
-        """In the graph: windows float32 [B, T, F] to vectors [B, D]."""
-        return (self._log_mel(windows) - self.mean) @ self.components
-
     def __call__(self, windows: np.ndarray) -> np.ndarray:
         """Vectors float32 [B, D] of windows float32 [B, T, F]."""
-        parts = [
-            self.embed(tf.constant(windows[i : i + _BATCH])).numpy()
-            for i in range(0, len(windows), _BATCH)
-        ]
-        return np.concatenate(parts)
-
-    def log_magnitude(self, windows: Any) -> Any:
-        """Natural logs [B, T, F] of windows; NumPy's arrays stay such."""
-        # Frequencies, where they are learnt, come after.
-        return windows[..., : len(self.offset)] * self.scale + self.offset
-
-    def _log_mel(self, windows: tf.Tensor) -> tf.Tensor:
-        magnitudes = tf.exp(self.log_magnitude(windows))
-        mel = tf.math.log(tf.matmul(magnitudes, self.mel) + self.floor)
-        return tf.reshape(mel, [-1, mel.shape[1] * mel.shape[2]])
+        return in_parts(
+            lambda part: (
+                (_flat(self.log_mel(part)) - self.mean) @ self.components
+            ),
+            windows,
+        )
 
 
 def fit(
     windows: np.ndarray, moments: features.Moments, config: Config
 ) -> Embedding:
     """Learns the space from training windows, float32 [B, T, F]."""
-    raw = Embedding(
-        offset=moments.mean,
-        scale=features.CLIP_SIGMAS * moments.std,
+    log_mel = LogMel(
+        moments=moments,
         mel=mel_matrix(config),
         floor=np.float32(np.exp(config.log_floor)),
-        mean=np.float32(0),
-        components=np.float32([[0]]),
     )
-    parts = [
-        raw._log_mel(tf.constant(windows[i : i + _BATCH])).numpy()
-        for i in range(0, len(windows), _BATCH)
-    ]
-    mels = np.concatenate(parts)
+    mels = in_parts(lambda part: _flat(log_mel(part)), windows)
     pca = PCA(min(_COMPONENTS, *mels.shape), random_state=0).fit(mels)
     # Directions without any variation (few windows) stay as they are.
     spread = np.sqrt(pca.explained_variance_)
     spread = np.where(spread > 1e-6 * spread[0], spread, 1.0)
-    return dataclasses.replace(
-        raw,
+    return Embedding(
+        log_mel=log_mel,
         mean=np.float32(pca.mean_),
         components=np.float32(pca.components_.T / spread),
     )
+
+
+def cepstra(log_mel: tf.Tensor) -> tf.Tensor:
+    """What is said, however loud and when: MFCCs of windows, in the graph.
+
+    Of what is at most 40 dB below a window's peak, without the coefficient
+    that is its level, moved such that the middle of the sound is that of the
+    window; silence is 0.
+
+    Args:
+      log_mel: natural logs float32 [B, T, bands].
+
+    Returns:
+      float32 [B, T * 13].
+    """
+    frames = log_mel.shape[1]
+    range_ = np.float32(_HEARD_DB * np.log(10) / 20)
+    peak = tf.reduce_max(log_mel, axis=[1, 2], keepdims=True)
+    heard = tf.nn.relu(log_mel - peak + range_)
+    loudness = tf.reduce_sum(heard, axis=2)
+    times = tf.range(frames, dtype=tf.float32)
+    middle = tf.linalg.matvec(loudness, times) / tf.reduce_sum(loudness, 1)
+    # From nought, where there is silence before it or behind it.
+    start = tf.cast(tf.round(middle), tf.int32) - frames // 2 + frames
+    found = tf.signal.mfccs_from_log_mel_spectrograms(heard)
+    padded = tf.pad(
+        found[..., _COEFFICIENTS], [[0, 0], [frames, frames], [0, 0]]
+    )
+    moved = tf.gather(
+        padded, start[:, None] + tf.range(frames), axis=1, batch_dims=1
+    )
+    return _flat(moved)
+
+
+def in_parts(
+    embed: Callable[[tf.Tensor], tf.Tensor], windows: np.ndarray
+) -> np.ndarray:
+    """What `embed` makes of windows [B, ...], some of them at a time."""
+    parts = [
+        embed(tf.constant(windows[i : i + _BATCH])).numpy()
+        for i in range(0, len(windows), _BATCH)
+    ]
+    return np.concatenate(parts)
+
+
+def _flat(values: tf.Tensor) -> tf.Tensor:
+    return tf.reshape(values, [-1, values.shape[1] * values.shape[2]])
 
 
 def mel_matrix(config: Config) -> np.ndarray:

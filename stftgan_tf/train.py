@@ -368,12 +368,17 @@ class _Training:
         claimed, found = self._run / "config.yaml", None
         if self._devices.chief and not claimed.is_file():
             found = condition.find(
-                self._config, self._shards, self._windows, self._space
+                self._config,
+                self._shards,
+                self._windows,
+                self._space.log_mel,
             )
         else:
             distribute.wait_for(claimed)
-            if self._config.model.condition != "none":
-                found = condition.load(self._run / condition.FILE)
+            kind = self._config.model.condition
+            if kind != "none":
+                log_mel = self._space.log_mel if kind == "cluster" else None
+                found = condition.load(self._run / condition.FILE, log_mel)
         if self._devices.chief:
             _claim(self._run, self._config, self._shards, found)
         return found

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import scipy.fft
 
 from stftgan_tf import config as config_lib
 from stftgan_tf import embedding, features
@@ -51,3 +52,41 @@ def test_mel_bands_are_triangles_that_cover_the_spectrum():
     peaks = matrix.argmax(axis=0)
     assert (np.diff(peaks) >= 0).all()
     assert peaks[0] * 31.25 < 150 and peaks[-1] * 31.25 > 3700
+
+
+def said(at, level=0.0, seed=0, frames=20, bands=40):
+    """Log-mel [1, frames, bands]: silence, and at `at` 6 frames of sound."""
+    rng = np.random.default_rng(seed)
+    values = np.full((frames, bands), -9.0)
+    values[at : at + 6] = rng.uniform(-4, -1, (6, bands)) + level
+    return np.float32(values[None])
+
+
+def test_cepstra_by_hand():
+    log_mel = said(7)[0]
+    found = embedding.cepstra(log_mel[None]).numpy().reshape(20, 13)
+    heard = np.maximum(log_mel - log_mel.max() + np.log(100), 0)
+    expected = scipy.fft.dct(heard, axis=1, norm="ortho")[:, 1:14]
+    # The sound's middle, nearly frame 9.5, comes to frame 10.
+    middle = round((heard.sum(axis=1) @ np.arange(20)) / heard.sum())
+    np.testing.assert_allclose(
+        found, np.roll(expected, 10 - middle, axis=0), atol=1e-4
+    )
+
+
+def test_cepstra_do_not_hear_how_loud_and_when():
+    one, other = embedding.cepstra(np.concatenate([said(3), said(11)]))
+    np.testing.assert_allclose(one, other, atol=1e-4)
+    quiet = embedding.cepstra(said(3, level=-2.0))[0]
+    np.testing.assert_allclose(one, quiet, atol=1e-3)
+    else_ = embedding.cepstra(said(3, seed=1))[0]
+    assert np.abs(one - else_).max() > 1
+    # What comes in from outside is silence.
+    np.testing.assert_array_equal(one[: 13 * 5], 0)
+
+
+def test_cepstra_of_silence_and_of_one_frame_are_numbers():
+    assert np.isfinite(
+        embedding.cepstra(np.zeros((1, 8, 40), np.float32))
+    ).all()
+    assert embedding.cepstra(said(0, frames=6)[:, :1]).shape == (1, 13)
