@@ -28,6 +28,9 @@ EXAMPLE = (
 # Seconds between two attempts; doubled each time.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 
+# Seconds, of a day: sockets know no endless ones.
+_LONGEST_DEADLINE = 86400
+
 _HTTP_CODES = {
     400: "INVALID_ARGUMENT",
     404: "NOT_FOUND",
@@ -149,16 +152,20 @@ class RestClient(Client):
         }
         try:
             answer = self._session.post(self._url, json=body, timeout=timeout)
-            found = answer.json()
         except requests.Timeout as error:
             raise ServerError("DEADLINE_EXCEEDED", self._url) from error
         except requests.ConnectionError as error:
             raise ServerError("UNAVAILABLE", f"{self._url}: {error}") from error
         except requests.RequestException as error:
-            # No JSON: something else listens there.
             raise ServerError("UNKNOWN", f"{self._url}: {error}") from error
+        code = _HTTP_CODES.get(answer.status_code, "UNKNOWN")
+        try:
+            found = answer.json()
+        except requests.JSONDecodeError as error:
+            # Something else listens there, or stands between.
+            what = f"{answer.status_code} {answer.reason}: {error}"
+            raise ServerError(code, f"{self._url}: {what}") from error
         if answer.status_code != 200:
-            code = _HTTP_CODES.get(answer.status_code, "UNKNOWN")
             told = found.get("error") if isinstance(found, dict) else None
             raise ServerError(code, str(told or found))
         try:
@@ -219,7 +226,10 @@ def connect(server: str, *args: Any, **kwargs: Any) -> Client:
       UsageError: if the address is none of these.
       UserError: if what it needs is not installed.
     """
-    parts = urllib.parse.urlsplit(server)
+    try:
+        parts = urllib.parse.urlsplit(server)
+    except ValueError as error:
+        raise cli.UsageError(f"server {server!r}: {error}") from error
     if parts.scheme in ("http", "https") and parts.netloc:
         return RestClient(server.rstrip("/"), *args, **kwargs)
     if parts.scheme == "grpc" and parts.netloc:
@@ -300,7 +310,7 @@ def _parser() -> argparse.ArgumentParser:
         "--label",
         type=int,
         help="number of the label asked for, where the model has learnt "
-        "labels; -1 draws them",
+        "labels; -1 (the default there) draws them",
     )
     parser.add_argument(
         "--psi", type=float, help="truncation, above 0 (default: 1)"
@@ -339,6 +349,17 @@ def _run(args: argparse.Namespace) -> int:
     if not 0 <= args.seed < 2**63 - args.num:
         raise cli.UsageError(
             f"--seed is {args.seed}; expected 0 to {2**63 - args.num - 1}"
+        )
+    for name, least in (("label", -1), ("model_version", 0)):
+        value = getattr(args, name)
+        if value is not None and not least <= value < 2**63:
+            raise cli.UsageError(
+                f"--{name} is {value}; expected {least} to {2**63 - 1}"
+            )
+    if not 0 < args.deadline_secs <= _LONGEST_DEADLINE:
+        raise cli.UsageError(
+            f"--deadline_secs is {args.deadline_secs:g}; expected above 0 and "
+            f"at most {_LONGEST_DEADLINE}"
         )
     signature = "long" if args.long else "serving_default"
     client = connect(

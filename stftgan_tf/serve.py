@@ -1,7 +1,8 @@
 """Serves exports by TensorFlow Serving's own protocol, REST and gRPC.
 
-For one machine, and for those without tensorflow_model_server: the same flags,
-paths, answers and errors, and the client of this project speaks to both. Below
+For one machine, and for those without tensorflow_model_server: the same main
+flags, paths, answers and errors, and the client of this project speaks to both
+(but a port of 0 is a free one here). Below
 --model_base_path lie versions, folders whose names are whole numbers; the
 newest one that loads is served, and a newer one takes over without a request
 being lost. Needs the extra `serving`.

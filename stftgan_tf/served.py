@@ -8,8 +8,9 @@ Signatures; B rows come in and go out:
   long             seed int64 [B]: several windows, one into the next
 All give audio [B, N] and wav_bytes [B]; all but `long` also give window
 [B, T, F]. Where the model learnt labels, all take label int64 [B]; for seeds,
--1 draws one as often as the data has it. Where it learnt clusters, seeds draw
-one (between two seeds it is seed_a's) and generate takes cluster int64 [B].
+-1 (servers need not be given it) draws one as often as the data has it. Where
+it learnt clusters, seeds draw one (between two seeds it is seed_a's) and
+generate takes cluster int64 [B].
 """
 
 import math
@@ -50,10 +51,12 @@ class Served(tf.Module):
         self._variables = [v.value for v in generator.variables]
 
     def signatures(self) -> dict[str, Any]:
-        """Functions by the name they are served under."""
+        """Functions by the name they are served under.
+
+        Values that servers need not be given stand as the functions' defaults.
+        """
         condition = self._config.model.condition
         asked = [tf.TensorSpec([None], tf.int64, name=condition)]
-        label = asked if condition == "label" else []
         seed, seed_a, seed_b = (
             tf.TensorSpec([None], tf.int64, name=name)
             for name in ("seed", "seed_a", "seed_b")
@@ -62,21 +65,57 @@ class Served(tf.Module):
             tf.TensorSpec([None], tf.float32, name=name)
             for name in ("weight", "psi")
         )
+        ends = [seed_a, seed_b, weight]
         latent = tf.TensorSpec(
             [None, self._config.model.latent_dim], tf.float32, name="latent"
         )
-        sample = self.sample.get_concrete_function(seed, *label)
-        return {
-            "serving_default": sample,
-            "sample": self._truncated([seed, *label, psi]),
-            "interpolate": self.interpolate.get_concrete_function(
-                seed_a, seed_b, weight, *label
-            ),
-            "generate": self.generate.get_concrete_function(
-                latent, *(asked if condition != "none" else [])
-            ),
-            "long": self.long.get_concrete_function(seed, *label),
+        one, any_ = tf.constant([1.0]), tf.constant([-1], tf.int64)
+        if condition == "label":
+            found = {
+                "serving_default": (
+                    lambda seed, label=any_: self.sample(seed, label),
+                    [seed, *asked],
+                ),
+                "sample": (
+                    lambda seed, label=any_, psi=one: self.sample(
+                        seed, label, psi
+                    ),
+                    [seed, *asked, psi],
+                ),
+                "interpolate": (
+                    lambda seed_a, seed_b, weight, label=any_: self.interpolate(
+                        seed_a, seed_b, weight, label
+                    ),
+                    [*ends, *asked],
+                ),
+                "long": (
+                    lambda seed, label=any_: self.long(seed, label),
+                    [seed, *asked],
+                ),
+            }
+        else:
+            found = {
+                "serving_default": (lambda seed: self.sample(seed), [seed]),
+                "sample": (
+                    lambda seed, psi=one: self.sample(seed, None, psi),
+                    [seed, psi],
+                ),
+                "interpolate": (
+                    lambda seed_a, seed_b, weight: self.interpolate(
+                        seed_a, seed_b, weight
+                    ),
+                    ends,
+                ),
+                "long": (lambda seed: self.long(seed), [seed]),
+            }
+        served = {
+            name: tf.function(call, input_signature=specs, autograph=False)
+            for name, (call, specs) in found.items()
         }
+        served["generate"] = self.generate.get_concrete_function(
+            latent, *(asked if condition != "none" else [])
+        )
+        return served
 
     @property
     def long_samples(self) -> int:
@@ -148,21 +187,6 @@ class Served(tf.Module):
         faded = faded_together(tf.transpose(power, [0, 3, 1, 2]))
         magnitudes = tf.sqrt(tf.transpose(faded, [0, 2, 1]))
         return self._heard(phase.audible(magnitudes, self._config))
-
-    def _truncated(self, specs: list[tf.TensorSpec]) -> Any:
-        """`sample` with a psi that servers need not be given."""
-        one = tf.constant([1.0])
-        if len(specs) == 2:
-
-            def call(seed, psi=one):
-                return self.sample(seed, None, psi)
-        else:
-
-            def call(seed, label, psi=one):
-                return self.sample(seed, label, psi)
-
-        self.truncated = tf.function(call, input_signature=specs)
-        return self.truncated
 
     def _classes(
         self, seed: tf.Tensor, label: tf.Tensor | None

@@ -222,10 +222,33 @@ def test_something_else_that_listens_is_told_of(tmp_path, capsys, body):
     assert "error: UNKNOWN: " in capsys.readouterr().err
 
 
+def test_a_gateway_without_a_server_is_asked_again():
+    page = b"HTTP/1.0 503 Unavailable\r\n\r\n<html>"
+    whole = b'HTTP/1.0 200 OK\r\n\r\n{"outputs": {"audio": [1.5]}}'
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer():
+            for text in (page, whole):
+                connection, _ = listener.accept()
+                connection.recv(65536)
+                connection.sendall(text)
+                connection.close()
+
+        threading.Thread(target=answer, daemon=True).start()
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with client.connect(address, "digits") as connected:
+            made = connected.predict("serving_default", {"seed": np.array([1])})
+    assert made["audio"] == [1.5]
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         (["--server=127.0.0.1:8500"], "expected http://HOST:PORT or grpc://"),
+        (["--server=http://[::1:8501"], "server 'http://[::1:8501'"),
+        (["--deadline_secs=inf"], "--deadline_secs is inf; expected above 0"),
+        ([f"--label={2**63}"], f"--label is {2**63}; expected -1 to"),
+        ([f"--model_version={2**63}"], f"--model_version is {2**63}; expected"),
         (["--num=0"], "--num is 0; expected at least 1"),
         (["--seed=-1"], "--seed is -1"),
         (["--psi=0"], "--psi is 0.0; expected above 0"),

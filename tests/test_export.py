@@ -301,6 +301,10 @@ def test_a_label_is_asked_for_or_drawn(shards, tmp_path):
             loaded.run("serving_default", inputs)
         assert caught.value.code.name == "INVALID_ARGUMENT"
         assert "label must be -1 to 9" in caught.value.message
+    seed, drawn = np.array([5, 6]), np.array([-1, -1])
+    without = loaded.run("serving_default", {"seed": seed})
+    told = loaded.run("serving_default", {"seed": seed, "label": drawn})
+    np.testing.assert_array_equal(without["audio"], told["audio"])
     # Layers would take -1 for the last label.
     inputs = {"latent": latent.numpy(), "label": np.array([-1])}
     with pytest.raises(servable.Refusal, match="label must be 0 to 9"):

@@ -139,6 +139,12 @@ def test_documented_metadata(half):
             "Malformed request: PUT /v1/models/half_plus_two:predict",
         ),
         (
+            "GET",
+            "/v1/models/half_plus_two/versions/" + 5000 * "9",
+            400,
+            f"Failed to convert version: {30 * '9'} to numeric.",
+        ),
+        (
             "POST",
             "/v1/models/half_plus_two:classify",
             501,
@@ -256,6 +262,10 @@ UNEVEN = {"seed_a": [1], "seed_b": [1, 2], "weight": [0.5]}
             "inputs differ in their number of rows",
         ),
         (r'{"signature_name": "\ud800", "instances": [1]}', "signature"),
+        (
+            '{"instances": ' + "[" * 40 + "1" + "]" * 40 + "}",
+            "lists are nested more than 32 deep",
+        ),
     ],
 )
 def test_a_bad_request_is_told_and_the_next_good_one_served(

@@ -62,6 +62,9 @@ def test_the_audio_of_the_seed(channel, export):
     for name, value in wanted.items():
         made = tf.make_ndarray(answer.outputs[name])
         np.testing.assert_array_equal(made, value)
+    # Where clients of TensorFlow Serving look for it.
+    audio = answer.outputs["audio"].float_val
+    np.testing.assert_array_equal(np.float32(audio), wanted["audio"].ravel())
 
 
 def test_defaults_typed_fields_and_the_output_filter(channel):

@@ -54,6 +54,15 @@ def base(export, tmp_path):
     return tmp_path / "models"
 
 
+def test_a_limit_below_the_warm_up_s_batches_still_serves(export):
+    loaded = servable.Servable(export, 1, 8)
+    made = loaded.run("serving_default", {"seed": np.arange(8)})
+    assert len(made["audio"]) == 8
+    with pytest.raises(servable.Refusal, match="9 rows; expected 1 to 8"):
+        loaded.run("serving_default", {"seed": np.arange(9)})
+    loaded.close()
+
+
 def test_versions_are_swapped_under_load_and_no_answer_is_wrong(base, export):
     seeds = np.arange(64)
     wanted = next(exported.load(export).batches(0, 64, 64))["wav_bytes"]

@@ -39,6 +39,8 @@ def test_the_newest_number_serves(base):
     save_half_plus(base / "9", 9.0)
     save_half_plus(base / "latest", 0.0)
     (base / "11").write_text("no folder")
+    # No number that the protocols can hold.
+    (base / str(2**63)).mkdir()
     found = watched(base)
     assert serving(found) == (10, 10.0)
     with pytest.raises(servable.Refusal, match="Specific"):
@@ -116,7 +118,9 @@ def test_a_damaged_version_never_replaces_a_good_one(base, damage):
 
 
 def test_a_server_waits_for_its_first_version(tmp_path):
-    found = watched(tmp_path)
+    found, healthy = watched(tmp_path), []
+    found.tell_of_change(healthy.append)
+    assert healthy == [False]
     with pytest.raises(servable.Refusal, match="Servable not found"):
         serving(found)
     with pytest.raises(servable.Refusal, match="Could not find any versions"):
@@ -124,7 +128,9 @@ def test_a_server_waits_for_its_first_version(tmp_path):
     save_half_plus(tmp_path / "1", 1.0)
     found.poll()
     assert serving(found) == (1, 1.0)
+    assert healthy == [False, True]
     found.close()
+    assert healthy == [False, True, False]
 
 
 def test_a_gate_lets_so_many_run_and_so_many_wait():

@@ -17,6 +17,9 @@ import tensorflow as tf
 
 from stftgan_tf.serving.servable import Refusal, Servable, invalid
 
+# Dimensions of a tensor, of which NumPy knows no more.
+_MAX_RANK = 32
+
 # How much of a value an error shows.
 _SHOWN = 60
 
@@ -215,6 +218,8 @@ def _array(value: Any, info, where: str) -> np.ndarray:
     shape, level = [], value
     while isinstance(level, list):
         shape.append(len(level))
+        if len(shape) > _MAX_RANK:
+            raise invalid(f"{where}lists are nested more than {_MAX_RANK} deep")
         if not level:
             break
         level = level[0]

@@ -19,7 +19,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2
 
 from stftgan_tf.serving import json_tensors, monitoring
 from stftgan_tf.serving.servable import Gate, Refusal, invalid
-from stftgan_tf.serving.versions import Versions
+from stftgan_tf.serving.versions import Versions, is_version
 
 _PREDICT = re.compile(
     r"/v1/models/([^/:]+)(?:/versions/(\d+))?:(classify|regress|predict)", re.I
@@ -211,7 +211,11 @@ class Api:
 
 
 def _number(digits: str | None) -> int | None:
-    return None if digits is None else int(digits)
+    if digits is None:
+        return None
+    if not is_version(digits):
+        raise invalid(f"Failed to convert version: {digits[:30]} to numeric.")
+    return int(digits)
 
 
 def _as_dict(message) -> dict:

@@ -6,9 +6,11 @@ import time
 from concurrent import futures
 
 import grpc
+import numpy as np
 import tensorflow as tf
 from google.protobuf import any_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -56,7 +58,12 @@ def server(
         _Model(versions), made
     )
     healthy = health.HealthServicer()
-    healthy.set("", health_pb2.HealthCheckResponse.SERVING)
+    states = health_pb2.HealthCheckResponse
+    versions.tell_of_change(
+        lambda serves: healthy.set(
+            "", states.SERVING if serves else states.NOT_SERVING
+        )
+    )
     health_pb2_grpc.add_HealthServicer_to_server(healthy, made)
     return made
 
@@ -101,7 +108,7 @@ class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
         answer.model_spec.version.value = servable.version
         answer.model_spec.signature_name = signature_name or "serving_default"
         for key, value in outputs.items():
-            answer.outputs[key].CopyFrom(tf.make_tensor_proto(value))
+            answer.outputs[key].CopyFrom(_proto(value))
         return answer
 
     def GetModelMetadata(self, request, context):  # noqa: N802
@@ -153,6 +160,17 @@ class _Model(model_service_pb2_grpc.ModelServiceServicer):
         except Refusal as refusal:
             context.abort(refusal.code, refusal.message)
         return answer
+
+
+def _proto(value: np.ndarray) -> tensor_pb2.TensorProto:
+    """A tensor as TensorFlow Serving answers: clients read `float_val`."""
+    if value.dtype != np.float32:
+        return tf.make_tensor_proto(value)
+    made = tensor_pb2.TensorProto(dtype=tf.float32.as_datatype_enum)
+    for size in value.shape:
+        made.tensor_shape.dim.add(size=size)
+    made.float_val.extend(value.ravel().tolist())
+    return made
 
 
 def _asked(request) -> tuple[str, int | None]:

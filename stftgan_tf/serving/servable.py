@@ -93,7 +93,9 @@ class Servable:
                     name: tf.make_ndarray(value)
                     for name, value in request.inputs.items()
                 }
-                self.run(request.model_spec.signature_name, inputs)
+                # An export's largest batch may be more than is allowed here.
+                if all(len(x) <= max_batch_size for x in inputs.values()):
+                    self.run(request.model_spec.signature_name, inputs)
         except BaseException:
             self.close()
             raise

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
@@ -53,6 +53,7 @@ class Versions:
         self._statuses: dict[int, Status] = {}
         # Files of versions that did not load.
         self._failed: dict[int, object] = {}
+        self._changed: Callable[[bool], None] = lambda serves: None
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self.poll()
@@ -65,6 +66,11 @@ class Versions:
         if self._thread.is_alive():
             self._thread.join()
         self._swap(None)
+
+    def tell_of_change(self, changed: Callable[[bool], None]) -> None:
+        """Calls it now and after every change: whether any version serves."""
+        self._changed = changed
+        changed(self._current is not None)
 
     @contextlib.contextmanager
     def borrowed(self, name: str, version: int | None) -> Iterator[Servable]:
@@ -156,6 +162,7 @@ class Versions:
             old, self._current = self._current, servable
             if servable:
                 self._users[servable] = 1
+        self._changed(servable is not None)
         if servable:
             self._tell(Status(servable.version, "AVAILABLE"))
             _LOG.info("version %d serves", servable.version)
@@ -184,12 +191,19 @@ class Versions:
             self._statuses[status.version] = status
 
 
+def is_version(name: str) -> bool:
+    """Whether digits are a version's number, which protocols hold in int64."""
+    # Python refuses to convert thousands of digits.
+    digits = name.isascii() and name.isdigit() and len(name) < 100
+    return digits and int(name) < 2**63
+
+
 def _numbered(folder: Path) -> dict[int, Path]:
-    """Folders below one whose names are whole numbers."""
+    """Folders below one whose names are whole numbers of 64 bits."""
     return {
         int(path.name): path
         for path in folder.iterdir()
-        if path.name.isascii() and path.name.isdigit() and path.is_dir()
+        if is_version(path.name) and path.is_dir()
     }
 
 
