@@ -121,20 +121,62 @@ def push(
         # What killed pushes left; nobody else holds the lock.
         for left in base_path.glob(f"{_STAGING}*"):
             shutil.rmtree(left, ignore_errors=True)
-        newest = max(_versions(base_path), default=0)
-        if _is_there(record, base_path / str(newest)):
-            return base_path / str(newest)
+        versions = _versions(base_path)
+        newest = max(versions, default=0)
+        if newest and _is_there(record, versions[newest]):
+            _prune(base_path, keep)
+            return versions[newest]
+        if not record["unblessed"]:
+            _check_compared(record["verdict"], base_path)
         version = max([newest, *_rolled_back(base_path)]) + 1
         target = base_path / str(version)
         staging = base_path / f"{_STAGING}{version}"
         shutil.copytree(model, staging)
+        # The verdict is on what was there when it was looked at.
+        if cli.digest_of(staging) != record["digest"]:
+            shutil.rmtree(staging)
+            raise cli.UserError(f"{model} was changed meanwhile; try again")
         text = json.dumps({"version": version, **record}, indent=1) + "\n"
         (staging / blessing.PUSHED).write_text(text, encoding="utf-8")
         _to_disk(staging)
         staging.rename(target)
-        for old in sorted(_versions(base_path))[:-keep]:
-            shutil.rmtree(base_path / str(old))
+        _prune(base_path, keep)
     return target
+
+
+def last_blessed(base_path: Path) -> Path | None:
+    """The newest version that was blessed, if any."""
+    for _, path in sorted(_versions(base_path).items(), reverse=True):
+        file = path / blessing.PUSHED
+        if file.is_file():
+            record = json.loads(file.read_text(encoding="utf-8"))
+            if not record["unblessed"]:
+                return path
+    return None
+
+
+def _check_compared(verdict: dict[str, Any], base_path: Path) -> None:
+    """Raises UserError if another version has been pushed since the verdict.
+
+    A verdict that was not compared with any, by hand, may be pushed.
+    """
+    last, compared = last_blessed(base_path), verdict.get("last_digest")
+    if last is None or compared is None:
+        return
+    if blessing.read(last)["digest"] != compared:
+        raise cli.UserError(
+            f"{last} was pushed since the verdict; evaluate again, next to it "
+            "(pipeline.run --from=evaluate)"
+        )
+
+
+def _prune(base_path: Path, keep: int) -> None:
+    """Removes all but the newest; a version is never there in part."""
+    versions = _versions(base_path)
+    for old in sorted(versions)[:-keep]:
+        leaving = base_path / f"{_STAGING}{old}"
+        versions[old].rename(leaving)
+        shutil.rmtree(leaving)
 
 
 def roll_back(base_path: Path) -> Path:
@@ -146,15 +188,16 @@ def roll_back(base_path: Path) -> Path:
     if not base_path.is_dir():
         raise cli.UserError(f"{base_path} is no folder")
     with _locked(base_path):
-        found = sorted(_versions(base_path))
+        versions = _versions(base_path)
+        found = sorted(versions)
         if len(found) < 2:
             raise cli.UserError(
                 f"{base_path} holds {len(found)} versions; expected another "
                 "one to go back to"
             )
-        newest = base_path / str(found[-1])
+        newest = versions[found[-1]]
         newest.rename(base_path / f"{_ROLLED_BACK}{found[-1]}")
-    return base_path / str(found[-2])
+    return versions[found[-2]]
 
 
 def _record(
@@ -198,12 +241,13 @@ def _is_there(record: dict[str, Any], version: Path) -> bool:
         return False
 
 
-def _versions(base_path: Path) -> list[int]:
-    return [
-        int(path.name)
-        for path in base_path.iterdir()
-        if re.fullmatch(r"[0-9]+", path.name)
-    ]
+def _versions(base_path: Path) -> dict[int, Path]:
+    """Versions by number; their names may begin with zeros."""
+    return {
+        int(path.name): path
+        for path in base_path.glob("*")
+        if re.fullmatch(r"[0-9]{1,18}", path.name) and path.is_dir()
+    }
 
 
 def _rolled_back(base_path: Path) -> list[int]:

@@ -8,6 +8,7 @@ data set's folder.
 """
 
 import argparse
+import dataclasses
 import hashlib
 import json
 import sys
@@ -72,27 +73,29 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(args: argparse.Namespace) -> int:
-    model = exported.load(args.model)
-    config = _config(args, model)
-    if args.print_config:
-        print(config.to_yaml(), end="")
-        return 0
     # What cannot be written or compared is told before, not after it all.
     last = blessing.read(args.last_blessed) if args.last_blessed else None
-    if args.blessing:
-        cli.refuse_existing(args.blessing, blessing.FILE, overwrite=True)
-    if args.output:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-    shards = dataset.open_shards(args.data, config)
-    check_data(model, shards)
-    with dataset.damage_named(shards):
-        report = evaluate(model, shards, config)
+    # The verdict is on what was loaded, whatever lies there by then.
+    with cli.unchanged(args.model) as digest:
+        model = exported.load(args.model)
+        config = _config(args, model)
+        if args.print_config:
+            print(config.to_yaml(), end="")
+            return 0
+        if args.blessing:
+            cli.refuse_existing(args.blessing, blessing.FILE, overwrite=True)
+        if args.output:
+            args.output.parent.mkdir(parents=True, exist_ok=True)
+        shards = dataset.open_shards(args.data, config)
+        check_data(model, shards)
+        with dataset.damage_named(shards):
+            report = evaluate(model, shards, config)
     print(table(report))
     if args.output:
         text = json.dumps(report, indent=1) + "\n"
         cli.write_atomically(args.output, text.encode())
     if args.blessing:
-        _bless(args, report, config, last)
+        _bless(args, {**report, "digest": digest}, config, last)
     return 0
 
 
@@ -104,9 +107,11 @@ def _bless(
 ) -> None:
     """Writes and prints the verdict; `last` is of the export before."""
     checks = blessing.checks(report, config.bless, last)
-    verdict = {**report, "digest": cli.digest_of(args.model)}
+    # The report shows the same samples.
+    verdict = {**report, "evaluate": dataclasses.asdict(config.evaluate)}
     if last:
         verdict["last_blessed"] = last["generated"]
+        verdict["last_digest"] = last["digest"]
     blessing.write(args.blessing, verdict, checks)
     found = blessing.reasons(checks)
     name = blessing.NOT_BLESSED if found else blessing.BLESSED
@@ -177,6 +182,10 @@ def check_data(model: exported.Export, shards: dataset.Shards) -> None:
         the model was trained on.
     """
     known, moments = model.metadata, shards.manifest["moments"]
+    if "moments" not in known:
+        raise cli.UserError(
+            f"{model.path} does not tell its moments; export it again"
+        )
     for name, ours, theirs in (
         ("labels", shards.manifest["labels"], known["labels"]),
         (

@@ -62,18 +62,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(args: argparse.Namespace) -> int:
-    problems = check(args.model, args.max_latency_ms)
     server = os.environ.get("TF_MODEL_SERVER") or shutil.which(
         "tensorflow_model_server"
     )
-    if server and not problems:
-        problems = check_server(server, args.model)
+    with cli.unchanged(args.model) as digest:
+        problems = _problems_of(args.model, args.max_latency_ms, server)
     name = NOT_BLESSED if problems else BLESSED
     if args.output:
         verdict = {
             "blessed": not problems,
             "problems": problems,
-            "digest": cli.digest_of(args.model),
+            "digest": digest,
             "tensorflow": tf.__version__,
             "server": server,
         }
@@ -85,6 +84,20 @@ def _run(args: argparse.Namespace) -> int:
         raise cli.UserError(f"{args.model}: {'; '.join(problems)}")
     print(name)
     return 0
+
+
+def _problems_of(
+    model: Path, max_latency_ms: float, server: str | None
+) -> list[str]:
+    """What is wrong with an export, here or in a real server."""
+    try:
+        problems = check(model, max_latency_ms)
+    except cli.UserError as error:
+        # A verdict, too: an earlier and better one must not stand.
+        return [str(error).removeprefix(f"{model} ")]
+    if server and not problems:
+        problems = check_server(server, model)
+    return problems
 
 
 def check(path: Path, max_latency_ms: float) -> list[str]:

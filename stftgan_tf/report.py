@@ -117,13 +117,16 @@ def _run(args: argparse.Namespace) -> int:
             f"the evaluation in {args.evaluation} is of another export than "
             f"{args.model}; evaluate it again"
         )
-    if not {"bins", "checks"} <= verdict.keys():
+    if not {"bins", "checks", "evaluate"} <= verdict.keys():
         raise cli.UserError(
             f"the evaluation in {args.evaluation} is of an earlier version of "
             "this project; evaluate it again"
         )
     model = exported.load(args.model)
-    config = config_lib.from_dict(model.metadata["config"])
+    # The very samples that were judged.
+    config = config_lib.from_dict(
+        {**model.metadata["config"], "evaluate": verdict["evaluate"]}
+    )
     shards = dataset.open_shards(args.data, config)
     evaluate.check_data(model, shards)
     with dataset.damage_named(shards):

@@ -1,5 +1,6 @@
 import functools
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -36,6 +37,23 @@ def test_figures_of_real_and_generated_windows(export, kept, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert printed.splitlines()[0].split() == ["real", "generated"]
     assert "inception_score" in printed
+
+
+def test_a_model_replaced_meanwhile_gets_no_verdict(
+    export, kept, tmp_path, capsys, monkeypatch
+):
+    model, verdict = tmp_path / "model", tmp_path / "verdict"
+    shutil.copytree(export, model)
+    measure = evaluate.evaluate
+
+    def slowly(*args):
+        (model / "model_card.md").write_text("of another one")
+        return measure(*args)
+
+    monkeypatch.setattr(evaluate, "evaluate", slowly)
+    assert run(model, kept, f"--blessing={verdict}") == 1
+    assert "was changed meanwhile" in capsys.readouterr().err
+    assert not verdict.exists()
 
 
 def test_the_judge_is_kept_with_the_data_set(export, shards_copy, capsys):

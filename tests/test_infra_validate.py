@@ -116,5 +116,13 @@ def test_a_budget_of_time_is_kept(export):
 def test_a_damaged_export_is_refused(export, tmp_path, capsys):
     model = shutil.copytree(export, tmp_path / "model")
     (model / "saved_model.pb").write_bytes(b"damaged")
-    assert infra_validate.main([f"--model={model}"]) == 1
+    output = tmp_path / "infra"
+    output.mkdir()
+    for name in ("infra.json", "INFRA_BLESSED"):
+        (output / name).touch()
+    args = [f"--model={model}", f"--output={output}"]
+    assert infra_validate.main(args) == 1
     assert "damaged" in capsys.readouterr().err
+    # An earlier verdict does not stand.
+    names = sorted(path.name for path in output.iterdir())
+    assert names == ["INFRA_NOT_BLESSED", "infra.json"]

@@ -112,6 +112,62 @@ def test_a_rollback_goes_to_the_one_before(model, tmp_path, capsys):
     assert push.push(*two, base) == base / "3"
 
 
+def test_a_verdict_is_next_to_what_is_served_now(model, tmp_path, capsys):
+    base = tmp_path / "base"
+    one, two, three = (another(model, number) for number in (1, 2, 3))
+    push.push(*one, base)
+    for _, folder in (two, three):
+        file = folder / blessing.FILE
+        told = {"last_digest": cli.digest_of(one[0])}
+        file.write_text(json.dumps({**json.loads(file.read_text()), **told}))
+    assert push.push(*two, base) == base / "2"
+    args = [f"--model={three[0]}", f"--blessing={three[1]}"]
+    assert push.main([*args, f"--base_path={base}"]) == 1
+    assert f"{base / '2'} was pushed since" in capsys.readouterr().err
+    assert names(base) == ["1", "2"]
+    # A push that was killed at its end is still done again.
+    assert push.push(*two, base) == base / "2"
+
+
+def test_what_changes_while_it_is_copied_is_not_pushed(
+    model, blessed, tmp_path, monkeypatch
+):
+    copy = shutil.copytree
+
+    def late(source, target, *args, **kwargs):
+        (model / "model_card.md").write_text("of another one")
+        return copy(source, target, *args, **kwargs)
+
+    monkeypatch.setattr(push.shutil, "copytree", late)
+    with pytest.raises(cli.UserError, match="was changed meanwhile"):
+        push.push(model, blessed, tmp_path / "base")
+    assert names(tmp_path / "base") == []
+
+
+def test_versions_may_begin_with_zeros_and_go_at_once(
+    model, tmp_path, monkeypatch
+):
+    base = tmp_path / "base"
+    one, two, three = (another(model, number) for number in (1, 2, 3))
+    push.push(*one, base).rename(base / "007")
+    (base / "9").write_text("no folder")
+    assert push.push(*two, base, keep=1) == base / "8"
+    assert names(base) == ["8", "9"]
+    (base / "9").unlink()
+
+    def killed(path, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(push.shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            push.push(*three, base, keep=1)
+    # No number stands for a part of a version, and the next push tidies up.
+    assert names(base) == [".pushing-8", "9"]
+    assert push.push(*three, base, keep=1) == base / "9"
+    assert names(base) == ["9"]
+
+
 def test_concurrent_pushes_all_succeed(model, tmp_path):
     base = tmp_path / "base"
 

@@ -14,7 +14,7 @@ def verdict(export, kept, tmp_path_factory):
     """Of an export that has learnt nothing, next to one blessed before."""
     folder = tmp_path_factory.mktemp("verdicts")
     first, second = folder / "first", folder / "second"
-    flags = [f"--model={export}", f"--data={kept}"]
+    flags = [f"--model={export}", f"--data={kept}", "--set=evaluate.seed=300"]
     assert evaluate.main([*flags, f"--blessing={first}"]) == 0
     flags += [f"--last_blessed={first}", f"--blessing={second}"]
     assert evaluate.main(flags) == 0
@@ -50,6 +50,8 @@ def test_nothing_in_it_is_elsewhere(page):
     text = page.read_text()
     assert not re.search(r"""(?:src|href)=["'](?!data:)""", text)
     assert "NOT_BLESSED" in text
+    # The samples that were judged are those that are shown.
+    assert "seed 300" in text and "seed 0" not in text
     assert "&lt;script&gt;throw 1" in text and "<script>throw" not in text
 
 
