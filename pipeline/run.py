@@ -3,12 +3,15 @@
     preprocess -> validate -> train -> export
                -> evaluate -> infra-validate -> report -> push
 
-Each step is a command of this project; its output lies in
+Each step is a command of this project; its output (but of push) lies in
 ROOT/<step>/<id>, where the id is of everything the step depends on, so that a
 step whose inputs and config have not changed is skipped. ROOT/records/ tells
 what made what, and so what is done: doit, which orders and runs the steps,
 remembers that at its end alone, and would forget it when killed. Killed
 anywhere, the same command goes on from there.
+
+What is not a flag of this command is one of preprocess or of Beam:
+--max_bad_fraction, --runner and what runners take.
 
     python -m pipeline.run status --root pipelines/digits
     python -m pipeline.run lineage serving/digits/1
@@ -31,7 +34,7 @@ from doit.cmd_base import ModuleTaskLoader
 from doit.doit_cmd import DoitMain
 from doit.reporter import ConsoleReporter
 
-from pipeline import sources
+from pipeline import push, sources
 from pipeline.step import Step, running
 from stftgan_tf import blessing, cli, lineage
 from stftgan_tf import config as config_lib
@@ -108,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="say what would be done, and do nothing",
+        help="say what would be done and where, and do nothing",
     )
     parser.add_argument(
         "--unblessed",
@@ -119,13 +122,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _status_parser() -> argparse.ArgumentParser:
-    parser = cli.parser("Shows what ran below a root.", EXAMPLE)
+    example = "python -m pipeline.run status --root pipelines/digits"
+    parser = cli.parser("Shows what ran below a root.", example)
     parser.add_argument("--root", type=Path, default=Path("pipelines/demo"))
     return parser
 
 
 def _lineage_parser() -> argparse.ArgumentParser:
-    parser = cli.parser("Tells what a pushed model came from.", EXAMPLE)
+    example = "python -m pipeline.run lineage serving/digits/1"
+    parser = cli.parser("Tells what a pushed model came from.", example)
     parser.add_argument("path", type=Path, help="such as serving/digits/1")
     return parser
 
@@ -165,24 +170,30 @@ def _run(args: argparse.Namespace, beam_args: list[str]) -> int:
             again = (args.force or args.first) and index >= first
             if again or not todo.isdisjoint(step.inputs) or not step.done():
                 todo.add(step)
-            print(
-                f"{step.name:15s} {'to do' if step in todo else 'up to date'}"
-            )
+            told = "to do" if step in todo else "up to date"
+            where = args.base_path if step.name == "push" else step.output
+            print(f"{step.name:15s} {told:11s} {where}")
         return 0
     again = bool(args.force or args.first) and first <= STEPS.index("train")
     if _worker(config):
         return _help_train(wanted, again)
     args.root.mkdir(parents=True, exist_ok=True)
-    if args.force or args.first:
-        for step in wanted[first:]:
-            step.forget()
+    with cli.held(args.root / ".lock", f"another pipeline runs in {args.root}"):
+        if args.force or args.first:
+            for step in wanted[first:]:
+                step.forget()
+        return _run_steps(args.root, wanted)
+
+
+def _run_steps(root: Path, wanted: list[Step]) -> int:
+    """Runs what is to be done, and says where the report lies."""
     pages = [step for step in wanted if step.name == "report"]
     for step in pages:
         print(f"report, once it is made: {_page(step.output)}", flush=True)
-    code = _done(args.root, wanted)
+    code = _done(root, wanted)
     for step in pages:
         # Also, and all the more, of what was not blessed.
-        if step.record.is_file():
+        if _page(step.output).is_file():
             print(f"report: {_page(step.output)}")
     return code
 
@@ -224,7 +235,8 @@ def _steps(
         "validate",
         root,
         [shards],
-        [of("validate"), args.reference],
+        # Too few windows for the clusters of evaluate are told of there.
+        [of("validate"), args.reference, config.evaluate.clusters],
         made(
             "pipeline.validate",
             data,
@@ -462,13 +474,8 @@ def _recordings(args: argparse.Namespace, config: Config) -> Any:
 
 def _last_blessed(base_path: Path) -> list[str]:
     """The flag that names the newest version that was blessed, if any."""
-    names = [path.parent for path in base_path.glob(f"*/{blessing.PUSHED}")]
-    versions = [path for path in names if path.name.isdigit()]
-    for path in sorted(versions, key=lambda p: int(p.name), reverse=True):
-        record = json.loads((path / blessing.PUSHED).read_text())
-        if not record["unblessed"]:
-            return [f"--last_blessed={path}"]
-    return []
+    last = push.last_blessed(base_path)
+    return [f"--last_blessed={last}"] if last else []
 
 
 def _status(args: argparse.Namespace) -> int:
@@ -500,7 +507,8 @@ def _lineage(args: argparse.Namespace) -> int:
     )
     print(f"{args.path}  pushed {pushed['pushed']}  {told}")
     model = Path(pushed["model"])
-    records = model.resolve().parents[1] / "records"
+    # Of `<root>/export/<id>`.
+    records = model.resolve().parent.parent / "records"
     made = records / f"export-{model.name}.json"
     if not made.is_file():
         print(f"  {model}  (not of a pipeline, or its records are gone)")
@@ -508,12 +516,12 @@ def _lineage(args: argparse.Namespace) -> int:
     # Where it was pushed by hand, what made the model is all that is known.
     first, top = "", made
     for path in records.glob("push-*.json"):
-        push = lineage.read(path)
-        here = Path(push["output"]).resolve() == args.path.resolve()
+        record = lineage.read(path)
+        here = Path(record["output"]).resolve() == args.path.resolve()
         # Pushed again, it is the same version: the first time made it.
-        if here and made.name in push["inputs"]:
-            if not first or push["started"] < first:
-                first, top = push["started"], path
+        if here and made.name in record["inputs"]:
+            if not first or record["started"] < first:
+                first, top = record["started"], path
     for depth, record in lineage.walk(top, 1):
         _tell(record, "  " * depth)
     return 0

@@ -93,7 +93,7 @@ class Step:
                 return TaskFailed(
                     f"{step.output} is gone; --from={step.name} makes it anew"
                 )
-        command = self.command()
+        command, taken = self.command(), self._input_hashes()
         start = time.time()
         with running(command, stdout=subprocess.PIPE, text=True) as job:
             told, _ = job.communicate()
@@ -107,7 +107,7 @@ class Step:
         record = {
             "step": self.name,
             "id": self.id,
-            "inputs": self._input_hashes(),
+            "inputs": taken,
             # A push says which version it became.
             "output": printed[-1] if self.name == "push" else str(self.output),
             "command": command,

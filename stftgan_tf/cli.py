@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 the data or the run failed, 2 bad usage or config,
 
 import argparse
 import contextlib
+import fcntl
 import hashlib
 import logging
 import os
@@ -110,8 +111,8 @@ def published_dir(
     """Yields a folder to fill, which becomes `target` by one rename.
 
     On any error, or when killed, `target` is as it was before. (Killed in the
-    moment of replacing, it lies beside, and `remove_leftovers`, called under a
-    lock, brings it back.)
+    moment of replacing, it lies beside until the next call, as does what was
+    half written.)
 
     Args:
       target: the folder's final name.
@@ -122,15 +123,20 @@ def published_dir(
     Raises:
       UserError: as `refuse_existing`.
     """
-    refuse_existing(target, marker, overwrite)
     target.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(target)
+    refuse_existing(target, marker, overwrite)
     staging = target.parent / f".incomplete-{target.name}-{uuid.uuid4().hex}"
     staging.mkdir()
+    # Tells others that it is not left over.
+    handle = _own(staging)
     try:
         yield staging
         publish(staging, target, marker, overwrite)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        if handle is not None:
+            os.close(handle)
 
 
 def refuse_existing(target: Path, marker: str, overwrite: bool) -> None:
@@ -155,28 +161,67 @@ def publish(staging: Path, target: Path, marker: str, overwrite: bool) -> None:
     if not target.exists():
         staging.rename(target)
         return
-    old = target.parent / f".old-{target.name}-{uuid.uuid4().hex}"
+    token = staging.name.rpartition("-")[2]
+    old = target.parent / f".old-{target.name}-{token}"
     target.rename(old)
     staging.rename(target)
-    shutil.rmtree(old)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def remove_leftovers(target: Path) -> None:
-    """Removes what killed runs left beside `target`.
+    """Removes what killed processes left beside `target`.
 
-    What one that was replacing the target had moved away comes back. Only for
-    who holds the target alone.
+    What one that was replacing the target had moved away comes back.
     """
     # Not those of a target whose name begins like this one's.
     names = re.compile(
-        rf"\.(incomplete|old)-{re.escape(target.name)}-[0-9a-f]{{32}}"
+        rf"\.(?:incomplete|old)-{re.escape(target.name)}-([0-9a-f]{{32}})"
     )
-    for left in sorted(target.parent.iterdir()):
-        if match := names.fullmatch(left.name):
-            if match[1] == "old" and not target.exists():
-                left.rename(target)
-            else:
-                shutil.rmtree(left, ignore_errors=True)
+    found = [names.fullmatch(path.name) for path in target.parent.iterdir()]
+    for token in sorted({match[1] for match in found if match}):
+        staging = target.parent / f".incomplete-{target.name}-{token}"
+        old = target.parent / f".old-{target.name}-{token}"
+        if staging.exists():
+            handle = _own(staging)
+            if handle is None:
+                # Somebody is at work.
+                continue
+            shutil.rmtree(staging, ignore_errors=True)
+            os.close(handle)
+        if old.exists() and not target.exists():
+            old.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _own(folder: Path) -> int | None:
+    """Locks a folder for as long as this process has the handle open.
+
+    None where another process has, or the file system knows no such locks.
+    """
+    handle = None
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        if handle is not None:
+            os.close(handle)
+        return None
+    return handle
+
+
+@contextlib.contextmanager
+def held(path: Path, told: str) -> Iterator[None]:
+    """Holds a lock file; the kernel lets go when we are killed.
+
+    Raises:
+      UserError: `told`, if another process holds it.
+    """
+    with open(path, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(told) from error
+        yield
 
 
 def digest_of(folder: Path) -> str:
@@ -189,6 +234,19 @@ def digest_of(folder: Path) -> str:
             while block := file.read(1 << 20):
                 whole.update(block)
     return whole.hexdigest()
+
+
+@contextlib.contextmanager
+def unchanged(folder: Path) -> Iterator[str]:
+    """Yields `digest_of` a folder, which must be the same at the end.
+
+    Raises:
+      UserError: if the folder has been replaced or altered meanwhile.
+    """
+    digest = digest_of(folder)
+    yield digest
+    if digest_of(folder) != digest:
+        raise UserError(f"{folder} was changed meanwhile; try again")
 
 
 @contextlib.contextmanager

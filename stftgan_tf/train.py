@@ -1,13 +1,13 @@
 """Trains a WGAN on the shards that pipeline.preprocess wrote.
 
 A run is a folder: config.yaml, manifest.json (of the data), metrics.jsonl,
-log.txt, samples/, checkpoints/, tensorboard/. Ctrl-C saves a checkpoint and
+log.txt, samples/, checkpoints/, tensorboard/, and condition.npz of a model
+that learns labels or clusters. Ctrl-C saves a checkpoint and
 ends; --resume goes on from the newest one, bit for bit as if never stopped.
 """
 
 import argparse
 import contextlib
-import fcntl
 import json
 import logging
 import signal
@@ -166,7 +166,8 @@ def train(
         if devices.chief:
             _check_run(run, config, shards, resume)
             run.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(_locked(run))
+            told = f"another training owns {run}"
+            stack.enter_context(cli.held(run / ".lock", told))
         log = run / (
             "log.txt" if devices.chief else f"log-{devices.worker}.txt"
         )
@@ -450,17 +451,6 @@ def _stopped_by_signals(bounds: callbacks.Bounds) -> Iterator[None]:
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _locked(run: Path) -> Iterator[None]:
-    """One training a run; the kernel lets go when we are killed."""
-    with open(run / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise cli.UserError(f"another training owns {run}") from error
-        yield
 
 
 @contextlib.contextmanager

@@ -1,7 +1,12 @@
+import signal
+import subprocess
+import sys
+
 import pytest
 
 from stftgan_tf import cli
 from stftgan_tf.config import ConfigError
+from tests.conftest import ROOT
 
 
 def fail(error):
@@ -73,6 +78,57 @@ def test_leftovers_go_and_what_was_moved_away_comes_back(tmp_path):
     (tmp_path / f".old-a-{token}").mkdir()
     cli.remove_leftovers(target)
     assert set(tmp_path.iterdir()) == {target, other}
+
+
+def test_what_somebody_is_at_work_on_is_not_left_over(tmp_path):
+    target = tmp_path / "a"
+    with pytest.raises(cli.UserError, match="a exists"):
+        with cli.published_dir(target, "x") as ours:
+            with cli.published_dir(target, "x") as theirs:
+                assert ours.is_dir() and theirs != ours
+                (theirs / "x").touch()
+            (ours / "y").touch()
+    assert [path.name for path in target.iterdir()] == ["x"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("moment", ["filling", "replacing"])
+def test_the_next_one_tidies_up_after_one_that_was_killed(tmp_path, moment):
+    target = tmp_path / "a"
+    target.mkdir()
+    (target / "x").write_text("good")
+    code = f"""
+import os, pathlib, signal
+from stftgan_tf import cli
+
+kill = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+with cli.published_dir(pathlib.Path({str(target)!r}), "x", True) as staging:
+    (staging / "x").write_text("new")
+    if {moment == "filling"}:
+        kill()
+    # The second rename is the one to the final name.
+    renames, rename = [], pathlib.Path.rename
+    pathlib.Path.rename = lambda *a: kill() if renames else (
+        renames.append(rename(*a))
+    )
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT)
+    assert done.returncode == -signal.SIGKILL
+    assert target.exists() is (moment == "filling")
+    with pytest.raises(ZeroDivisionError):
+        with cli.published_dir(target, "x", overwrite=True):
+            assert (target / "x").read_text() == "good"
+            fail(ZeroDivisionError())
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_lock_is_held_by_one(tmp_path):
+    with cli.held(tmp_path / ".lock", "mine"):
+        with pytest.raises(cli.UserError, match="mine"):
+            with cli.held(tmp_path / ".lock", "mine"):
+                pass
+    with cli.held(tmp_path / ".lock", "mine"):
+        pass
 
 
 def test_a_folder_of_another_kind_is_never_replaced(tmp_path):

@@ -170,6 +170,7 @@ ALLOWED = {
         "config",
         "lineage",
         "preprocess",
+        "push",
         "sources",
         "step",
     },

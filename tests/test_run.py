@@ -10,6 +10,7 @@ import time
 import pytest
 
 from pipeline import run
+from stftgan_tf import cli
 from stftgan_tf import config as config_lib
 from tests.conftest import ROOT, worker_environments
 
@@ -72,7 +73,7 @@ def test_from_recordings_to_a_version(place, capfd):
 def planned(flags, capsys):
     assert run.main([*flags, "--dry-run"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    return [line.split()[0] for line in lines if line.endswith("to do")]
+    return [line.split()[0] for line in lines if " to do " in line]
 
 
 def test_what_has_changed_is_done_again(place, capsys, monkeypatch):
@@ -176,6 +177,16 @@ def test_a_training_is_done_again_and_the_old_one_kept(place, capfd):
     names = sorted(path.name for path in (root / "train").iterdir())
     assert names[0] == before.name
     assert names[1].startswith(f"{before.name}-before-") and len(names) == 2
+
+
+def test_one_pipeline_at_a_time_works_below_a_root(place, capfd):
+    flags, root, _ = place
+    before = sorted((root / "train").iterdir())
+    with cli.held(root / ".lock", "mine"):
+        assert run.main([*flags, "--from=train"]) == 1
+    assert f"another pipeline runs in {root}" in capfd.readouterr().err
+    # Nothing was moved away.
+    assert sorted((root / "train").iterdir()) == before
 
 
 def test_the_newest_blessed_version_is_the_one_to_beat(tmp_path):
