@@ -1,5 +1,4 @@
-# make demo         the whole pipeline on the built-in corpus: recordings to a
-#                   report, a version to serve, and audio
+# make demo         all of it on the built-in corpus: report, version, audio
 # make test         lint and tests, in a virtual environment made for it
 # make test-latest  the same on the newest TensorFlow, without tensorflow-io
 # make tfx          an environment with TFX, for pipeline.tfx_pipeline
@@ -59,14 +58,15 @@ $(VENV_TFX)/installed: setup.py constraints-tfx.txt
 
 # Called again, it goes on where it was, or says that nothing is to do.
 # What is not blessed is not served, but can be listened to.
+DEMO = $(VENV)/bin/python -m pipeline.run --config digits8k --source demo \
+	--root pipelines/demo --base_path serving/demo \
+	--set train.steps=$(STEPS) --runner=DirectRunner
 demo: install
-	$(VENV)/bin/python -m pipeline.run --config digits8k --source demo \
-		--root pipelines/demo --base_path serving/demo \
-		--set train.steps=$(STEPS) --runner=DirectRunner; \
-	code=$$?; model="$$(ls -td pipelines/demo/export/*/ | head -n 1)"; \
-	test -n "$$model" && echo "samples of $$model" && $(VENV)/bin/python -m stftgan_tf.sample \
-		--model "$$model" --num 16 --seed 0 --output samples/demo && \
-	exit $$code
+	$(DEMO); code=$$?; \
+	model="$$($(DEMO) --dry-run | awk '$$1 == "export" { print $$NF }')"; \
+	test -d "$$model" && echo "samples of $$model" && \
+	$(VENV)/bin/python -m stftgan_tf.sample --model "$$model" --num 16 \
+		--seed 0 --output samples/demo && exit $$code
 
 test: install
 	$(VENV)/bin/ruff check .

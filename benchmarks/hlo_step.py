@@ -3,8 +3,9 @@
 For a machine with a GPU and JAX, but no TensorFlow: this script runs here, on
 the CPU, and `hlo_run.py` there, with the folders that this one writes. The
 program is what XLA is given under `train.jit_compile: true`: all critic
-updates, the generator's, both optimizers, the average. Its random bits are
-computed within it, so that its results here and there can be compared.
+updates, the generator's, both optimizers, the average (but no augmentation).
+Its random bits are computed within it, so that its results here and there can
+be compared.
 
     pip install -e .
     python benchmarks/hlo_step.py --batch_size 64 256 --output hlo

@@ -78,11 +78,13 @@ def _run(args: argparse.Namespace) -> int:
 def summary(manifest: dict[str, Any]) -> str:
     """A manifest as a few lines to read."""
     windows, hours = manifest["windows"], manifest["hours"]
+    # Which those of the first version lack.
+    duplicates = manifest.get("duplicates", 0)
     lines = [
         f"format version   {manifest['format_version']}",
         f"config hash      {manifest['config_hash']}",
         f"recordings       {manifest['recordings']}, of which "
-        f"{manifest['dead_letters']} unusable; {manifest['duplicates']} more "
+        f"{manifest['dead_letters']} unusable; {duplicates} more "
         "names of the same files",
         f"silent windows   {manifest['silent_windows']} dropped",
         f"beyond 3 sigma   {100 * manifest['clipped_share']:.3f} % of values",

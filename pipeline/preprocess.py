@@ -305,10 +305,11 @@ def _check_dead_letters(
         logging.warning(
             "unusable recording %s: %s", letter["path"], _reason(letter)
         )
-    if len(dead) > MAX_WARNINGS:
-        logging.warning("and more, see dead_letters.jsonl")
     bad = len({letter["path"] for letter in dead})
-    if bad > max_bad_fraction * recordings:
+    failed = bad > max_bad_fraction * recordings
+    if len(dead) > MAX_WARNINGS and not failed:
+        logging.warning("and more, see dead_letters.jsonl")
+    if failed:
         names = "; ".join(f"{d['path']}: {_reason(d)}" for d in dead)
         raise cli.UserError(
             f"{bad} of {recordings} recordings are unusable, more than "

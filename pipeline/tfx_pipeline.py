@@ -42,12 +42,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--root",
         default="pipelines/tfx",
-        help="of TFX's artifacts, here or remote (default: pipelines/tfx)",
+        help="of TFX's artifacts; with --kubeflow it may be remote (default: "
+        "pipelines/tfx)",
     )
     parser.add_argument(
         "--base_path",
         default="serving/tfx",
-        help="folder of the versions that are served (default: serving/tfx)",
+        help="folder of the versions that are served; with --kubeflow it may "
+        "be remote (default: serving/tfx)",
     )
     parser.add_argument(
         "--steps",

@@ -63,8 +63,8 @@ class AudioConfig:
 
     Attributes:
       sample_rate_hz: rate that every recording is resampled to.
-      decoder: `sndfile` (libsndfile), or `tfio` (tensorflow-io; slower, and
-        its workers load TensorFlow).
+      decoder: `sndfile` (libsndfile), or `tfio` (tensorflow-io, for files of
+        this machine; slower, and its workers load TensorFlow).
       channels: `mean` of all channels, the `first` one, or `split`: each is a
         recording of its own.
       trim_db: silence at both ends is cut off where 10 ms do not come within
@@ -196,7 +196,7 @@ class ModelConfig:
       phase: what the export's phase begins with: `integrated` from the
         gradients that magnitudes imply, zero (`griffin_lim`), or the
         instantaneous `frequency`, which the networks then learn beside the
-        magnitudes (needs `window.phase`).
+        magnitudes (needs `window.phase`; `long` is `integrated` all the same).
       griffin_lim_iterations: that make the phase consistent, in the exported
         graph.
     """
@@ -242,9 +242,11 @@ class TrainConfig:
       seed: of weights, noise and the order of windows.
       precision: `float32`, or `mixed_bfloat16` (weights, scores and penalties
         stay float32).
-      jit_compile: XLA; `auto` means on a GPU and not on a CPU.
-      steps_per_execution: steps in one call of the compiled function; all
-        `*_every` must be multiples of it.
+      jit_compile: XLA; `auto` means on one GPU, and neither on a CPU nor on
+        several devices.
+      steps_per_execution: steps in one call of the compiled function; what
+        logs, previews, checkpoints and watches come every so often, and
+        `steps`, must be multiples of it.
       strategy: `none` (one device), `mirrored` (all of this machine's) or
         `multiworker` (as TF_CONFIG says).
       shuffle_windows: size of the shuffle buffer.
