@@ -290,7 +290,7 @@ class _lock_file:
             raise cli.UserError(
                 f"another job is writing {self._output}; wait for it"
             )
-        # Ours alone now: whatever lies half-written was killed.
+        # What a killed job had moved away is there again before we look.
         cli.remove_leftovers(self._output)
 
     def __exit__(self, *_):

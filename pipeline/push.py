@@ -57,6 +57,12 @@ def _parser() -> argparse.ArgumentParser:
         "down in the record",
     )
     parser.add_argument(
+        "--compared",
+        action="store_true",
+        help="only push what was compared with the version blessed last there "
+        "(python -m stftgan_tf.evaluate --last_blessed)",
+    )
+    parser.add_argument(
         "--keep",
         type=int,
         default=3,
@@ -73,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace) -> int:
     if args.rollback:
-        if args.model or args.blessing or args.unblessed:
+        if args.model or args.blessing or args.unblessed or args.compared:
             raise cli.UsageError("--rollback takes --base_path and no model")
         print(roll_back(args.base_path))
         return 0
@@ -83,11 +89,15 @@ def _run(args: argparse.Namespace) -> int:
         )
     if args.keep < 1:
         raise cli.UsageError(f"--keep is {args.keep}; expected at least 1")
-    print(
-        push(
-            args.model, args.blessing, args.base_path, args.keep, args.unblessed
-        )
+    made = push(
+        args.model,
+        args.blessing,
+        args.base_path,
+        args.keep,
+        args.unblessed,
+        args.compared,
     )
+    print(made)
     return 0
 
 
@@ -97,6 +107,7 @@ def push(
     base_path: Path,
     keep: int = 3,
     unblessed: bool = False,
+    compared: bool = False,
 ) -> Path:
     """Publishes an export; returns the version's folder.
 
@@ -109,6 +120,7 @@ def push(
       base_path: folder of the versions.
       keep: how many of the newest stay.
       unblessed: whether a model that is not blessed is pushed.
+      compared: whether its verdict must be next to the version blessed last.
 
     Raises:
       UserError: if it is no export, or neither blessed nor `unblessed`.
@@ -127,7 +139,10 @@ def push(
             _prune(base_path, keep)
             return versions[newest]
         if not record["unblessed"]:
-            _check_compared(record["verdict"], base_path)
+            problem = _not_compared(record["verdict"], base_path, compared)
+            if problem and not unblessed:
+                raise cli.UserError(f"{model} is not blessed: {problem}")
+            record["unblessed"] = problem or False
         version = max([newest, *_rolled_back(base_path)]) + 1
         target = base_path / str(version)
         staging = base_path / f"{_STAGING}{version}"
@@ -155,19 +170,22 @@ def last_blessed(base_path: Path) -> Path | None:
     return None
 
 
-def _check_compared(verdict: dict[str, Any], base_path: Path) -> None:
-    """Raises UserError if another version has been pushed since the verdict.
+def _not_compared(
+    verdict: dict[str, Any], base_path: Path, asked: bool
+) -> str | None:
+    """What is wrong if the verdict is not next to the version blessed last.
 
-    A verdict that was not compared with any, by hand, may be pushed.
+    One that was compared with none is, unless that is `asked` for.
     """
     last, compared = last_blessed(base_path), verdict.get("last_digest")
-    if last is None or compared is None:
-        return
-    if blessing.read(last)["digest"] != compared:
-        raise cli.UserError(
-            f"{last} was pushed since the verdict; evaluate again, next to it "
-            "(pipeline.run --from=evaluate)"
-        )
+    if last is None or (compared is None and not asked):
+        return None
+    if blessing.read(last)["digest"] == compared:
+        return None
+    return (
+        f"its verdict was not compared with {last}, the version blessed last; "
+        "evaluate again (pipeline.run --from=evaluate)"
+    )
 
 
 def _prune(base_path: Path, keep: int) -> None:

@@ -193,7 +193,7 @@ def _run_steps(root: Path, wanted: list[Step]) -> int:
     code = _done(root, wanted)
     for step in pages:
         # Also, and all the more, of what was not blessed.
-        if _page(step.output).is_file():
+        if step.record.is_file() and _page(step.output).is_file():
             print(f"report: {_page(step.output)}")
     return code
 
@@ -314,6 +314,7 @@ def _steps(
             f"--model={model.output}",
             f"--blessing={verdict.output}",
             f"--base_path={args.base_path}",
+            "--compared",
             *(["--unblessed"] if args.unblessed else []),
         ],
     )

@@ -126,17 +126,15 @@ def published_dir(
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(target)
     refuse_existing(target, marker, overwrite)
-    staging = target.parent / f".incomplete-{target.name}-{uuid.uuid4().hex}"
+    token, lock = _new_token(target)
+    staging = target.parent / f".incomplete-{target.name}-{token}"
     staging.mkdir()
-    # Tells others that it is not left over.
-    handle = _own(staging)
     try:
         yield staging
         publish(staging, target, marker, overwrite)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-        if handle is not None:
-            os.close(handle)
+        _give_up(lock)
 
 
 def refuse_existing(target: Path, marker: str, overwrite: bool) -> None:
@@ -176,37 +174,53 @@ def remove_leftovers(target: Path) -> None:
     # Not those of a target whose name begins like this one's.
     names = re.compile(
         rf"\.(?:incomplete|old)-{re.escape(target.name)}-([0-9a-f]{{32}})"
+        r"(?:\.lock)?"
     )
     found = [names.fullmatch(path.name) for path in target.parent.iterdir()]
     for token in sorted({match[1] for match in found if match}):
-        staging = target.parent / f".incomplete-{target.name}-{token}"
+        lock = _own(target, token)
+        if lock is None:
+            # Somebody is at work.
+            continue
         old = target.parent / f".old-{target.name}-{token}"
-        if staging.exists():
-            handle = _own(staging)
-            if handle is None:
-                # Somebody is at work.
-                continue
-            shutil.rmtree(staging, ignore_errors=True)
-            os.close(handle)
+        staging = target.parent / f".incomplete-{target.name}-{token}"
+        shutil.rmtree(staging, ignore_errors=True)
         if old.exists() and not target.exists():
             old.rename(target)
         shutil.rmtree(old, ignore_errors=True)
+        _give_up(lock)
 
 
-def _own(folder: Path) -> int | None:
-    """Locks a folder for as long as this process has the handle open.
+def _new_token(target: Path) -> tuple[str, BinaryIO]:
+    """What names of our own end in, and the lock that says that we live."""
+    while True:
+        token = uuid.uuid4().hex
+        lock = _own(target, token)
+        # Else somebody took it for left over before it was locked.
+        if lock is not None:
+            return token, lock
 
-    None where another process has, or the file system knows no such locks.
+
+def _own(target: Path, token: str) -> BinaryIO | None:
+    """The lock of a token, or None where another process has it.
+
+    A file of its own: folders cannot be locked on every file system.
     """
-    handle = None
+    path = target.parent / f".incomplete-{target.name}-{token}.lock"
+    file = open(path, "wb")
     try:
-        handle = os.open(folder, os.O_RDONLY)
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        if handle is not None:
-            os.close(handle)
-        return None
-    return handle
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+            return file
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    file.close()
+    return None
+
+
+def _give_up(lock: BinaryIO) -> None:
+    Path(lock.name).unlink(missing_ok=True)
+    lock.close()
 
 
 @contextlib.contextmanager

@@ -37,6 +37,8 @@ _HTTP_CODES = {
     413: "INVALID_ARGUMENT",
     429: "RESOURCE_EXHAUSTED",
     501: "UNIMPLEMENTED",
+    # Of a gateway whose server is not there yet.
+    502: "UNAVAILABLE",
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }

@@ -79,6 +79,9 @@ def load(path: Path, log_mel: embedding.LogMel | None = None) -> Condition:
             prior = file["prior"]
             centres = file["cepstra"] if log_mel else None
     except (
+        # Of an archive that is a bare array.
+        AttributeError,
+        TypeError,
         OSError,
         ValueError,
         KeyError,

@@ -1,3 +1,4 @@
+import http.server
 import os
 import shutil
 import socket
@@ -222,23 +223,27 @@ def test_something_else_that_listens_is_told_of(tmp_path, capsys, body):
     assert "error: UNKNOWN: " in capsys.readouterr().err
 
 
-def test_a_gateway_without_a_server_is_asked_again():
-    page = b"HTTP/1.0 503 Unavailable\r\n\r\n<html>"
-    whole = b'HTTP/1.0 200 OK\r\n\r\n{"outputs": {"audio": [1.5]}}'
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+@pytest.mark.parametrize("status", [502, 503])
+def test_a_gateway_without_a_server_is_asked_again(status):
+    asked = []
 
-        def answer():
-            for text in (page, whole):
-                connection, _ = listener.accept()
-                connection.recv(65536)
-                connection.sendall(text)
-                connection.close()
+    class Gateway(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):  # noqa: N802
+            self.rfile.read(int(self.headers["Content-Length"]))
+            body = b'{"outputs": {"audio": [1.5]}}' if asked else b"<html>"
+            self.send_response(200 if asked else status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+            asked.append(self.path)
 
-        threading.Thread(target=answer, daemon=True).start()
-        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with http.server.HTTPServer(("127.0.0.1", 0), Gateway) as gateway:
+        threading.Thread(target=gateway.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{gateway.server_port}"
         with client.connect(address, "digits") as connected:
             made = connected.predict("serving_default", {"seed": np.array([1])})
-    assert made["audio"] == [1.5]
+        gateway.shutdown()
+    assert made["audio"] == [1.5] and len(asked) == 2
 
 
 @pytest.mark.parametrize(

@@ -123,8 +123,17 @@ def test_a_verdict_is_next_to_what_is_served_now(model, tmp_path, capsys):
     assert push.push(*two, base) == base / "2"
     args = [f"--model={three[0]}", f"--blessing={three[1]}"]
     assert push.main([*args, f"--base_path={base}"]) == 1
-    assert f"{base / '2'} was pushed since" in capsys.readouterr().err
+    assert f"not compared with {base / '2'}" in capsys.readouterr().err
     assert names(base) == ["1", "2"]
+    # Nor one that was compared with none, if that is asked for.
+    four = another(model, 4)
+    args = [f"--model={four[0]}", f"--blessing={four[1]}", "--compared"]
+    assert push.main([*args, f"--base_path={base}"]) == 1
+    assert f"not compared with {base / '2'}" in capsys.readouterr().err
+    assert push.main([*args, f"--base_path={base}", "--unblessed"]) == 0
+    record = json.loads((base / "3" / "pushed.json").read_text())
+    assert "not compared with" in record["unblessed"]
+    push.roll_back(base)
     # A push that was killed at its end is still done again.
     assert push.push(*two, base) == base / "2"
 

@@ -94,7 +94,8 @@ class Servable:
                     for name, value in request.inputs.items()
                 }
                 # An export's largest batch may be more than is allowed here.
-                if all(len(x) <= max_batch_size for x in inputs.values()):
+                rows = [len(x) for x in inputs.values() if x.ndim]
+                if max(rows, default=0) <= max_batch_size:
                     self.run(request.model_spec.signature_name, inputs)
         except BaseException:
             self.close()
@@ -197,7 +198,10 @@ class Servable:
             self.check_shape(name, info, list(value.shape))
             if dtype.is_floating and not np.isfinite(value).all():
                 raise invalid(f"input {name} has values that are not finite")
-            if value.ndim and name not in signature.defaults:
+            # What has a default may be one row for all.
+            if value.ndim and (
+                len(value) > 1 or name not in signature.defaults
+            ):
                 rows[name] = len(value)
         if len(set(rows.values())) > 1:
             told = ", ".join(f"{name} {n}" for name, n in rows.items())

@@ -69,8 +69,9 @@ class Versions:
 
     def tell_of_change(self, changed: Callable[[bool], None]) -> None:
         """Calls it now and after every change: whether any version serves."""
-        self._changed = changed
-        changed(self._current is not None)
+        with self._lock:
+            self._changed = changed
+            changed(self._current is not None)
 
     @contextlib.contextmanager
     def borrowed(self, name: str, version: int | None) -> Iterator[Servable]:
@@ -162,7 +163,7 @@ class Versions:
             old, self._current = self._current, servable
             if servable:
                 self._users[servable] = 1
-        self._changed(servable is not None)
+            self._changed(servable is not None)
         if servable:
             self._tell(Status(servable.version, "AVAILABLE"))
             _LOG.info("version %d serves", servable.version)
