@@ -92,13 +92,18 @@ def test_missing_labels_are_refused(
         found(training, "model.condition=label", shards=opened)
 
 
-@pytest.mark.parametrize("damage", ["cut", "missing", "other", "no clusters"])
+@pytest.mark.parametrize(
+    "damage", ["cut", "missing", "other", "array", "no clusters"]
+)
 def test_a_damaged_file_is_named(training, tmp_path, damage):
     path = tmp_path / "x.npz"
     found(training, "model.condition=label").save(path)
     data = path.read_bytes()
     if damage == "missing":
         path.unlink()
+    elif damage == "array":
+        with open(path, "wb") as file:
+            np.save(file, np.zeros(3))
     elif damage != "no clusters":
         path.write_bytes(data[:50] if damage == "cut" else b"text")
     with pytest.raises(UserError, match="x.npz cannot be read"):
