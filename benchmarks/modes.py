@@ -74,7 +74,7 @@ ROWS = {
         "train.penalty_weight=1",
         "train.penalty_every=4",
         "model.condition=cluster",
-        "model.clusters=20",
+        "model.clusters=50",
         "augment.target=0.6",
     ],
 }
