@@ -1,5 +1,4 @@
 import concurrent.futures
-import contextlib
 import json
 import os
 import shutil
@@ -14,7 +13,7 @@ import soundfile
 import tensorflow as tf
 import yaml
 
-from stftgan_tf import callbacks, checkpoints, train
+from stftgan_tf import callbacks, checkpoints, cli, train
 from stftgan_tf import config as config_lib
 from tests.conftest import (
     ROOT,
@@ -407,8 +406,7 @@ def test_labels_that_are_missing_are_named(recordings, tmp_path, capsys):
 def test_a_second_training_of_a_run_is_refused(
     shards, trained, tmp_path, capsys
 ):
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(train._locked(trained))
+    with cli.held(trained / ".lock", "mine"):
         assert train.main(train_args(shards, trained, "--resume")) == 1
     assert "another training owns" in capsys.readouterr().err
 

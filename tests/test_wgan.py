@@ -322,8 +322,9 @@ def test_drift_pulls_the_scores_of_real_windows_to_zero():
     for model in (free, held):
         # A bias that the Wasserstein loss does not see.
         model.critic.layers[-1].bias.assign([5.0])
+        step = tf.function(model.train_step)
         for _ in range(60):
-            model.train_step(batch_of(8))
+            step(batch_of(8))
     scores = [
         abs(float(tf.reduce_mean(m._score(windows(8), None))))
         for m in (free, held)
