@@ -128,8 +128,8 @@ def published_dir(
     refuse_existing(target, marker, overwrite)
     token, lock = _new_token(target)
     staging = target.parent / f".incomplete-{target.name}-{token}"
-    staging.mkdir()
     try:
+        staging.mkdir()
         yield staging
         publish(staging, target, marker, overwrite)
     finally:
