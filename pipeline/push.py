@@ -175,7 +175,7 @@ def _not_compared(
 ) -> str | None:
     """What is wrong if the verdict is not next to the version blessed last.
 
-    One that was compared with none is, unless that is `asked` for.
+    One that was compared with none passes, unless comparison is `asked` for.
     """
     last, compared = last_blessed(base_path), verdict.get("last_digest")
     if last is None or (compared is None and not asked):
