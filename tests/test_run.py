@@ -80,6 +80,12 @@ def test_what_has_changed_is_done_again(place, capsys, monkeypatch):
     flags, root, _ = place
     flags = [*flags, "--unblessed"]
     assert planned(flags, capsys) == []
+    # It also tells where outputs lie, which `make demo` samples from.
+    assert run.main([*flags, "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    where = {line.split()[0]: line.split()[-1] for line in lines}
+    (made,) = (root / "export").iterdir()
+    assert where["export"] == str(made)
     # The same folder by another name is no change.
     monkeypatch.chdir(root.parent)
     assert planned([*flags, f"--root={root.name}"], capsys) == []
