@@ -10,6 +10,8 @@ import dataclasses
 import io
 import math
 import os
+import re
+import stat
 import struct
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Protocol
@@ -54,8 +56,12 @@ _SILENT = 1e-5
 # Stretches whose peaks decide where silence at the ends is trimmed.
 _TRIM_SECS = 0.01
 
-# The data size that a streaming writer leaves in a WAV header.
-_UNKNOWN_SIZE = 0xFFFFFFFF
+# The data sizes that streaming writers leave in a WAV header: of ffmpeg, of
+# sox, and of what counts to the largest number that has a sign.
+_UNKNOWN_SIZES = (0xFFFFFFFF, 0x7FFFF000, 0x7FFFFFFF, 0x80000000)
+
+# From here on libsndfile does not know how many frames a file has.
+_UNKNOWN_FRAMES = 1 << 62
 
 # An Ogg page is at most this long; its header's flag for the last page.
 _OGG_PAGE, _OGG_LAST = 65307, 4
@@ -75,12 +81,14 @@ class Scan:
         target rate.
       peak: largest absolute sample of the one channel.
       rms: root mean square of the one channel.
+      frames: of the whole recording, at its own rate.
     """
 
     start: int
     samples: int
     peak: float
     rms: float
+    frames: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +168,12 @@ def load(
 
 
 def read(
-    path: str, config: AudioConfig, start: int, stop: int, channel: int = 0
+    path: str,
+    config: AudioConfig,
+    start: int,
+    stop: int,
+    channel: int = 0,
+    frames: int | None = None,
 ) -> np.ndarray:
     """Samples [start, stop) of a recording at the target rate.
 
@@ -170,14 +183,19 @@ def read(
       start: first sample, at the target rate; may be negative.
       stop: the sample after the last one; may lie after the end.
       channel: which one, where `channels` is `split`.
+      frames: of the whole recording as `scan` found it.
 
     Returns:
       float32 [stop - start], zeros outside of the recording.
 
     Raises:
-      AudioError: if the file cannot be decoded.
+      AudioError: if the file cannot be decoded, or is another than before.
     """
     with _open(path, config) as file:
+        if frames not in (None, file.frames):
+            raise AudioError(
+                f"changed: {file.frames} samples; there were {frames}"
+            )
         rate = file.samplerate
         divisor = math.gcd(rate, config.sample_rate_hz)
         source_step = rate // divisor
@@ -187,7 +205,13 @@ def read(
         first_read = min(grid * source_step, file.frames)
         source_stop = -(-stop * source_step // target_step) + _MARGIN
         count = max(0, min(source_stop, file.frames) - first_read)
-        mono = _chosen(file.read(first_read, count), config)[channel]
+        block = file.read(first_read, count)
+        if len(block) < count:
+            raise AudioError(
+                f"truncated: {len(block)} of {count} samples decoded from "
+                f"{first_read} on"
+            )
+        mono = _chosen(block, config)[channel]
     mono = _resampled(mono, rate, config)
     first = grid * target_step
     return between(mono, start - first, stop - first)
@@ -239,7 +263,7 @@ def _scan(
         raise AudioError(f"truncated: {count} of {file.frames} samples decoded")
     if not count * config.sample_rate_hz // rate:
         raise AudioError(f"empty: {count} samples")
-    found = [meter.scan(rate, config) for meter in meters]
+    found = [meter.scan(rate, file.frames, config) for meter in meters]
     if not any(found):
         raise AudioError(
             "silent: nothing beyond -100 dB of full scale, or a constant"
@@ -277,7 +301,7 @@ class _Meter:
         starts = np.arange(0, len(samples), self._stretch)
         self._peaks.append(np.maximum.reduceat(np.abs(samples), starts))
 
-    def scan(self, rate: int, config: AudioConfig) -> Scan | None:
+    def scan(self, rate: int, frames: int, config: AudioConfig) -> Scan | None:
         """What was seen; None where nothing can be heard."""
         peaks = np.concatenate(self._peaks)
         power = self._square / self.count
@@ -293,7 +317,7 @@ class _Meter:
             last = min(last, (int(loud[-1]) + 1) * self._stretch)
         start = first * config.sample_rate_hz // rate
         stop = max(start + 1, last * config.sample_rate_hz // rate)
-        return Scan(start, stop - start, peak, math.sqrt(power))
+        return Scan(start, stop - start, peak, math.sqrt(power), frames)
 
 
 class _Decoder(Protocol):
@@ -408,6 +432,11 @@ def _open(path: str, config: AudioConfig) -> Iterator[_Decoder]:
             raise AudioError(
                 f"rate: {file.samplerate} Hz; expected {low} to {high}"
             )
+        if file.frames >= _UNKNOWN_FRAMES:
+            raise AudioError(
+                "length: its header does not tell it; encode it anew, into a "
+                "file instead of a pipe"
+            )
         yield file
 
 
@@ -417,17 +446,25 @@ def _opened(
     if tfds_source.is_record(path):
         record = tfds_source.read(path)
         if record.encoded is not None:
-            return _sndfile(io.BytesIO(record.encoded), stack)
+            encoded = io.BytesIO(record.encoded)
+            _check_whole(encoded)
+            encoded.seek(0)
+            return _sndfile(encoded, stack)
         return _Array(_as_float(record.samples), record.rate_hz)
     if storage.is_remote(path):
         file = stack.enter_context(storage.open_input(path))
         _check_whole(file)
         file.seek(0)
-        return _sndfile(file, stack)
-    if not os.path.exists(path):
-        raise AudioError("missing: no such file")
+        return _sndfile(stack.enter_context(_errors_kept(file)), stack)
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise AudioError("missing: no such file") from error
+    if stat.S_ISDIR(mode):
+        # Of a folder that may not be read that is the reason.
+        os.scandir(path).close()
     # A FIFO or a device would block for ever.
-    if not os.path.isfile(path):
+    if not stat.S_ISREG(mode):
         raise AudioError("not a regular file")
     with open(path, "rb") as file:
         _check_whole(file)
@@ -435,6 +472,45 @@ def _opened(
         return _Tfio(path)
     # As bytes: a name need not be valid UTF-8.
     return _sndfile(os.fsencode(path), stack)
+
+
+@contextlib.contextmanager
+def _errors_kept(file: BinaryIO) -> Iterator["_Kept"]:
+    """A file for libsndfile, which takes what a read raises for the end.
+
+    Raises:
+      AudioError: at the end, if a read failed.
+    """
+    kept = _Kept(file)
+    failed = None
+    try:
+        yield kept
+    except AudioError as error:
+        failed = error
+    if kept.error:
+        reason = first_line(kept.error)
+        raise AudioError(f"unreadable: {reason}") from kept.error
+    if failed:
+        raise failed
+
+
+class _Kept:
+    """What libsndfile calls of a file; keeps the first error of `read`."""
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+        self.error: Exception | None = None
+
+    def read(self, size: int) -> bytes:
+        if self.error:
+            return b""
+        try:
+            return self._file.read(size)
+        # Each file system has its own.
+        except Exception as error:
+            self.error = error
+            return b""
 
 
 def _sndfile(file: Any, stack: contextlib.ExitStack) -> _Sndfile:
@@ -452,8 +528,10 @@ def _check_whole(file: BinaryIO) -> None:
     file.seek(0)
     header = file.read(24)
     file.seek(12)
-    if header[:4] == b"RIFF" and header[8:12] == b"WAVE":
+    if header[:4] in (b"RIFF", b"RF64") and header[8:12] == b"WAVE":
         _check_chunks(file, size, "<4sI", b"data")
+    elif header[:4] == b"RIFX":
+        _check_chunks(file, size, ">4sI", b"data")
     elif header[:4] == b"FORM" and header[8:11] == b"AIF":
         _check_chunks(file, size, ">4sI", b"SSND")
     elif header[:4] == b"OggS":
@@ -466,32 +544,61 @@ def _check_whole(file: BinaryIO) -> None:
         _check_length(size, 24)
         # Sony's Wave64 counts the whole file.
         _check_length(size, *struct.unpack("<Q", header[16:24]))
+    elif header[:7] == b"NIST_1A":
+        file.seek(0)
+        _check_sphere(file.read(1024), size)
 
 
 def _check_chunks(
     file: BinaryIO, size: int, layout: str, wanted: bytes
 ) -> None:
+    wide = None
     while len(chunk := file.read(8)) == 8:
         name, length = struct.unpack(layout, chunk)
         here = file.tell()
+        if name == b"ds64":
+            # Of RF64 (EBU Tech 3306, section 3.5), beyond 4 GB: the sizes of
+            # the file, then of the data.
+            sizes = file.read(16)
+            wide = struct.unpack("<QQ", sizes)[1] if len(sizes) == 16 else None
         if name == wanted:
-            _check_length(size - here, length)
+            _check_length(size - here, length if wide is None else wide)
             return
         file.seek(here + length + length % 2)
 
 
 def _check_length(there: int, promised: int) -> None:
-    if promised > there and promised != _UNKNOWN_SIZE:
+    if promised > there and promised not in _UNKNOWN_SIZES:
         raise AudioError(f"truncated: {there} of {promised} bytes of data")
 
 
+def _check_sphere(header: bytes, size: int) -> None:
+    """NIST SPHERE, of TIMIT and the like: the header is text."""
+    told = dict(re.findall(rb"(\w+) -i (\d+)", header))
+    names = (b"sample_count", b"channel_count", b"sample_n_bytes")
+    lines = header.split(None, 2)
+    if set(names) <= set(told) and len(lines) == 3 and lines[1].isdigit():
+        length = math.prod(int(told[name]) for name in names)
+        # Not of what is compressed.
+        if b"shorten" not in header:
+            _check_length(size - int(lines[1]), length)
+
+
 def _check_ogg(file: BinaryIO, size: int) -> None:
-    """The last page must say that it is the last (RFC 3533, section 6)."""
+    """The last page must say that it is the last (RFC 3533, section 6).
+
+    And of the stream that the first one is of: of several, one after the
+    other, libsndfile decodes one.
+    """
+    file.seek(0)
+    first = file.read(18)
     file.seek(max(0, size - _OGG_PAGE))
     tail = file.read()
     last = tail.rfind(b"OggS")
-    if last < 0 or len(tail) < last + 6 or not tail[last + 5] & _OGG_LAST:
+    if last < 0 or len(tail) < last + 18 or not tail[last + 5] & _OGG_LAST:
         raise AudioError("truncated: the Ogg stream does not end")
+    if tail[last + 14 : last + 18] != first[14:18]:
+        raise AudioError("chained: several Ogg streams; expected one")
 
 
 def _blocks(file: _Decoder, stretch: int) -> Iterator[np.ndarray]:

@@ -149,7 +149,7 @@ def question(segment: Segment, config: Config) -> Question:
         return Question("load", path, (segment.channel,))
     first = segment.first_window
     span = _span(scan, config, first, first + segment.windows)
-    return Question("read", path, (*span, segment.channel))
+    return Question("read", path, (*span, segment.channel, scan.frames))
 
 
 def _span(scan: Scan, config: Config, first: int, last: int) -> tuple[int, int]:

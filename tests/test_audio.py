@@ -1,4 +1,6 @@
+import contextlib
 import dataclasses
+import io
 import json
 import os
 
@@ -137,10 +139,30 @@ def write(path, rate=RATE, samples=None, **more):
     )
 
 
-def write_cut(path):
+def write_cut(path, **more):
     """A sound file of which only a half is there."""
-    write(path, samples=noise(10 * RATE))
+    write(path, samples=noise(10 * RATE), **more)
     os.truncate(path, path.stat().st_size // 2)
+
+
+def write_endless_flac(path):
+    """As an encoder leaves it that writes into a pipe."""
+    write(path)
+    data = bytearray(path.read_bytes())
+    # The last 36 bits of STREAMINFO before its MD5 (RFC 9639, section 8.2).
+    data[21] &= 0xF0
+    data[22:26] = bytes(4)
+    path.write_bytes(data)
+
+
+def write_chained_ogg(path):
+    """Two streams, one after the other (RFC 3533, section 4)."""
+    halves = []
+    for _ in range(2):
+        write(path)
+        halves.append(path.read_bytes())
+    assert halves[0] != halves[1]
+    path.write_bytes(b"".join(halves))
 
 
 def write_altered(path, at, new):
@@ -165,6 +187,11 @@ def write_altered(path, at, new):
         ("a.au", write_cut, "truncated"),
         ("a.w64", write_cut, "truncated"),
         ("a.caf", write_cut, "undecodable"),
+        ("a.wav", lambda p: write_cut(p, format="RF64"), "truncated: 799"),
+        ("a.wav", lambda p: write_cut(p, endian="BIG"), "truncated: 799"),
+        ("a.wav", lambda p: write_cut(p, format="NIST"), "truncated: 794"),
+        ("a.flac", write_endless_flac, "length: its header does not tell"),
+        ("a.ogg", write_chained_ogg, "chained: several Ogg streams"),
         ("a.w64", lambda p: p.write_bytes(b"riff\x2e\x91"), "truncated"),
         ("a.au", lambda p: p.write_bytes(b".snd\0\0"), "truncated"),
         (
@@ -178,7 +205,7 @@ def write_altered(path, at, new):
         ("a.wav", lambda p: None, "missing"),
         ("a.wav", lambda p: p.mkdir(), "not a regular file"),
         ("a.wav", os.mkfifo, "not a regular file"),
-        ("a.wav", lambda p: p.symlink_to(p), "missing"),
+        ("a.wav", lambda p: p.symlink_to(p), "unreadable: Too many levels"),
         ("a.wav", lambda p: write(p, samples=np.zeros(RATE)), "silent"),
         ("a.wav", lambda p: write(p, samples=np.full(RATE, 0.5)), "constant"),
         ("a.wav", lambda p: write(p, samples=np.zeros(0)), "empty: 0 samples"),
@@ -204,14 +231,60 @@ def test_what_cannot_be_used_says_why(tmp_path, config, name, make, reason):
         audio.scan(str(path), config)
 
 
-def test_a_streamed_wav_of_unknown_size_is_no_truncated_one(tmp_path, config):
+@pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFF000, 0x80000000])
+def test_a_streamed_wav_of_unknown_size_is_no_truncated_one(
+    tmp_path, config, size
+):
     path = tmp_path / "a.wav"
     soundfile.write(path, sine(RATE), RATE)
     data = bytearray(path.read_bytes())
     at = data.index(b"data") + 4
-    data[at : at + 4] = data[4:8] = b"\xff\xff\xff\xff"
+    data[at : at + 4] = data[4:8] = size.to_bytes(4, "little")
     path.write_bytes(data)
     assert audio.scan(str(path), config)[0].samples == RATE
+
+
+def test_containers_beyond_riff_are_whole_as_well(tmp_path, config):
+    for more in ({"format": "RF64"}, {"endian": "BIG"}, {"format": "NIST"}):
+        path = tmp_path / "a.wav"
+        write(path, **more)
+        assert audio.scan(str(path), config)[0].samples == RATE
+
+
+def test_a_recording_that_changes_while_it_is_read_is_not_used(
+    tmp_path, config
+):
+    path = tmp_path / "a.wav"
+    write(path, samples=noise(3 * RATE))
+    (found,) = audio.scan(str(path), config)
+    assert found.frames == 3 * RATE
+    write(path, samples=noise(2 * RATE))
+    with pytest.raises(audio.AudioError, match="changed: 16000 samples; .* 24"):
+        audio.read(str(path), config, 0, RATE, 0, found.frames)
+
+
+class Failing(io.BytesIO):
+    """A file whose connection is lost in the middle."""
+
+    def read(self, size=-1):
+        if self.tell() > 30000:
+            raise OSError("connection lost")
+        return super().read(size)
+
+
+def test_a_remote_file_that_fails_in_the_middle_is_not_silence(
+    tmp_path, config, monkeypatch
+):
+    # libsndfile takes an exception for the end of the file.
+    write(tmp_path / "a.wav", samples=noise(10 * RATE))
+    data = (tmp_path / "a.wav").read_bytes()
+    monkeypatch.setattr(
+        audio.storage,
+        "open_input",
+        lambda _: contextlib.closing(Failing(data)),
+    )
+    with pytest.raises(audio.AudioError, match="unreadable: connection lost"):
+        audio.read("s3://bucket/a.wav", config, 0, 10 * RATE)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
