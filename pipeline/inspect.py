@@ -116,16 +116,10 @@ def read_manifest(root: str) -> dict[str, Any]:
     if not storage.exists(path):
         raise cli.UserError(f"{root} holds no data set (no {MANIFEST})")
     try:
-        manifest = json.loads(storage.read_text(path))
+        with storage.open_input(path) as file:
+            return example_io.parse_manifest(file.read())
     except ValueError as error:
-        raise cli.UserError(f"{path} is no JSON: {error}") from error
-    version = isinstance(manifest, dict) and manifest.get("format_version")
-    if version != example_io.FORMAT_VERSION:
-        raise cli.UserError(
-            f"{path} has format version {version}; expected "
-            f"{example_io.FORMAT_VERSION}"
-        )
-    return manifest
+        raise cli.UserError(f"{path} {error}") from error
 
 
 def _is_of(shard: dict[str, Any], split: str) -> bool:
@@ -178,7 +172,7 @@ class Check:
         try:
             path = storage.join(self._root, "schema.pbtxt")
             text_format.Parse(storage.read_text(path), schema_pb2.Schema())
-        except (OSError, text_format.ParseError) as error:
+        except (OSError, ValueError, text_format.ParseError) as error:
             yield f"schema.pbtxt cannot be read: {error}"
         try:
             path = storage.join(self._root, "stats.json")

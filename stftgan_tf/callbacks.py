@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import math
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -248,6 +249,8 @@ class Watch(keras.callbacks.Callback):
         # As many as are generated, spread evenly.
         # (Equal windows have the same vectors but for rounding.)
         vectors = vectors[metrics.distinct(vectors.round(4))]
+        if len(vectors) < 2:
+            raise cli.UserError("all training windows are equal")
         count = min(len(vectors), config.watch.windows)
         spread = np.linspace(0, len(vectors) - 1, count).astype(int)
         self._real = vectors[spread]
@@ -281,12 +284,13 @@ class Watch(keras.callbacks.Callback):
             state["best_frechet"] = min(lowest, found["frechet"])
         self._report.add(found)
         _LOG.info(
-            "step %d  variety %.2f of the data's  NDB %d of %d  %s  "
+            "step %d  variety %.2f of the data's  NDB %d of %d  JS %.3f  %s  "
             "Frechet %.1f%s",
             self._bounds.step,
             found["variety"],
             found["ndb"],
             self._bins.clusters,
+            found["jensen_shannon"],
             "  ".join(f"{name} {found[name]:.2f}" for name in _TOLD),
             found["frechet"],
             "  best so far"
@@ -325,6 +329,7 @@ class Watch(keras.callbacks.Callback):
             "recall": recall,
             "density": density,
             "coverage": coverage,
+            "nearest_self": metrics.nearest_other(vectors),
             "nearest_train": near.to_train,
             "memorised": near.memorised,
             "consistency": metrics.consistency(logs, self._config.stft),
@@ -347,7 +352,8 @@ class Watch(keras.callbacks.Callback):
         ):
             raise cli.UserError(
                 f"{what}; rolled back {self.state['rollbacks']} times: try "
-                "train.loss rpgan-r1r2, model.packing 2 or smaller rates"
+                "train.loss rpgan-r1r2, model.packing 2 or smaller rates in "
+                "another --run"
             )
         _LOG.warning("%s", what)
         self.collapsed = True
@@ -386,7 +392,8 @@ class Preview(keras.callbacks.Callback):
     def go_back(self) -> None:
         """Removes the previews after the current step."""
         for path in preview_path(self._run, 0).parent.glob("step-*"):
-            if int(path.stem.split("-")[1]) > self._bounds.step:
+            found = re.fullmatch(r"step-(\d{8})", path.stem)
+            if found and int(found[1]) > self._bounds.step:
                 path.unlink()
 
     def show(self) -> None:
@@ -425,6 +432,9 @@ class Checkpoints(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Saves if it is time to, or the watch has found the best so far."""
+        if self._watch.collapsed:
+            # Killed before it is rolled back, the training must see it again.
+            return
         self.save_best()
         if self._bounds.step % self._config.checkpoint_every == 0:
             self.save()
@@ -469,7 +479,7 @@ class Checkpoints(keras.callbacks.Callback):
         if state is None:
             raise cli.UserError(
                 "variety collapsed before any healthy checkpoint; try smaller "
-                "train.generator_lr and train.critic_lr"
+                "train.generator_lr and train.critic_lr in another --run"
             )
         now = self._watch.state
         made = now["rollbacks"] + 1
@@ -478,15 +488,11 @@ class Checkpoints(keras.callbacks.Callback):
         now |= state.watch | kept
         self._watch.collapsed = False
         self._bounds.step = state.step
-        self.model.go_another_way(made)
+        rates = self.model.go_another_way(made)
         self._saved = None
         self.save()
-        checkpoints.remove_after(self._folder, state.step)
         _LOG.warning(
-            "rolled back to step %d, rates %.3g and %.3g",
-            state.step,
-            float(self.model.generator_optimizer.learning_rate),
-            float(self.model.critic_optimizer.learning_rate),
+            "rolled back to step %d, rates %.3g and %.3g", state.step, *rates
         )
 
     def _state(self) -> checkpoints.State:
@@ -509,6 +515,6 @@ def check_finite(model: wgan.WGAN) -> None:
     if bad >= 0:
         raise cli.UserError(
             f"a loss or gradient was not finite at step {bad}; checkpoints "
-            "from before it are kept: try a smaller train.generator_lr and "
-            "train.critic_lr"
+            "from before it are kept, and can be exported: try a smaller "
+            "train.generator_lr and train.critic_lr in another --run"
         )

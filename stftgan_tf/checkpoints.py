@@ -11,6 +11,7 @@ twice.
 import dataclasses
 import json
 import logging
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ from stftgan_tf.wgan import WGAN
 
 _LOG = logging.getLogger(__name__)
 _STEP, _BEST = "step-", "best-"
+_NAME = re.compile(r"(?:step|best)-(\d{8,})(?:-r(\d+))?")
 
 # What TensorFlow and JSON raise for missing, cut or altered files.
 _DAMAGE = (
@@ -65,7 +67,9 @@ class State:
 
 
 def save(folder: Path, model: WGAN, state: State, keep: int) -> Path:
-    """Writes a checkpoint and removes old ones.
+    """Writes a checkpoint and removes old ones, and those of later steps.
+
+    (Which a training that went back does again, or could not read.)
 
     Args:
       folder: the run's `checkpoints`.
@@ -81,6 +85,8 @@ def save(folder: Path, model: WGAN, state: State, keep: int) -> Path:
     """
     target = folder / _name(_STEP, model, state)
     _write(target, model, state)
+    later = newest_first(folder)
+    _remove(path for path in later if _place(path) > _place(target))
     old = newest_first(folder)[keep:]
     if not any(_healthy(path) for path in newest_first(folder)[:keep]):
         spared = next((path for path in old if _healthy(path)), None)
@@ -103,11 +109,13 @@ def save_best(folder: Path, model: WGAN, state: State) -> Path:
 
 def newest_first(folder: Path, prefix: str = _STEP) -> list[Path]:
     """The checkpoints of a run."""
-    return sorted(folder.glob(f"{prefix}*"), key=_place, reverse=True)
+    # Not what somebody has put there, under a name of his own.
+    found = [p for p in folder.glob(f"{prefix}*") if _NAME.fullmatch(p.name)]
+    return sorted(found, key=_place, reverse=True)
 
 
 def restore_newest(folder: Path, model: WGAN) -> State:
-    """Restores the newest checkpoint that is whole.
+    """Restores the newest checkpoint that is whole, or else the best one.
 
     Args:
       folder: the run's `checkpoints`.
@@ -119,7 +127,7 @@ def restore_newest(folder: Path, model: WGAN) -> State:
     Raises:
       UserError: if there are checkpoints and none can be read.
     """
-    paths = newest_first(folder)
+    paths = newest_first(folder) + newest_first(folder, _BEST)
     if not paths:
         return State()
     return _first(folder, paths, lambda path: _read(path, _objects(model)))
@@ -140,12 +148,6 @@ def restore_healthy(folder: Path, model: WGAN) -> State | None:
     if not healthy:
         return None
     return _first(folder, healthy, lambda path: _read(path, _objects(model)))
-
-
-def remove_after(folder: Path, step: int) -> None:
-    """Removes the checkpoints of later steps, as training goes on from it."""
-    later = newest_first(folder)
-    _remove(path for path in later if _place(path)[0] > step)
 
 
 def restore_average(folder: Path, generator: keras.Model) -> State:
@@ -183,8 +185,8 @@ def _first(folder: Path, paths: list[Path], read: Callable[[Path], _T]) -> _T:
 
 def _place(path: Path) -> tuple[int, int]:
     """Step and rollbacks of a checkpoint, as its name tells them."""
-    _, step, *rollbacks = path.name.split("-")
-    return int(step), int(rollbacks[0][1:]) if rollbacks else 0
+    step, rollbacks = _NAME.fullmatch(path.name).groups()
+    return int(step), int(rollbacks or 0)
 
 
 def _name(prefix: str, model: WGAN, state: State) -> str:

@@ -62,6 +62,9 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 def guarded(run: Callable[..., int], *args: object) -> int:
     """Runs a command; expected failures become one line and an exit code."""
+    if hasattr(sys.stdout, "reconfigure"):
+        # A name that is no UTF-8 must not end what only tells of it.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return run(*args)
     except (config_lib.ConfigError, UsageError) as error:
@@ -77,6 +80,17 @@ def guarded(run: Callable[..., int], *args: object) -> int:
     except OSError as error:
         what = error.strerror or str(error) or type(error).__name__
         return _fail(f"{error.filename or 'system'}: {what}", 1)
+    except Exception as error:
+        # TensorFlow's, of a full disk, a file that went away, no memory. Not
+        # imported here: most workers have no need of it.
+        errors = sys.modules.get("tensorflow.python.framework.errors_impl")
+        if not errors or not isinstance(error, errors.OpError):
+            raise
+        # What Keras puts before it, of the node and its stack, is no news.
+        before = ("Graph execution error", "Detected at node", " ", "\t")
+        lines = [x for x in str(error).splitlines() if x.strip()]
+        told = [line for line in lines if not line.startswith(before)]
+        return _fail((told or lines or [type(error).__name__])[-1], 1)
 
 
 def leave(code: int) -> NoReturn:
@@ -123,6 +137,8 @@ def published_dir(
     Raises:
       UserError: as `refuse_existing`.
     """
+    # Of a link, where it leads: it stays a link.
+    target = Path(os.path.realpath(target))
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(target)
     refuse_existing(target, marker, overwrite)

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from sklearn.cluster import KMeans
 
-from stftgan_tf import cli, dataset, embedding
+from stftgan_tf import cli, dataset, embedding, metrics
 from stftgan_tf.cli import UserError, first_line
 from stftgan_tf.config import Config
 
@@ -123,11 +122,11 @@ def find(
             f"{len(windows)} training windows; expected at least "
             f"{count} (model.clusters)"
         )
-    means = KMeans(count, n_init=1, random_state=config.train.seed)
     vectors = embedding.in_parts(
         lambda part: embedding.cepstra(log_mel(part)), windows
     )
-    counts = np.bincount(means.fit_predict(vectors), minlength=count)
+    means = metrics.cluster(vectors, count, config.train.seed)
+    counts = np.bincount(means.labels_, minlength=count)
     return Condition(
         prior=np.float32(counts / counts.sum()),
         log_mel=log_mel,

@@ -93,7 +93,7 @@ def open_shards(root: str | Path, config: Config) -> Shards:
     path = os.path.join(root, example_io.MANIFEST)
     try:
         with tf.io.gfile.GFile(path, "rb") as file:
-            manifest = json.loads(file.read().decode())
+            manifest = example_io.parse_manifest(file.read())
     except tf.errors.NotFoundError as error:
         raise UserError(
             f"{root} holds no data set (no manifest.json); "
@@ -102,19 +102,26 @@ def open_shards(root: str | Path, config: Config) -> Shards:
     except tf.errors.OpError as error:
         raise UserError(f"{root} cannot be read: {error.message}") from error
     except ValueError as error:
-        raise UserError(f"{path} is no JSON: {error}") from error
-    known = isinstance(manifest, dict)
-    version = manifest.get("format_version") if known else None
-    if version != example_io.FORMAT_VERSION:
-        raise UserError(
-            f"{root} has format version {version}; "
-            f"expected {example_io.FORMAT_VERSION}: run preprocess again"
-        )
+        raise UserError(f"{path} {error}") from error
     theirs = config_lib.completed(manifest["config"])
     check_same(f"shards {root}", theirs, config.data_dict())
     for shard in manifest["shards"]:
         _check_size(os.path.join(root, shard["path"]), shard["bytes"])
     return Shards(root=root, manifest=manifest, home=root)
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of a run's data, which lies in the run.
+
+    Raises:
+      UserError: if it is missing or damaged.
+    """
+    try:
+        return example_io.parse_manifest(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    except ValueError as error:
+        raise UserError(f"{path} {error}") from error
 
 
 def open_examples(examples: str, root: str, config: Config) -> Shards:

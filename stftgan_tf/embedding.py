@@ -19,6 +19,8 @@ from stftgan_tf.config import Config
 
 _BANDS = 40
 _COMPONENTS = 64
+# Training windows that there must be for each component.
+_EACH = 4
 _LOWEST_HZ = 60.0
 
 # Cepstral coefficients that are kept, without the level, as is usual (Davis &
@@ -63,8 +65,9 @@ class Embedding:
     Attributes:
       log_mel: what it is the PCA of.
       mean: float32 [T * bands], of the log-mel windows.
-      components: float32 [T * bands, D], D at most 64, such that training
-        windows have variance 1 in each direction.
+      components: float32 [T * bands, D], such that training windows have
+        variance 1 in each direction. D is at most 64, and a quarter of the
+        windows: of fewer, other real ones would lie elsewhere.
     """
 
     log_mel: LogMel
@@ -91,10 +94,13 @@ def fit(
         floor=np.float32(np.exp(config.log_floor)),
     )
     mels = in_parts(lambda part: _flat(log_mel(part)), windows)
-    pca = PCA(min(_COMPONENTS, *mels.shape), random_state=0).fit(mels)
-    # Directions without any variation (few windows) stay as they are.
+    # Windows that come twice tell nothing more.
+    kinds = len({row.tobytes() for row in mels.round(3)})
+    count = min(_COMPONENTS, mels.shape[1], max(1, kinds // _EACH))
+    pca = PCA(count, random_state=0).fit(mels)
+    # A direction without any variation (one kind of window) stays as it is.
     spread = np.sqrt(pca.explained_variance_)
-    spread = np.where(spread > 1e-6 * spread[0], spread, 1.0)
+    spread = np.where(spread > 1e-3, spread, 1.0)
     return Embedding(
         log_mel=log_mel,
         mean=np.float32(pca.mean_),

@@ -9,6 +9,7 @@ TensorFlow does.
 
 import functools
 import hashlib
+import json
 import struct
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -34,6 +35,9 @@ FIELDS = {
     "dataset": "bytes",
 }
 
+# What a manifest tells at least.
+_MANIFEST_KEYS = {"config", "labels", "moments", "shards", "windows"}
+
 # Numbers of Feature's oneof.
 _KIND_FIELD = {"bytes": 1, "float": 2, "int64": 3}
 
@@ -41,6 +45,32 @@ _KIND_FIELD = {"bytes": 1, "float": 2, "int64": 3}
 def shard_name(split: str, index: int, count: int) -> str:
     """Path of a shard below its data set, as TFX names it."""
     return f"Split-{split}/data_tfrecord-{index:05d}-of-{count:05d}"
+
+
+def parse_manifest(data: bytes) -> dict[str, Any]:
+    """A manifest of the bytes of its file.
+
+    Raises:
+      ValueError: that says what is wrong with it.
+    """
+    try:
+        manifest = json.loads(data.decode())
+    except ValueError as error:
+        raise ValueError(f"is no JSON: {error}") from error
+    known = isinstance(manifest, dict)
+    version = manifest.get("format_version") if known else None
+    if version != FORMAT_VERSION:
+        raise ValueError(
+            f"has format version {version}; expected {FORMAT_VERSION}: run "
+            "preprocess again"
+        )
+    missing = _MANIFEST_KEYS - set(manifest)
+    if missing:
+        raise ValueError(f"lacks {', '.join(sorted(missing))}: it is damaged")
+    for shard in manifest["shards"]:
+        if not {"path", "records", "bytes", "sha256"} <= set(shard):
+            raise ValueError(f"has the shard {shard}: it is damaged")
+    return manifest
 
 
 def encode(record: dict[str, Any]) -> bytes:

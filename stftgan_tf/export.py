@@ -21,6 +21,7 @@ from stftgan_tf import (
     checkpoints,
     cli,
     condition,
+    dataset,
     exported,
     features,
     networks,
@@ -151,7 +152,7 @@ def _open_run(run: Path) -> tuple[Config, dict[str, Any]]:
     path = run / "config.yaml"
     if not path.is_file():
         raise cli.UserError(f"{run} holds no run (no config.yaml)")
-    manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+    manifest = dataset.read_manifest(run / "manifest.json")
     return config_lib.load(str(path)), manifest
 
 

@@ -97,7 +97,15 @@ class Judge:
         try:
             with np.load(path) as file:
                 self._model.set_weights([file[name] for name in file.files])
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        # Of an archive that is a bare array, the last two.
+        except (
+            OSError,
+            ValueError,
+            EOFError,
+            zipfile.BadZipFile,
+            AttributeError,
+            TypeError,
+        ):
             return False
         return True
 

@@ -2,7 +2,7 @@
 
 Scores are float32 [B, 1]; windows [B, T, F], with more axes where they are
 packed. Penalties come as one value a sample, so that none depends on the size
-of the batch; means are taken once, in `Loss`.
+of the batch.
 """
 
 import dataclasses

@@ -13,6 +13,7 @@ import scipy.stats
 from sklearn.cluster import KMeans
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_limits
 
 from stftgan_tf.config import StftConfig
 
@@ -33,6 +34,15 @@ _EQUAL_DIGITS = 4
 
 # Rows of a distance matrix held at a time.
 _BLOCK = 1024
+
+
+def cluster(vectors: np.ndarray, count: int, seed: int) -> KMeans:
+    """K-means of vectors [B, D], the same on any machine for the same seed.
+
+    (Threads add up their parts in the order in which they finish.)
+    """
+    with threadpool_limits(1, "openmp"):
+        return KMeans(count, n_init=1, random_state=seed).fit(vectors)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,8 +88,8 @@ class BinTest:
                 f"{clusters}, one a cluster"
             )
         self.clusters = clusters
-        self._means = KMeans(clusters, n_init=1, random_state=seed)
-        labels = self._means.fit_predict(training)
+        self._means = cluster(training, clusters, seed)
+        labels = self._means.labels_
         self._counts = np.bincount(labels, minlength=clusters)
 
     def compare(self, vectors: np.ndarray) -> Bins:

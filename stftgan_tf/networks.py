@@ -7,6 +7,7 @@ scores [B, 1]. Where both are told the label
 [windows, int [B, k]].
 """
 
+import math
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -63,12 +64,12 @@ def multiply_adds(model: keras.Model) -> int:
         shape = inner.kernel.shape
         if isinstance(inner, layers.Conv2DTranspose):
             # Each input value meets all weights of its channel.
-            total += _size(layer.input.shape[1:-1]) * _size(shape)
+            total += math.prod(layer.input.shape[1:-1]) * math.prod(shape)
         elif isinstance(inner, UpConv1D):
-            total += _size(layer.output.shape[1:]) * inner.taps * shape[1]
+            total += math.prod(layer.output.shape[1:]) * inner.taps * shape[1]
         else:
             # Each output value takes all weights of its channel.
-            total += _size(layer.output.shape[1:]) * _size(shape[:-1])
+            total += math.prod(layer.output.shape[1:]) * math.prod(shape[:-1])
     return total
 
 
@@ -355,7 +356,7 @@ def _dcgan_generator(config: Config, parts: _Parts) -> keras.Model:
     widest = width * factor // 2 if model.halvings else width
     base = (frames // factor, bins // factor, widest)
     latent = parts.inputs([model.latent_dim], "latent", None)
-    x = parts.dense(latent, _size(base))
+    x = parts.dense(latent, math.prod(base))
     x = parts.scaled(parts.relu(layers.Reshape(base)(x)))
     for left in reversed(range(model.halvings)):
         channels = width * 2**left // 2 if left else 1
@@ -388,10 +389,3 @@ def _scored(config: Config, parts: _Parts, window: Any, x: Any) -> keras.Model:
         x = MinibatchStddev(group, dtype="float32")(x)
     x = layers.Flatten(dtype="float32")(x)
     return parts.model(window, parts.score(x), "critic")
-
-
-def _size(shape: Any) -> int:
-    total = 1
-    for size in shape:
-        total *= size
-    return total

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow as tf
-import yaml
 
 from stftgan_tf import (
     augment,
@@ -184,7 +183,7 @@ def train(
 def _check_bounds(args: argparse.Namespace, config: Config) -> None:
     for name in ("steps", "minutes"):
         value = getattr(args, name)
-        if value is not None and value <= 0:
+        if value is not None and not value > 0:
             raise cli.UsageError(f"--{name} is {value}; expected more than 0")
     steps, many = args.steps or config.train.steps, config.train
     if steps % many.steps_per_execution:
@@ -206,13 +205,17 @@ def _check_run(
     if not known.is_file():
         if resume:
             raise cli.UserError(f"{run} holds no run to resume")
+        if checkpoints.newest_first(run / "checkpoints"):
+            raise cli.UserError(
+                f"{run} holds checkpoints and no config.yaml, which would tell "
+                "what they are of; remove it, or choose another --run"
+            )
         return
     theirs, ours = config_lib.load(str(known)).to_dict(), config.to_dict()
     for section in config_lib.JUDGEMENT_SECTIONS:
         del theirs[section], ours[section]
     dataset.check_same(f"run {run}", theirs, ours)
-    manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
-    if manifest != shards.manifest:
+    if dataset.read_manifest(run / "manifest.json") != shards.manifest:
         raise cli.UserError(
             f"run {run} was trained on other shards than {shards.root}"
         )
@@ -234,8 +237,7 @@ def _claim(
         found.save(run / condition.FILE)
     manifest = json.dumps(shards.manifest, indent=1) + "\n"
     cli.write_atomically(run / "manifest.json", manifest.encode())
-    text = yaml.safe_dump(config.to_dict(), sort_keys=False)
-    cli.write_atomically(run / "config.yaml", text.encode())
+    cli.write_atomically(run / "config.yaml", config.to_yaml().encode())
 
 
 class _Training:
@@ -294,10 +296,11 @@ class _Training:
                 self._look_at_the_end(bounds.step, watch, saver)
             preview.show()
         _LOG.info(
-            "%s at step %d after %s: %s",
+            "%s at step %d after %s, weights %s: %s",
             bounds.stopped_by or "done",
             bounds.step,
             cli.clock(bounds.secs),
+            self._model.digest(),
             self._run,
         )
         return 130 if bounds.stopped_by == "interrupted" else 0
@@ -359,6 +362,12 @@ class _Training:
             verbose=0,
             callbacks=hooks,
         )
+        # Keras takes some errors for the end of the data.
+        if bounds.step < steps and not self._model.stop_training:
+            raise cli.UserError(
+                f"the training ended at step {bounds.step} of {steps}: its "
+                f"data could not be read on, or {self._run} not be written"
+            )
 
     def _find_condition(self) -> condition.Condition | None:
         """Found once and kept in the run: the export needs it, too.
@@ -456,6 +465,8 @@ def _stopped_by_signals(bounds: callbacks.Bounds) -> Iterator[None]:
 @contextlib.contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
     """Logs to stderr and to the run's log."""
+    # A log on a full disk must not hide, under its own, what is told of it.
+    logging.raiseExceptions = False
     handlers = [logging.StreamHandler(), logging.FileHandler(path)]
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s"))

@@ -1,5 +1,6 @@
 """The WGAN as a Keras model whose `train_step` is the whole loop body."""
 
+import hashlib
 from typing import Any
 
 import keras
@@ -98,13 +99,30 @@ class WGAN(keras.Model):
         fails for a pair under MultiWorkerMirroredStrategy.
         """
 
-    def go_another_way(self, rollbacks: int) -> None:
-        """After a rollback: other noise, smaller learning rates."""
+    def digest(self) -> str:
+        """Tells whether two trainings, or two workers, have the same weights.
+
+        Eight hexadecimal digits of a SHA-256 of all three networks.
+        """
+        found = hashlib.sha256()
+        for network in (self.generator, self.critic, self.ema_generator):
+            for weight in network.get_weights():
+                found.update(weight.tobytes())
+        return found.hexdigest()[:8]
+
+    def go_another_way(self, rollbacks: int) -> tuple[float, float]:
+        """After a rollback: other noise, smaller learning rates.
+
+        Returns:
+          The rates of generator and critic from here on.
+        """
         self.rollbacks.assign(rollbacks)
         factor = self._settings.watch.rollback_lr_factor**rollbacks
         config = self._config
-        self.generator_optimizer.learning_rate = config.generator_lr * factor
-        self.critic_optimizer.learning_rate = config.critic_lr * factor
+        rates = config.generator_lr * factor, config.critic_lr * factor
+        self.generator_optimizer.learning_rate = rates[0]
+        self.critic_optimizer.learning_rate = rates[1]
+        return rates
 
     def call(self, latent: tf.Tensor, label: tf.Tensor | None = None):
         """Windows [B, T, F] of latents [B, Z], by the averaged generator."""

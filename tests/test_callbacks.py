@@ -68,6 +68,7 @@ def test_variety_has_a_row_every_watch(trained):
             "recall",
             "density",
             "coverage",
+            "nearest_self",
             "nearest_train",
             "memorised",
             "consistency",

@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -68,6 +70,35 @@ def test_a_damaged_newest_one_falls_back(
     assert "step-00000002 is damaged" in caplog.text
 
 
+def test_a_damaged_one_costs_no_good_one(model, tiny, tmp_path):
+    for step in (10, 20):
+        checkpoints.save(tmp_path, model, State(step), keep=2)
+    (tmp_path / "step-00000020" / "weights.index").unlink()
+    fresh = train.build(tiny)
+    assert checkpoints.restore_newest(tmp_path, fresh).step == 10
+    path = checkpoints.save(tmp_path, fresh, State(15), keep=1)
+    assert names(tmp_path) == [path.name] == ["step-00000015"]
+
+
+def test_the_best_one_is_gone_on_with_where_no_other_can_be_read(
+    model, tiny, tmp_path
+):
+    checkpoints.save_best(tmp_path, model, State(5))
+    checkpoints.save(tmp_path, model, State(10), keep=2)
+    (tmp_path / "step-00000010" / "weights.index").unlink()
+    fresh = train.build(tiny)
+    assert checkpoints.restore_newest(tmp_path, fresh).step == 5
+    assert same(state(fresh), state(model))
+
+
+def test_a_copy_that_somebody_made_is_left_alone(model, tiny, tmp_path):
+    path = checkpoints.save(tmp_path, model, State(1), keep=1)
+    shutil.copytree(path, tmp_path / "step-00000009-copy")
+    assert checkpoints.restore_newest(tmp_path, train.build(tiny)).step == 1
+    checkpoints.save(tmp_path, model, State(2), keep=1)
+    assert names(tmp_path) == ["step-00000002", "step-00000009-copy"]
+
+
 def test_only_damaged_ones_are_an_error(model, tiny, tmp_path):
     checkpoints.save(tmp_path, model, State(1, 0.0), keep=2)
     (tmp_path / "step-00000001" / "state.json").unlink()
@@ -129,7 +160,7 @@ def test_going_back_removes_what_came_after(model, tiny, tmp_path):
     checkpoints.save_best(tmp_path, model, State(1))
     fresh = train.build(tiny)
     assert checkpoints.restore_healthy(tmp_path, fresh).step == 1
-    checkpoints.remove_after(tmp_path, 1)
+    saved(tmp_path, fresh, 1)
     assert same(state(fresh), state(model))
     assert names(tmp_path) == ["best-00000001", "step-00000001"]
 
@@ -142,7 +173,7 @@ def test_one_saved_between_two_watches_is_not_known_to_be_healthy(
     checkpoints.save(tmp_path, model, state, keep=2)
     checkpoints.save(tmp_path, model, State(14), keep=2)
     assert checkpoints.restore_healthy(tmp_path, train.build(tiny)).step == 10
-    checkpoints.remove_after(tmp_path, 10)
+    saved(tmp_path, model, 10)
     assert names(tmp_path) == ["step-00000010"]
 
 
@@ -154,8 +185,8 @@ def test_the_best_one_is_gone_back_to_where_no_other_is_healthy(
     fresh = train.build(tiny)
     assert checkpoints.restore_healthy(tmp_path, fresh).step == 5
     assert same(state(fresh), state(model))
-    checkpoints.remove_after(tmp_path, 5)
-    assert names(tmp_path) == ["best-00000005"]
+    saved(tmp_path, fresh, 5)
+    assert names(tmp_path) == ["best-00000005", "step-00000005"]
 
 
 def test_without_a_healthy_one_there_is_no_going_back(model, tiny, tmp_path):

@@ -62,10 +62,13 @@ def update(data):
     return model._update_critic(*data, tf.constant(0, tf.int64), 0)
 strategy.run(tf.function(update), args=(data,))
 kept = [local(v.value) for v in model.critic.trainable_variables]
+rates = model.go_another_way(2)
 print(json.dumps({
     "noise": [n.numpy().tolist() for n in local(noise)],
     "same": all(bool((a.numpy() == b.numpy()).all()) for a, b in kept),
     "weights": [a.numpy().ravel().tolist() for a, _ in kept],
+    "rates": rates,
+    "digest": model.digest(),
 }))
 """
 )
@@ -87,6 +90,7 @@ def test_two_replicas_are_one_batch_with_noise_of_their_own():
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["same"]
     assert found["noise"][0] != found["noise"][1]
+    assert found["rates"] == [5e-5, 5e-5] and len(found["digest"]) == 8
     # The same update on one device, all eight windows at once.
     model = train.build(config_lib.load("tiny"))
     windows = np.float32(np.random.default_rng(0).uniform(-1, 1, (8, 16, 32)))
@@ -165,12 +169,15 @@ def test_two_workers_are_killed_and_resume_as_if_never_stopped(
     codes, errors = finish(start_workers(shards, killed, *more, "--resume"))
     assert codes == [0, 0], errors
     assert_same_weights(killed, whole)
-    # Both saw the same variety, hence had the same weights.
+    # Both saw the same variety, and ended with the same weights.
     seen = [
-        re.findall(r"variety.*", (whole / name).read_text())
+        re.findall(r"variety.*|weights \w{8}", (run / name).read_text())
+        for run in (whole, killed)
         for name in ("log.txt", "log-1.txt")
     ]
-    assert seen[0] == seen[1] and len(seen[0]) >= 4
+    assert seen[0] == seen[1] and len(seen[0]) >= 5
+    assert seen[0][-1] == seen[2][-1] == seen[3][-1]
+    assert seen[0][-1].startswith("weights ")
     assert len(weights(whole)) > 40
 
 

@@ -20,7 +20,7 @@ def windows(count, seed=0):
 
 
 def test_embeddings_by_hand(tiny, moments):
-    space = embedding.fit(windows(100), moments, tiny)
+    space = embedding.fit(windows(256), moments, tiny)
     assert space.components.shape == (16 * 32, 64)
     logs = windows(3, 1) * 3 * moments.std + moments.mean
     mel = np.exp(logs) @ embedding.mel_matrix(tiny)
@@ -30,18 +30,30 @@ def test_embeddings_by_hand(tiny, moments):
 
 
 def test_directions_are_orthogonal_and_equally_spread(tiny, moments):
-    space = embedding.fit(windows(200), moments, tiny)
+    space = embedding.fit(windows(300), moments, tiny)
     norms = np.linalg.norm(space.components, axis=0)
     unit = space.components / norms
     np.testing.assert_allclose(unit.T @ unit, np.eye(64), atol=1e-4)
     # Those that vary most come first, and are scaled down most.
     assert (np.diff(norms) > -1e-4).all()
-    spread = space(windows(200)).std(axis=0, ddof=1)
+    spread = space(windows(300)).std(axis=0, ddof=1)
     np.testing.assert_allclose(spread, 1, atol=1e-2)
 
 
-def test_few_windows_make_a_small_space(tiny, moments):
-    assert embedding.fit(windows(5), moments, tiny)(windows(2)).shape == (2, 5)
+@pytest.mark.parametrize("count", [20, 40, 64, 80])
+@pytest.mark.parametrize("times", [1, 3])
+def test_few_windows_make_a_small_space(tiny, moments, count, times):
+    # In which others of their kind lie about as far apart as they do.
+    real = np.tile(windows(count), (times, 1, 1))
+    space = embedding.fit(real, moments, tiny)
+    found = space(windows(50, 1))
+    assert found.shape == (50, count // 4)
+    assert 0.2 < found.std() / space(real).std() < 1.5
+
+
+def test_one_kind_of_window_is_one_point(tiny, moments):
+    space = embedding.fit(np.tile(windows(1), (9, 1, 1)), moments, tiny)
+    np.testing.assert_allclose(space(windows(1)), 0, atol=1e-3)
 
 
 def test_mel_bands_are_triangles_that_cover_the_spectrum():

@@ -152,3 +152,7 @@ def test_penalties_are_float32_for_a_critic_in_bfloat16():
         found = penalty(critic, ones, ones, tf.zeros([2]))
         assert found.dtype == tf.float32
         np.testing.assert_allclose(found, [expected] * 2, rtol=1e-5)
+    # bfloat16 has no 1001.
+    many = tf.ones([1, 1001], tf.bfloat16)
+    found = losses.squared_gradient_norm(lambda x: tf.reduce_sum(x, 1), many)
+    assert found.dtype == tf.float32 and float(found[0]) == 1001

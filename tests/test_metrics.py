@@ -139,6 +139,25 @@ def test_precision_and_recall_of_a_half():
     assert (precision, recall) == (0, 0)
 
 
+def test_distances_to_the_nearest_by_hand():
+    # From 0, 1 and 3 the nearest other ones are 1, 1 and 2 away.
+    train = np.float32([[0.0], [1.0], [3.0]])
+    assert metrics.nearest_other(train) == pytest.approx(4 / 3)
+    # 0.4 and 2.5 are 0.4 and 0.5 from the nearest one: 0.4 is a copy, being
+    # less than half of what 0 is from 1; so is 2.5, half of 3 from 1 being 1.
+    found = metrics.neighbours(np.float32([[0.4], [2.5], [6.0]]), train)
+    assert found.to_train == pytest.approx((0.4 + 0.5 + 3) / 3)
+    assert found.memorised == pytest.approx(2 / 3)
+
+
+def test_precision_and_recall_by_hand():
+    # Radii, to the third neighbour: 3, 2, 2, 3 and 6, 4, 4, 6.
+    real = np.float32([[0.0], [1.0], [2.0], [3.0]])
+    fake = np.float32([[5.0], [7.0], [9.0], [11.0]])
+    # Only 5 is in a real ball, that of 3; all real ones are in the ball of 5.
+    assert metrics.precision_and_recall(fake, real) == (0.25, 1.0)
+
+
 def test_copies_are_memorised_and_others_are_not():
     train = normal(500, 8, 0)
     copies = metrics.neighbours(train[:100] + 1e-3, train)

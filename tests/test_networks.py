@@ -179,12 +179,16 @@ def test_spectral_norm_bounds_the_critic():
 
 
 @pytest.mark.parametrize("kind", ["frames", "dcgan"])
-def test_multiply_adds_are_those_that_tensorflow_counts(kind):
+@pytest.mark.parametrize("network", ["generator", "critic"])
+def test_multiply_adds_are_those_that_tensorflow_counts(kind, network):
     config = config_lib.load(
         "digits8k", [f"model.networks={kind}", "model.halvings=2"]
     )
-    model = networks.build_generator(config)
-    spec = tf.TensorSpec([1, config.model.latent_dim])
+    if network == "generator":
+        model = networks.build_generator(config)
+    else:
+        model = networks.build_critic(config)
+    spec = tf.TensorSpec([1, *model.input_shape[1:]])
     graph = tf.function(model).get_concrete_function(spec).graph
     options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
     options["output"] = "none"

@@ -51,14 +51,16 @@ def test_each_critic_update_sees_its_own_real_windows():
 
 
 def test_no_two_draws_share_a_seed():
-    model = model_of("train.critic_steps=3")
-    seeds = {
-        tuple(model._seed(tf.constant(step, tf.int64), index, purpose).numpy())
-        for step in range(5)
-        for index in range(4)
-        for purpose in range(4)
-    }
-    assert len(seeds) == 5 * 4 * 4
+    model, seeds = model_of("train.critic_steps=3"), set()
+    for rollbacks in range(3):
+        model.rollbacks.assign(rollbacks)
+        for step in range(5):
+            step = tf.constant(step, tf.int64)
+            for index in range(4):
+                for purpose in range(4):
+                    seed = model._seed(step, index, purpose)
+                    seeds.add(tuple(seed.numpy()))
+    assert len(seeds) == 3 * 5 * 4 * 4
 
 
 def test_after_a_rollback_noise_and_rates_are_others():
@@ -171,14 +173,6 @@ def test_xla_does_the_same_steps():
     assert np.mean(np.abs(ours - theirs) < 1e-5) > 0.99
 
 
-def test_xla_takes_lazy_penalties():
-    # The step must be no constant to XLA: it would compile each one, or fail.
-    sets = ["train.loss=rpgan-r1r2", "train.penalty_every=2"]
-    model = trained(model_of("train.jit_compile=true", *sets), steps=5)
-    assert int(model.step) == 5
-    assert int(model.first_bad_step) == -1
-
-
 def test_there_is_no_third_optimizer():
     assert model_of().optimizer is None
 
@@ -201,6 +195,11 @@ REMEDIES = {
     "label": ["model.condition=label"],
     "drift": ["train.drift_weight=0.001"],
     "lazy": ["train.penalty_every=4"],
+    "shipped": [
+        "model.condition=cluster",
+        "augment.target=0.6",
+        "train.penalty_every=4",
+    ],
     "bfloat16": ["train.precision=mixed_bfloat16"],
     "all": [
         "model.packing=2",
@@ -241,6 +240,40 @@ def test_every_remedy_trains_both_networks(network, remedy):
     changed = [(a != b).any() for a, b in zip(before, after, strict=True)]
     assert np.mean(changed) > 0.9
     assert all(w.dtype != "bfloat16" for w in model.weights)
+
+
+# What `digits8k` is, which a GPU compiles, and all that can be switched on.
+@pytest.mark.parametrize("remedy", ["shipped", "all"])
+def test_xla_takes_every_remedy_and_lazy_penalties(remedy):
+    # The step must be no constant to XLA: it would compile each one, or fail.
+    model = build(
+        "train.jit_compile=true",
+        "train.loss=rpgan-r1r2",
+        "train.critic_steps=2" if remedy == "all" else "train.critic_steps=1",
+        *REMEDIES[remedy],
+    )
+    before = model.get_weights()
+    trained(model, steps=5, batch=16 if remedy == "all" else 8)
+    assert model.jit_compile and int(model.step) == 5
+    assert int(model.first_bad_step) == -1
+    after = model.get_weights()
+    changed = [(a != b).any() for a, b in zip(before, after, strict=True)]
+    assert np.mean(changed) > 0.9
+
+
+@pytest.mark.parametrize("loss", ["wgan-gp", "rpgan-r1r2"])
+def test_penalties_in_bfloat16_are_near_those_in_float32(loss):
+    # Of critics with the same weights; a penalty in bfloat16 would be a few
+    # percent off for rounding its sums alone.
+    step, found = tf.constant(0, tf.int64), []
+    for precision in ("float32", "mixed_bfloat16"):
+        model = build(f"train.loss={loss}", f"train.precision={precision}")
+        model.critic.set_weights([3 * w for w in model.critic.get_weights()])
+        parts = (windows(8, 1), windows(8, 2), tf.zeros([8], tf.int64))
+        found.append(model._penalty(*parts, step, 0))
+        assert found[-1].dtype == tf.float32
+    np.testing.assert_allclose(found[1], found[0], rtol=0.02)
+    assert float(found[0]) > 0.1
 
 
 @pytest.mark.parametrize(
@@ -365,6 +398,30 @@ def test_both_updates_see_windows_as_augmentation_changes_them(probability):
             for a, b in zip(real, data[0].numpy(), strict=True)
         ]
         assert same == [probability == 0] * 8
+
+
+def test_a_step_moves_the_probability_of_augmentation():
+    model = build("augment.target=0.6", "augment.adjust_windows=100")
+    bright, zeros = tf.fill([8, 16, 32], 0.8), tf.zeros([8], tf.int64)
+    # What is told apart with ease is changed more often.
+    for _ in range(20):
+        model.train_step((bright, zeros))
+    assert float(model.augment_p) > 0.3
+
+
+def test_the_generator_is_asked_for_the_labels_of_the_batch():
+    model, asked = build("model.condition=label"), []
+    generator = model.generator
+
+    def spy(inputs, training):
+        asked.append(inputs[1].numpy())
+        return generator(inputs, training=training)
+
+    model.generator = spy
+    _, labels = batch_of(8)
+    for index in range(2):
+        model._generate(labels, tf.constant(0, tf.int64), index)
+    np.testing.assert_array_equal(asked, [labels, labels])
 
 
 @pytest.mark.parametrize("packing", [1, 2])
