@@ -7,6 +7,7 @@ its child works on the next.
 import collections
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import os
 import pickle
@@ -25,6 +26,10 @@ from stftgan_tf.config import AudioConfig
 # A decoder that takes longer over one recording has lost its way: that is
 # time for some hundred hours.
 _PATIENCE_SECS = 600.0
+
+# Errors that tell of this machine and not of a recording: its disk is full, or
+# it has no file handle or memory left.
+_OURS = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 # Room for the samples of half a minute, so that the child need not wait.
 _PIPE_BYTES = 1 << 20
@@ -114,6 +119,8 @@ class Decoder:
             except AudioError as error:
                 asked.answer = error
             except OSError as error:
+                if error.errno in _OURS:
+                    raise
                 asked.answer = AudioError(f"unreadable: {error.strerror}")
         if asked.answer is None:
             self._send(asked.question)

@@ -22,7 +22,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import apache_beam as beam
 import numpy as np
@@ -54,8 +54,11 @@ EXAMPLE = (
 # Dead letters shown on the terminal; the rest is in dead_letters.jsonl.
 MAX_WARNINGS = 20
 
+# Names of Beam's for its runner in this process, in small letters.
+_DIRECT_RUNNERS = ("direct", "directrunner", "switchingdirectrunner")
+
 # Runners whose workers share this machine's files, so that progress shows.
-LOCAL_RUNNERS = ("DirectRunner", "FnApiRunner", "PrismRunner")
+_LOCAL_RUNNERS = (*_DIRECT_RUNNERS, "fnapirunner", "prismrunner")
 
 
 def run(argv: list[str] | None = None) -> int:
@@ -111,9 +114,12 @@ def _run(args: argparse.Namespace, beam_args: list[str]) -> int:
     if args.print_config:
         print(config.to_yaml(), end="")
         return 0
+    if not 0 <= args.max_bad_fraction <= 1:
+        raise cli.UsageError(
+            f"--max_bad_fraction is {args.max_bad_fraction}; expected 0 to 1"
+        )
     output = args.output or _default_output(args.source)
-    if args.source == output:
-        raise cli.UsageError(f"--source and --output are both {output}")
+    _check_apart(args.source, output)
     try:
         audio.check_decoder(config.audio)
     except audio.AudioError as error:
@@ -135,7 +141,7 @@ def _run(args: argparse.Namespace, beam_args: list[str]) -> int:
             output, example_io.MANIFEST, args.overwrite
         ) as staging,
     ):
-        local = args.runner in LOCAL_RUNNERS
+        local = args.runner.lower() in _LOCAL_RUNNERS
         if local:
             # A failure is told once, by us; the traceback goes to a file.
             logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
@@ -231,7 +237,7 @@ def _pipeline_options(runner: str, beam_args: list[str]) -> PipelineOptions:
     except (ImportError, ValueError, AttributeError) as error:
         reason = cli.first_line(error)
         raise cli.UsageError(f"--runner {runner}: {reason}") from error
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = _BeamFlags(add_help=False, allow_abbrev=False)
     pending = [PipelineOptions]
     while pending:
         for options in pending.pop().__subclasses__():
@@ -245,15 +251,42 @@ def _pipeline_options(runner: str, beam_args: list[str]) -> PipelineOptions:
         )
     # Beam's DirectRunner first tries to download and run another one, Prism,
     # and takes this one where it cannot.
-    if runner.lower() in ("direct", "directrunner", "switchingdirectrunner"):
+    if runner.lower() in _DIRECT_RUNNERS:
         runner = "FnApiRunner"
     return PipelineOptions(beam_args, runner=runner)
 
 
+class _BeamFlags(argparse.ArgumentParser):
+    """Beam's flags; what is wrong with one is told without all the others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise cli.UsageError(f"{message}; see --help")
+
+
+def _check_apart(source: str, output: str) -> None:
+    """Raises UsageError where writing the output could cost the source."""
+    if storage.is_remote(output):
+        if "/" not in output.rstrip("/").partition("://")[2]:
+            raise cli.UsageError(
+                f"--output is {output}, a whole bucket; expected a folder in it"
+            )
+        inside = f"{source.rstrip('/')}/".startswith(f"{output.rstrip('/')}/")
+    else:
+        there, target = Path(source).resolve(), Path(output).resolve()
+        inside = target in (there, *there.parents)
+    if inside:
+        raise cli.UsageError(
+            f"--source {source} is, or lies in, --output {output}"
+        )
+
+
 def _default_output(source: str) -> str:
-    name = source.rstrip("/").rpartition("/")[2]
-    name = name.removeprefix(tfds_source.PREFIX).replace(":", "-")
-    name = name if os.path.isdir(source) else os.path.splitext(name)[0]
+    if source.startswith(tfds_source.PREFIX):
+        name = source.removeprefix(tfds_source.PREFIX).replace(":", "-")
+    else:
+        name = sources.name_of(source)
+        if source.lower().endswith(sources.MANIFESTS):
+            name = os.path.splitext(name)[0]
     return os.path.join("tfrecords", name)
 
 
@@ -310,7 +343,10 @@ def _check_dead_letters(
     if len(dead) > MAX_WARNINGS and not failed:
         logging.warning("and more, see dead_letters.jsonl")
     if failed:
-        names = "; ".join(f"{d['path']}: {_reason(d)}" for d in dead)
+        told = [f"{d['path']}: {_reason(d)}" for d in dead[:MAX_WARNINGS]]
+        if len(dead) > MAX_WARNINGS:
+            told.append(f"and {len(dead) - MAX_WARNINGS} more")
+        names = "; ".join(told)
         raise cli.UserError(
             f"{bad} of {recordings} recordings are unusable, more than "
             f"--max_bad_fraction {max_bad_fraction}: {names}"

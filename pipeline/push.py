@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from stftgan_tf import blessing, cli
+from stftgan_tf import blessing, cli, lineage
 
 EXAMPLE = (
     "python -m pipeline.push --model exports/digits "
@@ -163,10 +163,9 @@ def last_blessed(base_path: Path) -> Path | None:
     """The newest version that was blessed, if any."""
     for _, path in sorted(_versions(base_path).items(), reverse=True):
         file = path / blessing.PUSHED
-        if file.is_file():
-            record = json.loads(file.read_text(encoding="utf-8"))
-            if not record["unblessed"]:
-                return path
+        # What says nothing of it is not known to be blessed.
+        if file.is_file() and not lineage.read(file).get("unblessed", True):
+            return path
     return None
 
 

@@ -466,8 +466,11 @@ def _recordings(args: argparse.Namespace, config: Config) -> Any:
     listed = []
     for recording in source.recordings:
         row = dataclasses.asdict(recording)
-        path = Path(row.pop("path"))
-        stat = path.stat() if path.is_file() else None
+        try:
+            stat = os.stat(row.pop("path"))
+        # Which preprocess tells of.
+        except OSError:
+            stat = None
         listed.append([row, stat and [stat.st_size, stat.st_mtime_ns]])
     text = json.dumps([listed, source.labels])
     return hashlib.sha256(text.encode()).hexdigest()

@@ -21,7 +21,8 @@ from stftgan_tf.cli import UserError
 from stftgan_tf.config import AudioConfig
 from stftgan_tf.example_io import UNKNOWN_LABEL
 
-_MANIFESTS = (".csv", ".jsonl")
+# What a list of files is called.
+MANIFESTS = (".csv", ".jsonl")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,26 +98,31 @@ def open_source(
       UserError: if the source is missing, holds no such audio, or is a
         manifest that cannot be used.
     """
+    refused: list[Row] = []
     if source == "demo":
-        rows, dataset = _named(_walk(demo.corpus()), demo.NAME_REGEX), "demo"
+        files, _ = _walk(demo.corpus())
+        rows, dataset = _named(files, demo.NAME_REGEX), "demo"
     elif source.startswith(tfds_source.PREFIX):
         rows, dataset = tfds_source.rows(source, tfds_data_dir)
-    elif source.lower().endswith(_MANIFESTS):
-        rows, dataset = _manifest(source), _name(os.path.dirname(source))
+    elif source.lower().endswith(MANIFESTS):
+        rows, dataset = _manifest(source), name_of(os.path.dirname(source))
     else:
-        rows = _named(_folder(source), config.name_regex)
-        dataset = _name(source)
-    if not rows:
+        files, folders = _folder(source)
+        rows = _named(files, config.name_regex)
+        # Whatever is wanted: what is in them cannot be known.
+        refused = _named(folders, config.name_regex)
+        dataset = name_of(source)
+    if not rows + refused:
         known = " ".join(audio.EXTENSIONS)
         raise UserError(f"source {source} holds no audio ({known})")
     wanted = [row for row in rows if _is_wanted(row, pattern, config)]
-    if not wanted:
+    if not wanted + refused:
         raise UserError(
             f"source {source}: none of {len(rows)} recordings matches "
             f"--pattern {pattern!r} and audio.label_regex "
             f"{config.label_regex!r}"
         )
-    return _source(wanted, dataset)
+    return _source(wanted + refused, dataset)
 
 
 def _is_wanted(row: Row, pattern: str, config: AudioConfig) -> bool:
@@ -127,21 +133,21 @@ def _is_wanted(row: Row, pattern: str, config: AudioConfig) -> bool:
     return not wanted or bool(re.fullmatch(wanted, row.label or ""))
 
 
-def _name(folder: str) -> str:
+def name_of(folder: str) -> str:
     """The last part of a folder's path, as the data set's name."""
     if storage.is_remote(folder):
         return folder.rstrip("/").rpartition("/")[2]
     return Path(folder).resolve().name
 
 
-def _folder(source: str) -> list[tuple[str, str]]:
-    """(path, name) of every file with an audio extension below a folder."""
+def _folder(source: str) -> tuple[list[tuple[str, str]], ...]:
+    """(path, name) of every file with an audio extension below a folder.
+
+    And, of a local one, of the folders in it that may not be read.
+    """
     if storage.is_remote(source):
-        return [
-            (storage.join(source, name), name)
-            for name in _listed(source)
-            if _is_audio(name)
-        ]
+        names = filter(_is_audio, _listed(source))
+        return [(storage.join(source, name), name) for name in names], []
     path = Path(source)
     if path.is_dir():
         return _walk(path)
@@ -160,19 +166,19 @@ def _listed(source: str) -> list[str]:
         raise UserError(f"source {source}: {error.strerror}") from error
 
 
-def _walk(root: Path) -> list[tuple[str, str]]:
+def _walk(root: Path) -> tuple[list[tuple[str, str]], ...]:
     """(path, name) of the audio below a local folder, links followed.
 
-    What is called like audio and is none, and folders that may not be read,
-    are listed too: they become dead letters.
+    What is called like audio and is none is listed too; folders that may not
+    be read come beside: all of them become dead letters.
     """
-    paths, seen = [], set()
+    paths, refused, seen = [], [], set()
 
-    def refused(error: OSError) -> None:
-        paths.append(str(error.filename))
+    def refuse(error: OSError) -> None:
+        refused.append(str(error.filename))
 
     for folder, folders, files in os.walk(
-        root, onerror=refused, followlinks=True
+        root, onerror=refuse, followlinks=True
     ):
         here = os.stat(folder)
         # A link to a folder above would lead round and round.
@@ -184,7 +190,10 @@ def _walk(root: Path) -> list[tuple[str, str]]:
         paths += [
             os.path.join(folder, n) for n in folders + files if _is_audio(n)
         ]
-    return [(path, os.path.relpath(path, root)) for path in paths]
+    return tuple(
+        [(path, os.path.relpath(path, root)) for path in found]
+        for found in (paths, refused)
+    )
 
 
 def _is_audio(name: str) -> bool:
@@ -215,7 +224,10 @@ def _manifest(source: str) -> list[Row]:
     table = parse(source, text)
     if not table:
         raise UserError(f"source {source} names no file")
-    folder = source.rpartition("/")[0] if "/" in source else "."
+    if storage.is_remote(source):
+        folder = source.rpartition("/")[0]
+    else:
+        folder = os.path.dirname(source) or "."
     rows = []
     for number, entry in enumerate(table, start=1):
         if not entry["file"]:

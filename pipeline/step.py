@@ -5,6 +5,7 @@ import ctypes
 import datetime
 import hashlib
 import json
+import re
 import shlex
 import signal
 import subprocess
@@ -17,6 +18,9 @@ from typing import Any
 from doit.exceptions import TaskFailed
 
 from stftgan_tf import cli, lineage
+
+# Flags whose values nobody else may read.
+_SECRET = re.compile("secret|password|token|access_key|credential", re.I)
 
 # Of Linux' sys/prctl.h.
 _PR_SET_PDEATHSIG = 1
@@ -101,7 +105,8 @@ class Step:
         if job.returncode == 130:
             raise KeyboardInterrupt
         if job.returncode:
-            return TaskFailed(f"{shlex.join(command)}: {job.returncode}")
+            told = shlex.join(without_secrets(command))
+            return TaskFailed(f"{told}: {job.returncode}")
         printed = told.splitlines()
         now = datetime.datetime.fromtimestamp(start, datetime.timezone.utc)
         record = {
@@ -110,7 +115,7 @@ class Step:
             "inputs": taken,
             # A push says which version it became.
             "output": printed[-1] if self.name == "push" else str(self.output),
-            "command": command,
+            "command": without_secrets(command),
             "code": _code_version(),
             "started": now.isoformat(timespec="seconds"),
             "secs": round(time.time() - start, 1),
@@ -119,6 +124,19 @@ class Step:
         text = json.dumps(record, indent=1) + "\n"
         cli.write_atomically(self.record, text.encode())
         return True
+
+
+def without_secrets(command: list[str]) -> list[str]:
+    """A command as it may be told, in records and reports."""
+    told, hide = [], False
+    for word in command:
+        flag, equals, _ = word.partition("=")
+        secret = flag.startswith("-") and _SECRET.search(flag)
+        told.append(
+            "..." if hide else f"{flag}=..." if secret and equals else word
+        )
+        hide = bool(secret and not equals)
+    return told
 
 
 @contextlib.contextmanager

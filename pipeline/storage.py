@@ -68,12 +68,18 @@ def check_access(path: str, options: "PipelineOptions | None" = None) -> None:
         return
     try:
         import boto3
+        import botocore.exceptions
     except ImportError as error:
         raise cli.UserError(
             f"{path} needs boto3, which is not installed: pip install '.[s3]'"
         ) from error
     told = options and options_for_workers(options).get("s3_access_key_id")
-    if not told and boto3.Session().get_credentials() is None:
+    try:
+        known = told or boto3.Session().get_credentials() is not None
+    # Such as of a profile that is not there.
+    except botocore.exceptions.BotoCoreError as error:
+        raise cli.UserError(f"{path}: {cli.first_line(error)}") from error
+    if not known:
         raise cli.UserError(
             f"{path}: no credentials for S3; set AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY, or give --s3_access_key_id and "
@@ -279,10 +285,12 @@ def published(target: str, marker: str, overwrite: bool) -> Iterator[str]:
     """Yields a folder to fill, whose files become `target`'s.
 
     Locally by one rename. Remotely file by file, the marker last: without it
-    a folder is no data set; an old set loses its marker first.
+    a folder is no data set; an old set loses its marker first. What fails then
+    has lost nothing of the new set: it is told where its files are.
 
     Raises:
-      UserError: if the target exists and may not be replaced.
+      UserError: if the target exists and may not be replaced, or was replaced
+        in part only.
     """
     if not is_remote(target):
         with cli.published_dir(Path(target), marker, overwrite) as staging:
@@ -294,11 +302,19 @@ def published(target: str, marker: str, overwrite: bool) -> Iterator[str]:
     try:
         yield staging
         refuse_existing(target, marker, overwrite)
-        _replace(staging, target, marker)
-    finally:
+    except BaseException:
         left = [join(staging, name) for name in files_below(staging)]
         if left:
             _remotely("delete", left)
+        raise
+    try:
+        _replace(staging, target, marker)
+    except BaseException as error:
+        raise cli.UserError(
+            f"{target} was replaced in part only: {cli.first_line(error)}. "
+            f"Move what is left in {staging} there, {marker} last, or remove "
+            "both"
+        ) from error
 
 
 def _replace(staging: str, target: str, marker: str) -> None:
@@ -327,4 +343,5 @@ def _remotely(call: str, *args: object, **more: object):
 
 
 def _failed(error: Exception, path: str) -> OSError:
-    return OSError(0, cli.first_line(error), path)
+    number = (error.errno if isinstance(error, OSError) else None) or 0
+    return OSError(number, cli.first_line(error), path)

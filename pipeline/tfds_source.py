@@ -10,7 +10,6 @@ import dataclasses
 import logging
 import os
 import re
-import struct
 import urllib.parse
 import zlib
 from collections.abc import Iterator
@@ -19,13 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from stftgan_tf.cli import Progress, UserError
+from stftgan_tf import example_io
+from stftgan_tf.cli import Progress, UserError, first_line
 
 PREFIX = "tfds:"
 _SCHEME = "tfrecord:"
-
-# A record's framing: length, its checksum, the data, its checksum.
-_HEADER, _FOOTER = struct.Struct("<QI"), 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +94,14 @@ def rows(source: str, data_dir: str | None) -> tuple[list[Row], str]:
         or os.environ.get("TFDS_DATA_DIR")
         or Path.home() / "tensorflow_datasets"
     )
-    builder = tfds.builder_from_directory(_folder(root, name, more[:1]))
+    folder = _folder(root, name, more[:1])
+    try:
+        builder = tfds.builder_from_directory(folder)
+    # Of protobuf's parser, of JSON, of what TFDS asserts.
+    except Exception as error:
+        raise UserError(
+            f"{folder} is no prepared data set: {first_line(error)}"
+        ) from error
     info, splits = builder.info, list(builder.info.splits)
     # The second part may be the split of a set without configs.
     asked = more[1:] if more and more[0] in _configs(root / name) else more
@@ -184,8 +188,9 @@ def _split_rows(info: Any, split: str, layout: _Layout) -> Iterator[Row]:
     """The recordings of a split, in the order of its files."""
     for instruction in info.file_instructions:
         file = str(instruction.filename)
-        stop = instruction.skip + instruction.take
+        stop, records = instruction.skip + instruction.take, 0
         for index, (offset, data) in enumerate(_records(file)):
+            records += 1
             if not instruction.skip <= index < stop:
                 continue
             example = _example(data)
@@ -196,17 +201,24 @@ def _split_rows(info: Any, split: str, layout: _Layout) -> Iterator[Row]:
                 label=label,
                 speaker=_named(example, layout.speaker, layout.speaker_names),
             )
+        if records < stop:
+            raise UserError(
+                f"{file} holds {records} recordings; expected {stop}: it is "
+                "truncated"
+            )
 
 
 def _records(file: str) -> Iterator[tuple[int, bytes]]:
     """(offset, data) of the records of a TFRecord file."""
     with open(file, "rb") as stream:
-        while len(header := stream.read(_HEADER.size)) == _HEADER.size:
-            offset, size = stream.tell(), _HEADER.unpack(header)[0]
-            data = stream.read(size)
-            if len(data) < size or len(stream.read(_FOOTER)) < _FOOTER:
-                raise UserError(f"{file} is truncated")
-            yield offset, data
+        try:
+            for data in example_io.read_records(stream):
+                # Four bytes of checksum come after the data.
+                yield stream.tell() - 4 - len(data), data
+        except ValueError as error:
+            raise UserError(
+                f"{file} is truncated or damaged: of a record, {error}"
+            ) from error
 
 
 def _path(file: str, offset: int, size: int, layout: _Layout) -> str:

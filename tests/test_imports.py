@@ -182,7 +182,7 @@ ALLOWED = {
         "step",
     },
     "pipeline.step": {"cli", "lineage"},
-    "pipeline.push": {"blessing", "cli"},
+    "pipeline.push": {"blessing", "cli", "lineage"},
     "pipeline.tfds_source": {"cli", "example_io"},
     "pipeline.audio": {"cli", "config", "storage", "tfds_source"},
     "pipeline.decoder": {"config", "audio", "storage"},

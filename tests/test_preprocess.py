@@ -265,7 +265,7 @@ def test_whatever_lies_in_a_folder_the_job_goes_on(recordings, tmp_path):
         "empty.wav": "empty",
         "folder.wav": "not a regular file",
         "fifo.wav": "not a regular file",
-        "loop.wav": "missing",
+        "loop.wav": "unreadable",
         "zeros.wav": "silent",
         "constant.wav": "silent",
         "one.wav": "silent",
@@ -370,6 +370,10 @@ def test_an_overwrite_that_fails_leaves_the_old_set(shards_copy, tmp_path):
         (["--runner=NoRunner"], 2, "--runner NoRunner"),
         (["--config=digits9k"], 2, "no config file 'digits9k'"),
         (["--set=stft.hop=3"], 2, "unknown key stft.hop"),
+        (["--max_bad_fraction=nan"], 2, "_fraction is nan; expected 0 to 1"),
+        (["--max_bad_fraction=-1"], 2, "_fraction is -1.0; expected 0 to 1"),
+        (["--direct_num_workers=abc"], 2, "--direct_num_workers: invalid int"),
+        (["--output=s3://bucket"], 2, "a whole bucket; expected a folder"),
     ],
 )
 def test_bad_usage_is_one_line_and_an_exit_code(
@@ -379,6 +383,52 @@ def test_bad_usage_is_one_line_and_an_exit_code(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1 and error.startswith("error: ")
+
+
+@pytest.mark.parametrize("source", ["wavs", "list.csv", "../corpus/wavs"])
+def test_what_is_read_is_never_replaced(recordings, tmp_path, capsys, source):
+    corpus = tmp_path / "corpus"
+    shutil.copytree(recordings, corpus / "wavs")
+    (corpus / "list.csv").write_text("file\nwavs/a.wav\n")
+    # As other tools lay a corpus out.
+    (corpus / "manifest.json").write_text("{}")
+    args = [corpus / source, f"{corpus}/", "--overwrite"]
+    assert preprocess_tiny(*args) == 2
+    assert "is, or lies in, --output" in capsys.readouterr().err
+    assert len(list((corpus / "wavs").iterdir())) == 60
+
+
+def test_a_data_set_is_named_by_its_source(tmp_path, monkeypatch):
+    (tmp_path / "speech-1.1" / "in").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "speech-1.1" / "in")
+    for source, name in {
+        ".": "in",
+        "..": "speech-1.1",
+        "../../speech-1.1/": "speech-1.1",
+        "s3://b/speech-1.1": "speech-1.1",
+        "lists/digits.csv": "digits",
+        "tfds:spoken_digit:train": "spoken_digit-train",
+        "demo": "demo",
+    }.items():
+        assert preprocess._default_output(source) == f"tfrecords/{name}"
+
+
+def test_a_link_to_another_disk_stays_a_link(recordings, tmp_path):
+    disk, output = tmp_path / "disk", tmp_path / "shards"
+    output.symlink_to(disk)
+    for more in ([], ["--overwrite"]):
+        assert preprocess_tiny(recordings, output, *more) == 0
+        assert output.is_symlink() and (disk / "manifest.json").is_file()
+        names = {p.name for p in tmp_path.iterdir()}
+        assert names == {"disk", "shards"}
+
+
+def test_a_failing_job_is_one_line_by_any_name_of_the_runner(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.wav").write_text("no sound")
+    more = ["--runner=direct"]
+    assert preprocess_tiny(tmp_path / "in", tmp_path / "x", *more) == 1
+    assert "Traceback" not in capsys.readouterr().err
 
 
 @pytest.fixture

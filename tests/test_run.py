@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from pipeline import run
+from pipeline import run, step
 from stftgan_tf import cli
 from stftgan_tf import config as config_lib
 from tests.conftest import ROOT, worker_environments
@@ -193,6 +193,16 @@ def test_one_pipeline_at_a_time_works_below_a_root(place, capfd):
     assert f"another pipeline runs in {root}" in capfd.readouterr().err
     # Nothing was moved away.
     assert sorted((root / "train").iterdir()) == before
+
+
+def test_secrets_are_in_no_record():
+    command = ["pipeline.preprocess", "--s3_access_key_id", "me", "--x=1"]
+    command += ["--s3_secret_access_key=him", "--azure_token", "it", "--y"]
+    told = " ".join(step.without_secrets(command))
+    assert told == (
+        "pipeline.preprocess --s3_access_key_id ... --x=1 "
+        "--s3_secret_access_key=... --azure_token ... --y"
+    )
 
 
 def test_the_newest_blessed_version_is_the_one_to_beat(tmp_path):

@@ -146,6 +146,37 @@ def test_a_target_that_holds_something_else_is_left_alone(
     assert names(s3, "") == before
 
 
+def test_a_set_that_is_replaced_in_part_is_not_lost(
+    s3, recordings, monkeypatch, capsys
+):
+    upload(s3, recordings, 4)
+    target = "s3://speech/out"
+    assert preprocess_s3("s3://speech/in", target) == 0
+    remotely, renamed = storage._remotely, []
+
+    def failing(call, *args, **more):
+        if call == "rename":
+            renamed.append(args)
+            if len(renamed) == 2:
+                raise OSError(0, "slow down", "s3://speech")
+        return remotely(call, *args, **more)
+
+    monkeypatch.setattr(storage, "_remotely", failing)
+    assert preprocess_s3("s3://speech/in", target, "--overwrite") == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "replaced in part only" in error
+    assert "s3://speech/.incomplete-out-" in error
+    left = {n.rpartition("/")[2] for n in names(s3, "")}
+    assert {"manifest.json", "stats.json", "schema.pbtxt"} <= left
+    assert "manifest.json" not in names(s3, "out/")
+
+
+def test_a_profile_that_is_not_there_is_told_of(monkeypatch, capsys):
+    monkeypatch.setenv("AWS_PROFILE", "nope")
+    assert inspect.main(["s3://a/b"]) == 1
+    assert "(nope) could not be found" in capsys.readouterr().err
+
+
 def test_a_bucket_that_is_not_there(s3, tmp_path, capsys):
     assert preprocess_s3("s3://nowhere/in", tmp_path / "x") == 1
     message = capsys.readouterr().err.strip().splitlines()[-1]

@@ -192,6 +192,22 @@ def test_a_record_that_is_damaged_is_a_dead_letter(prepared):
         audio.scan(record.path, CONFIG)
 
 
+@pytest.mark.parametrize("damage", ["a record less", "half a header", "bits"])
+def test_a_file_that_is_cut_or_damaged_is_refused(prepared, damage):
+    (path,) = prepared.glob("spoken/1.0.0/*train*")
+    data = path.read_bytes()
+    size = int.from_bytes(data[:8], "little") + 16
+    path.write_bytes(
+        {
+            "a record less": data[:size],
+            "half a header": data[: size + 5],
+            "bits": bytes([data[0] ^ 64]) + data[1:],
+        }[damage]
+    )
+    with pytest.raises(UserError, match="truncated"):
+        sources.open_source("tfds:spoken", CONFIG, "*", str(prepared))
+
+
 def test_from_a_prepared_set_to_shards(prepared, tmp_path):
     output = tmp_path / "out"
     more = [f"--tfds_data_dir={prepared}", "--set=split.eval_fraction=0"]
