@@ -3,7 +3,7 @@
 For a machine with a GPU and JAX, but no TensorFlow: this script runs here, on
 the CPU, and `hlo_run.py` there, with the folders that this one writes. The
 program is what XLA is given under `train.jit_compile: true`: all critic
-updates, the generator's, both optimizers, the average (but no augmentation).
+updates, the generator's, both optimizers, the average, augmentation.
 Its random bits are computed within it, so that its results here and there can
 be compared.
 
@@ -245,12 +245,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _with_batch(args: argparse.Namespace, size: int) -> Config:
-    # Augmentation needs data.
-    ours = [
-        f"train.batch_size={size}",
-        "train.jit_compile=true",
-        "augment.target=0",
-    ]
+    ours = [f"train.batch_size={size}", "train.jit_compile=true"]
     return config_lib.load(args.config, [*args.set, *ours])
 
 

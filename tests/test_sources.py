@@ -5,6 +5,7 @@ import pytest
 
 from pipeline import audio, sources
 from pipeline.audio import AudioError
+from stftgan_tf import config as config_lib
 from stftgan_tf.cli import UserError
 from stftgan_tf.config import AudioConfig
 from stftgan_tf.example_io import UNKNOWN_LABEL
@@ -37,6 +38,20 @@ def test_labels_and_speakers_come_from_names(tmp_path):
         ("unnamed.wav", UNKNOWN_LABEL, ""),
         ("yes_bob.wav", 1, "bob"),
     ]
+
+
+def test_the_ten_digit_words_of_speech_commands(tmp_path):
+    touch(
+        tmp_path,
+        "zero/004ae714_nohash_0.wav",
+        "nine/004ae714_nohash_1.wav",
+        "cat/004ae714_nohash_0.wav",
+        "_background_noise_/pink_noise.wav",
+    )
+    audio_config = config_lib.load("sc09").audio
+    found = sources.open_source(str(tmp_path), audio_config)
+    assert found.labels == ["nine", "zero"]
+    assert {r.speaker for r in found.recordings} == {"004ae714"}
 
 
 def test_a_manifest_names_files_labels_and_speakers(tmp_path):

@@ -1,0 +1,60 @@
+"""What benchmarks measure with; the measuring itself takes too long here."""
+
+import importlib.util
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Imports a script of benchmarks/."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+
+    def found(name):
+        path = ROOT / "benchmarks" / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(name, path)
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, module)
+        spec.loader.exec_module(module)
+        return module
+
+    return found
+
+
+def test_known_modes_are_counted(load):
+    modes = load("modes")
+    kinds = modes.patterns(25)
+    real = modes.draw(kinds, 2500, 0)
+    found, good, divergence = modes.judge(real, kinds)
+    assert (found, good) == (25, 1.0) and divergence < 1e-6
+    few = modes.judge(np.repeat(kinds[3:4], 900, 0), kinds)
+    assert few[:2] == (1, 1.0) and few[2] > 0.5
+    noise = np.random.default_rng(0).uniform(-1, 1, real.shape)
+    assert modes.judge(np.float32(noise), kinds)[:2] == (0, 0.0)
+
+
+def test_a_row_of_known_modes_trains(load):
+    modes = load("modes")
+    for name in ("default", "digits8k"):
+        found = modes.run(modes.ROWS[name], 25, seed=0, windows=640)
+        assert 0 <= found.modes <= 25 and found.secs > 0
+
+
+def test_a_step_is_written_as_a_program(load, tmp_path):
+    args = ["--config=tiny", "--batch_size", "8", f"--output={tmp_path / 'x'}"]
+    args += ["--set=model.condition=cluster", "--set=train.loss=rpgan-r1r2"]
+    args += ["--set=augment.target=0.6"]
+    assert load("hlo_step").main(args) == 0
+    folder = tmp_path / "x" / "batch_8"
+    told = json.loads((folder / "meta.json").read_text())
+    with np.load(folder / "inputs.npz") as inputs:
+        assert len(inputs.files) == len(told["parameters"])
+    with np.load(folder / "expected.npz") as results:
+        assert len(results.files) == len(told["results"])
+        assert all(np.isfinite(results[name]).all() for name in results.files)
+    assert (folder / "step.hlo.pb").stat().st_size > 10000
