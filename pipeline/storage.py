@@ -109,10 +109,28 @@ def exists(path: str) -> bool:
 def files_below(root: str) -> Iterator[str]:
     """Relative paths of all files below a remote folder."""
     start = root.rstrip("/") + "/"
+    if root.startswith("hdfs://"):
+        found = _below_on_hdfs(start) if exists(start) else []
+        yield from (path[len(start) :] for path in found)
+        return
     for match in _remotely("match", [start + "**"]):
         for file in match.metadata_list:
             if not file.path.endswith("/"):
                 yield file.path[len(start) :]
+
+
+def _below_on_hdfs(folder: str) -> Iterator[str]:
+    """All files below: Beam lists one level there, and folders as well."""
+    for match in _remotely("match", [folder]):
+        for entry in match.metadata_list:
+            # A folder has no bytes, nor has an empty file, which has no list.
+            if not entry.size_in_bytes:
+                try:
+                    yield from list(_below_on_hdfs(f"{entry.path}/"))
+                    continue
+                except OSError:
+                    pass
+            yield entry.path
 
 
 @contextlib.contextmanager

@@ -215,6 +215,55 @@ def test_a_file_system_that_is_not_installed(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+# What Beam takes of the package hdfs, on a local folder; as WebHDFS' LISTSTATUS
+# it lists one level, and no file.
+HDFS = """
+import os, sys, types
+ROOT = sys.argv[1]
+class HdfsError(Exception): pass
+class InsecureClient:
+    def __init__(self, *_, **__): pass
+    def list(self, path, status=False):
+        if not os.path.isdir(ROOT + path):
+            raise HdfsError(f"{path} is not a directory.")
+        return [
+            (e.name, {"length": e.is_file() and e.stat().st_size,
+                      "modificationTime": 0})
+            for e in os.scandir(ROOT + path)
+        ]
+    def status(self, path, strict=True):
+        return {"type": "FILE"} if os.path.exists(ROOT + path) else None
+hdfs = types.ModuleType("hdfs")
+hdfs.InsecureClient = InsecureClient
+sys.modules["hdfs"] = hdfs
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
+flags = ["--hdfs_host=h", "--hdfs_port=1", "--hdfs_user=u"]
+FileSystems.set_options(PipelineOptions(flags))
+from pipeline import storage
+print(sorted(storage.files_below("hdfs://speech")))
+print(sorted(storage.files_below("hdfs://none")))
+"""
+
+
+def test_folders_on_hdfs_are_searched_in_depth(tmp_path):
+    for name in ("a.wav", "dev/b.wav", "dev/sub/c.wav"):
+        path = tmp_path / "speech" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    (tmp_path / "speech" / "dev" / "empty.wav").touch()
+    done = subprocess.run(
+        [sys.executable, "-c", HDFS, str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines() == [
+        "['a.wav', 'dev/b.wav', 'dev/empty.wav', 'dev/sub/c.wav']",
+        "[]",
+    ], done.stderr
+
+
 def test_what_cannot_be_brought_to_the_disk_is_seen(tmp_path):
     syncs = storage.Syncs()
     with storage.create(str(tmp_path / "a"), syncs) as file:
