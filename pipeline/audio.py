@@ -458,7 +458,8 @@ def _opened(
         return _sndfile(stack.enter_context(_errors_kept(file)), stack)
     try:
         mode = os.stat(path).st_mode
-    except (FileNotFoundError, NotADirectoryError) as error:
+    # Also of a name that no file can have.
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         raise AudioError("missing: no such file") from error
     if stat.S_ISDIR(mode):
         # Of a folder that may not be read that is the reason.

@@ -118,6 +118,11 @@ def _run(args: argparse.Namespace, beam_args: list[str]) -> int:
         raise cli.UsageError(
             f"--max_bad_fraction is {args.max_bad_fraction}; expected 0 to 1"
         )
+    if config.audio.decoder == "tfio" and storage.is_remote(args.source):
+        raise cli.UsageError(
+            "audio.decoder is tfio, which reads no remote files; --source is "
+            f"{args.source}: choose sndfile"
+        )
     output = args.output or _default_output(args.source)
     _check_apart(args.source, output)
     try:
@@ -271,6 +276,8 @@ def _check_apart(source: str, output: str) -> None:
                 f"--output is {output}, a whole bucket; expected a folder in it"
             )
         inside = f"{source.rstrip('/')}/".startswith(f"{output.rstrip('/')}/")
+    elif source == "demo" or source.startswith(tfds_source.PREFIX):
+        inside = False
     else:
         there, target = Path(source).resolve(), Path(output).resolve()
         inside = target in (there, *there.parents)
@@ -284,7 +291,7 @@ def _default_output(source: str) -> str:
     if source.startswith(tfds_source.PREFIX):
         name = source.removeprefix(tfds_source.PREFIX).replace(":", "-")
     else:
-        name = sources.name_of(source)
+        name = os.path.basename(os.path.abspath(source.rstrip("/")))
         if source.lower().endswith(sources.MANIFESTS):
             name = os.path.splitext(name)[0]
     return os.path.join("tfrecords", name)
@@ -296,8 +303,9 @@ def _locked(output: str) -> Iterator[None]:
     if storage.is_remote(output):
         yield
         return
-    Path(output).parent.mkdir(parents=True, exist_ok=True)
-    with _lock_file(Path(output)):
+    path = Path(os.path.realpath(output))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _lock_file(path):
         yield
 
 

@@ -469,7 +469,7 @@ def _recordings(args: argparse.Namespace, config: Config) -> Any:
         try:
             stat = os.stat(row.pop("path"))
         # Which preprocess tells of.
-        except OSError:
+        except (OSError, ValueError):
             stat = None
         listed.append([row, stat and [stat.st_size, stat.st_mtime_ns]])
     text = json.dumps([listed, source.labels])

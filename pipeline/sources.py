@@ -105,13 +105,13 @@ def open_source(
     elif source.startswith(tfds_source.PREFIX):
         rows, dataset = tfds_source.rows(source, tfds_data_dir)
     elif source.lower().endswith(MANIFESTS):
-        rows, dataset = _manifest(source), name_of(os.path.dirname(source))
+        rows, dataset = _manifest(source), _name(os.path.dirname(source))
     else:
         files, folders = _folder(source)
         rows = _named(files, config.name_regex)
         # Whatever is wanted: what is in them cannot be known.
         refused = _named(folders, config.name_regex)
-        dataset = name_of(source)
+        dataset = _name(source)
     if not rows + refused:
         known = " ".join(audio.EXTENSIONS)
         raise UserError(f"source {source} holds no audio ({known})")
@@ -133,7 +133,7 @@ def _is_wanted(row: Row, pattern: str, config: AudioConfig) -> bool:
     return not wanted or bool(re.fullmatch(wanted, row.label or ""))
 
 
-def name_of(folder: str) -> str:
+def _name(folder: str) -> str:
     """The last part of a folder's path, as the data set's name."""
     if storage.is_remote(folder):
         return folder.rstrip("/").rpartition("/")[2]

@@ -20,7 +20,9 @@ from doit.exceptions import TaskFailed
 from stftgan_tf import cli, lineage
 
 # Flags whose values nobody else may read.
-_SECRET = re.compile("secret|password|token|access_key|credential", re.I)
+_SECRET = re.compile(
+    "secret|password|token|access_key|credential|connection_string", re.I
+)
 
 # Of Linux' sys/prctl.h.
 _PR_SET_PDEATHSIG = 1

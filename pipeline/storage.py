@@ -6,6 +6,7 @@ which no object store offers. Beam is loaded where a remote path is met.
 
 import collections
 import contextlib
+import logging
 import os
 import shutil
 import tempfile
@@ -128,8 +129,9 @@ def _below_on_hdfs(folder: str) -> Iterator[str]:
                 try:
                     yield from list(_below_on_hdfs(f"{entry.path}/"))
                     continue
-                except OSError:
-                    pass
+                except OSError as error:
+                    if "not a directory" not in str(error):
+                        raise
             yield entry.path
 
 
@@ -320,30 +322,31 @@ def published(target: str, marker: str, overwrite: bool) -> Iterator[str]:
     try:
         yield staging
         refuse_existing(target, marker, overwrite)
+        old, new = list(files_below(target)), list(files_below(staging))
+        if old:
+            delete(join(target, marker))
     except BaseException:
         left = [join(staging, name) for name in files_below(staging)]
         if left:
             _remotely("delete", left)
         raise
+    hint = (
+        f"move what is left in {staging} there, {marker} last, or remove both"
+    )
     try:
-        _replace(staging, target, marker)
-    except BaseException as error:
+        rest = [join(target, name) for name in old if name != marker]
+        if rest:
+            _remotely("delete", rest)
+        for name in sorted(new, key=lambda name: name == marker):
+            _remotely("rename", [join(staging, name)], [join(target, name)])
+    except OSError as error:
         raise cli.UserError(
-            f"{target} was replaced in part only: {cli.first_line(error)}. "
-            f"Move what is left in {staging} there, {marker} last, or remove "
-            "both"
+            f"{target} was replaced in part only: {cli.first_line(error)}: "
+            f"{hint}"
         ) from error
-
-
-def _replace(staging: str, target: str, marker: str) -> None:
-    old, new = list(files_below(target)), list(files_below(staging))
-    if old:
-        delete(join(target, marker))
-    rest = [join(target, name) for name in old if name != marker]
-    if rest:
-        _remotely("delete", rest)
-    for name in sorted(new, key=lambda name: name == marker):
-        _remotely("rename", [join(staging, name)], [join(target, name)])
+    except KeyboardInterrupt:
+        logging.warning("%s was replaced in part only: %s", target, hint)
+        raise
 
 
 def _remotely(call: str, *args: object, **more: object):

@@ -21,6 +21,12 @@ from typing import BinaryIO, NoReturn
 
 from stftgan_tf import config as config_lib
 
+# Lines of TensorFlow's errors that are beside the point.
+_NO_REASON = re.compile(
+    r"\s|Graph execution error|Detected at node|Hint:"
+    r"|\d+ (root|successful|derived)"
+)
+
 
 class UserError(RuntimeError):
     """Data or a run that cannot be used; the message is for the user."""
@@ -86,11 +92,7 @@ def guarded(run: Callable[..., int], *args: object) -> int:
         errors = sys.modules.get("tensorflow.python.framework.errors_impl")
         if not errors or not isinstance(error, errors.OpError):
             raise
-        # What Keras puts before it, of the node and its stack, is no news.
-        before = ("Graph execution error", "Detected at node", " ", "\t")
-        lines = [x for x in str(error).splitlines() if x.strip()]
-        told = [line for line in lines if not line.startswith(before)]
-        return _fail((told or lines or [type(error).__name__])[-1], 1)
+        return _fail(_tensorflow_reason(str(error)), 1)
 
 
 def leave(code: int) -> NoReturn:
@@ -111,6 +113,20 @@ def first_line(error: BaseException) -> str:
     """What an error says first; its name where it says nothing."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def _tensorflow_reason(text: str) -> str:
+    """The line of an error of TensorFlow's that says what is wrong.
+
+    Before it come the node and its stack, after it hints; of several errors
+    the first is numbered.
+    """
+    numbered = re.search(r"^\s*\(0\) (.+)", text, re.M)
+    if numbered:
+        return numbered[1]
+    lines = [line for line in text.splitlines() if line.strip()]
+    told = [line for line in lines if not _NO_REASON.match(line)]
+    return (told or lines or ["TensorFlow failed"])[0]
 
 
 def _fail(message: str, code: int) -> int:

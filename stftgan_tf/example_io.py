@@ -36,7 +36,13 @@ FIELDS = {
 }
 
 # What a manifest tells at least.
-_MANIFEST_KEYS = {"config", "labels", "moments", "shards", "windows"}
+_MANIFEST_KEYS = {
+    "config": dict,
+    "labels": list,
+    "moments": dict,
+    "shards": list,
+    "windows": dict,
+}
 
 # Numbers of Feature's oneof.
 _KIND_FIELD = {"bytes": 1, "float": 2, "int64": 3}
@@ -64,11 +70,12 @@ def parse_manifest(data: bytes) -> dict[str, Any]:
             f"has format version {version}; expected {FORMAT_VERSION}: run "
             "preprocess again"
         )
-    missing = _MANIFEST_KEYS - set(manifest)
-    if missing:
-        raise ValueError(f"lacks {', '.join(sorted(missing))}: it is damaged")
+    for name, kind in _MANIFEST_KEYS.items():
+        if not isinstance(manifest.get(name), kind):
+            raise ValueError(f"has no {name} that can be read: it is damaged")
     for shard in manifest["shards"]:
-        if not {"path", "records", "bytes", "sha256"} <= set(shard):
+        keys = set(shard) if isinstance(shard, dict) else set()
+        if not {"path", "records", "bytes", "sha256"} <= keys:
             raise ValueError(f"has the shard {shard}: it is damaged")
     return manifest
 

@@ -292,6 +292,13 @@ class _Training:
                 self._fit(bounds, steps, hooks)
         if self._devices.chief:
             saver.save()
+        # Keras takes some errors for the end of the data.
+        if bounds.step < steps and not self._model.stop_training:
+            raise cli.UserError(
+                f"the training ended at step {bounds.step} of {steps}: its "
+                f"data could not be read on, or {self._run} not be written"
+            )
+        if self._devices.chief:
             if bounds.stopped_by != "interrupted" or bounds.step >= steps:
                 self._look_at_the_end(bounds.step, watch, saver)
             preview.show()
@@ -362,12 +369,6 @@ class _Training:
             verbose=0,
             callbacks=hooks,
         )
-        # Keras takes some errors for the end of the data.
-        if bounds.step < steps and not self._model.stop_training:
-            raise cli.UserError(
-                f"the training ended at step {bounds.step} of {steps}: its "
-                f"data could not be read on, or {self._run} not be written"
-            )
 
     def _find_condition(self) -> condition.Condition | None:
         """Found once and kept in the run: the export needs it, too.

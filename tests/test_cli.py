@@ -122,6 +122,31 @@ with cli.published_dir(pathlib.Path({str(target)!r}), "x", True) as staging:
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            "Graph execution error:\n\nDetected at node X defined at (most\n"
+            '  File "x.py", line 1\n\n/a.rec; No such file\n\t [[{{node X}}]]',
+            "/a.rec; No such file",
+        ),
+        (
+            "Graph execution error:\n\nOOM when allocating tensor\n\t [[X]]\n"
+            "Hint: If you want to see a list of allocated tensors\n",
+            "OOM when allocating tensor",
+        ),
+        (
+            "2 root error(s) found.\n  (0) INTERNAL:  no space\n\t [[X]]\n"
+            "  (1) INTERNAL:  no space\n0 successful operations.\n"
+            "0 derived errors ignored. [Op:X]",
+            "INTERNAL:  no space",
+        ),
+    ],
+)
+def test_of_tensorflows_errors_the_reason_is_told(text, reason):
+    assert cli._tensorflow_reason(text) == reason
+
+
 def test_a_lock_is_held_by_one(tmp_path):
     with cli.held(tmp_path / ".lock", "mine"):
         with pytest.raises(cli.UserError, match="mine"):

@@ -111,6 +111,12 @@ def test_what_is_wrong_is_told(shards_copy, tmp_path, capsys, damage, message):
         (lambda d: (d / "manifest.json").unlink(), "holds no data set"),
         (lambda d: (d / "manifest.json").write_text("{"), "is no JSON"),
         (
+            lambda d: (d / "manifest.json").write_text(
+                '{"format_version": 1, "config": {}, "labels": []}'
+            ),
+            "has no moments that can be read: it is damaged",
+        ),
+        (
             lambda d: alter_manifest(d, lambda m: m.update(format_version=9)),
             "has format version 9; expected 1",
         ),

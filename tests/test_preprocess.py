@@ -374,6 +374,11 @@ def test_an_overwrite_that_fails_leaves_the_old_set(shards_copy, tmp_path):
         (["--max_bad_fraction=-1"], 2, "_fraction is -1.0; expected 0 to 1"),
         (["--direct_num_workers=abc"], 2, "--direct_num_workers: invalid int"),
         (["--output=s3://bucket"], 2, "a whole bucket; expected a folder"),
+        (
+            ["--source=s3://a/b", "--set=audio.decoder=tfio"],
+            2,
+            "audio.decoder is tfio, which reads no remote files",
+        ),
     ],
 )
 def test_bad_usage_is_one_line_and_an_exit_code(
