@@ -392,7 +392,7 @@ class Preview(keras.callbacks.Callback):
     def go_back(self) -> None:
         """Removes the previews after the current step."""
         for path in preview_path(self._run, 0).parent.glob("step-*"):
-            found = re.fullmatch(r"step-(\d{8})", path.stem)
+            found = re.fullmatch(r"step-(\d{8,})", path.stem)
             if found and int(found[1]) > self._bounds.step:
                 path.unlink()
 
