@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from sklearn.decomposition import PCA
+from threadpoolctl import threadpool_limits
 
 from stftgan_tf import features
 from stftgan_tf.config import Config
@@ -97,7 +98,9 @@ def fit(
     # Windows that come twice tell nothing more.
     kinds = len({row.tobytes() for row in mels.round(3)})
     count = min(_COMPONENTS, mels.shape[1], max(1, kinds // _EACH))
-    pca = PCA(count, random_state=0).fit(mels)
+    # (How sums are split among threads would show in the last digits.)
+    with threadpool_limits(1):
+        pca = PCA(count, random_state=0).fit(mels)
     # A direction without any variation (one kind of window) stays as it is.
     spread = np.sqrt(pca.explained_variance_)
     spread = np.where(spread > 1e-3, spread, 1.0)

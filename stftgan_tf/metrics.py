@@ -146,8 +146,7 @@ def frechet_distance(one: np.ndarray, other: np.ndarray) -> float:
     )
     # sqrt(a b) has the trace of sqrt(sqrt(a) b sqrt(a)), which is symmetric.
     root = _symmetric_root(a)
-    middle = scipy.linalg.eigvalsh(root @ b @ root)
-    cross = np.sqrt(np.maximum(middle, 0)).sum()
+    cross = _roots(scipy.linalg.eigvalsh(root @ b @ root)).sum()
     return float(means @ means + np.trace(a + b) - 2 * cross)
 
 
@@ -332,7 +331,17 @@ def _differ(counts: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 def _symmetric_root(matrix: np.ndarray) -> np.ndarray:
     values, vectors = scipy.linalg.eigh(matrix)
-    return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    return (vectors * _roots(values)) @ vectors.T
+
+
+def _roots(eigenvalues: np.ndarray) -> np.ndarray:
+    """Square roots; of what is nought but for rounding, nought.
+
+    (Fewer vectors than directions leave many such: their roots would add up.)
+    """
+    largest = max(eigenvalues.max(), 0)
+    least = largest * len(eigenvalues) * np.finfo(np.float64).eps
+    return np.sqrt(np.where(eigenvalues > least, eigenvalues, 0))
 
 
 def _radii(vectors: np.ndarray, k: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import scipy.fft
+from threadpoolctl import threadpool_limits
 
 from stftgan_tf import config as config_lib
 from stftgan_tf import embedding, features
@@ -102,3 +103,10 @@ def test_cepstra_of_silence_and_of_one_frame_are_numbers():
         embedding.cepstra(np.zeros((1, 8, 40), np.float32))
     ).all()
     assert embedding.cepstra(said(0, frames=6)[:, :1]).shape == (1, 13)
+
+
+def test_the_space_does_not_depend_on_the_number_of_threads(tiny, moments):
+    ours = embedding.fit(windows(330), moments, tiny)
+    with threadpool_limits(1):
+        theirs = embedding.fit(windows(330), moments, tiny)
+    np.testing.assert_array_equal(ours.components, theirs.components)

@@ -93,6 +93,15 @@ def test_frechet_distance_by_hand():
     )
 
 
+def test_frechet_distance_of_few_vectors_does_not_know_the_order_of_columns():
+    one, other = normal(12, 60, 0), 3 * normal(12, 60, 1)
+    found = metrics.frechet_distance(one, other)
+    for seed in range(5):
+        order = np.random.default_rng(seed).permutation(60)
+        moved = metrics.frechet_distance(one[:, order], other[:, order])
+        assert moved == pytest.approx(found, rel=1e-12)
+
+
 def test_frechet_distance_of_the_same_is_zero_and_of_a_shift_its_square():
     rows = normal(500, 16, 0)
     assert metrics.frechet_distance(rows, rows) == pytest.approx(0, abs=1e-9)
