@@ -23,8 +23,8 @@ from stftgan_tf.config import Config
 # Slope of the leaky ReLUs, as in DCGAN (Radford et al. 2016, section 3).
 _SLOPE = 0.2
 
-# Kernel of the first critic and the last generator convolution of `frames`.
-_EDGE_KERNEL = 3
+# Kernel of the convolutions of `frames` that keep the number of steps.
+_KERNEL = 3
 
 
 def build_generator(
@@ -109,6 +109,15 @@ class _Parts:
 
     def relu(self, x: Any) -> Any:
         return layers.ReLU(dtype=self._dtype)(x)
+
+    def add(self, x: Any, y: Any) -> Any:
+        return layers.Add(dtype=self._dtype)([x, y])
+
+    def repeated(self, x: Any) -> Any:
+        return layers.UpSampling1D(2, dtype=self._dtype)(x)
+
+    def averaged(self, x: Any) -> Any:
+        return layers.AveragePooling1D(2, dtype=self._dtype)(x)
 
     def inputs(self, shape: list[int], name: str, packed: int | None) -> Any:
         """The network's main input; that of labels, where it has one."""
@@ -313,6 +322,9 @@ def _frames_generator(
 ) -> keras.Model:
     """1-D convolutions over time; each layer mixes all frequencies.
 
+    Residual blocks, whose first convolution goes to half of the channels: the
+    two of a block cost what a plain one of all channels would.
+
     A third of a recording may be at the floor exactly, which a smooth function
     cannot be: cut off at silence.
     """
@@ -323,8 +335,11 @@ def _frames_generator(
     x = parts.dense(latent, base * width)
     x = parts.scaled(layers.Reshape([base, width])(x))  # (B, base, width)
     for _ in range(model.halvings):
-        x = parts.scaled(parts.leaky(parts.conv1d_up(x, width, kernel)))
-    x = parts.conv1d(x, bins, _EDGE_KERNEL)  # (B, T, F)
+        y = parts.scaled(parts.leaky(x))
+        y = parts.leaky(parts.conv1d_up(y, -(-width // 2), kernel))
+        y = parts.conv1d(parts.scaled(y), width, _KERNEL)
+        x = parts.add(parts.repeated(x), y)
+    x = parts.conv1d(parts.leaky(x), bins, _KERNEL)  # (B, T, F)
     window = layers.Activation("tanh", dtype="float32")(x)
     if moments is not None:
         silence = features.silence(moments, config)
@@ -335,17 +350,23 @@ def _frames_generator(
 
 
 def _frames_critic(config: Config, parts: _Parts) -> keras.Model:
-    """The generator's mirror image, with strides for upsampling."""
+    """The generator's mirror image, with strides and means for repetition.
+
+    (Blocks as those of Gulrajani et al. 2017, appendix C, on time alone.)
+    """
     model, (frames, bins) = config.model, config.learnt_shape
     width, kernel = model.critic.width, model.critic.kernel
     window = parts.inputs(
         [frames, bins, model.packing], "window", model.packing
     )
     x = layers.Reshape([frames, bins * model.packing])(window)
-    x = parts.leaky(parts.conv1d(x, width, _EDGE_KERNEL))
+    x = parts.conv1d(x, width, _KERNEL)
+    # As in the generator, a block costs what one convolution would.
+    inner = -(-width * kernel // (kernel + _KERNEL))
     for _ in range(model.halvings):
-        x = parts.leaky(parts.conv1d(x, width, kernel, strides=2))
-    return _scored(config, parts, window, x)
+        y = parts.leaky(parts.conv1d(parts.leaky(x), inner, kernel, strides=2))
+        x = parts.add(parts.averaged(x), parts.conv1d(y, width, _KERNEL))
+    return _scored(config, parts, window, parts.leaky(x))
 
 
 def _dcgan_generator(config: Config, parts: _Parts) -> keras.Model:

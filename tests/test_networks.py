@@ -83,10 +83,34 @@ def test_layers_do_not_share_their_draws():
     kernels = [
         w
         for w in networks.build_critic(config_lib.load("tiny")).get_weights()
-        if w.shape == (3, 16, 16)
+        if w.shape == (3, 16, 8)
     ]
     assert len(kernels) == 2
     assert not np.array_equal(*kernels)
+
+
+def test_blocks_add_to_their_repeated_or_averaged_input():
+    config = config_lib.load("tiny")
+    generator = networks.build_generator(config)
+    critic = networks.build_critic(config)
+    # Without what is added, four starts repeated four times, and one mean of
+    # each four frames.
+    for model in (generator, critic):
+        added = [w for w in model.weights if w.shape == (3, 8, 16)]
+        assert len(added) == 2
+        for weight in added:
+            weight.assign(tf.zeros_like(weight))
+    # (Before its last activation and convolution, and tanh.)
+    inner = keras.Model(generator.input, generator.layers[-4].output)
+    x = inner(tf.random.stateless_normal([2, 8], [0, 0])).numpy()
+    assert x.shape == (2, 16, 16)
+    np.testing.assert_array_equal(x, np.repeat(x[:, ::4], 4, axis=1))
+    assert np.abs(np.diff(x[:, ::4], axis=1)).min() > 0
+    first = critic.layers[2]
+    frames = tf.random.stateless_normal([2, 16, 32], [0, 1])
+    means = tf.reduce_mean(tf.reshape(first(frames), [2, 4, 4, 16]), 2)
+    score = critic.layers[-1](tf.reshape(tf.nn.leaky_relu(means, 0.2), [2, -1]))
+    np.testing.assert_allclose(critic(frames[..., None]), score, atol=1e-5)
 
 
 def test_labels_scale_the_generator_and_move_the_score():

@@ -470,15 +470,20 @@ def test_a_collapse_without_a_healthy_checkpoint_stops(
 
 def test_sizes_and_costs_are_said_at_the_start(trained):
     text = (trained / "log.txt").read_text()
-    # 8 -> 4 x 16, twice 3 x 16 x 16 at 8 and 16 frames, 3 x 16 x 32 at 16.
-    products = 8 * 64 + (8 + 16) * 768 + 16 * 1536
-    assert f"generator: 3,712 parameters, {products:,} multiply-adds" in text
-    # Of the critic 3 x 32 x 16 at 16 frames, then 3 x 16 x 16 at 8 and 4, then
-    # 4 x 16 -> 1.
-    weights, products = 3 * 512 + 2 * 768 + 64, 16 * 1536 + (8 + 4) * 768 + 64
-    biases = 3 * 16 + 1
+    # A block: 3 x 16 x 8 and 3 x 8 x 16, each with its biases.
+    block, biases = 3 * 16 * 8 + 3 * 8 * 16, 8 + 16
+    # 8 -> 4 x 16, blocks that end at 8 and 16 frames, 3 x 16 x 32 at 16.
+    weights = 8 * 64 + 64 + 2 * (block + biases) + 1536 + 32
+    products = 8 * 64 + (8 + 16) * block + 16 * 1536
     assert (
-        f"critic: {weights + biases:,} parameters, {products:,} multiply-adds"
+        f"generator: {weights:,} parameters, {products:,} multiply-adds"
+    ) in text
+    # Of the critic 3 x 32 x 16 at 16 frames, blocks that end at 8 and 4, then
+    # 4 x 16 -> 1.
+    weights = 1536 + 16 + 2 * (block + biases) + 64 + 1
+    products = 16 * 1536 + (8 + 4) * block + 64
+    assert (
+        f"critic: {weights:,} parameters, {products:,} multiply-adds"
     ) in text
 
 
