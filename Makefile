@@ -1,3 +1,4 @@
+# make install      the virtual environment of demo and test, .venv
 # make demo         all of it on the built-in corpus: report, version, audio
 # make test         lint and tests, in a virtual environment made for it
 # make test-latest  the same on the newest TensorFlow, without tensorflow-io

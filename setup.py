@@ -48,6 +48,7 @@ setup(
         "tensorflow>=2.16.2",
         "tensorflow-datasets>=4.9.6",
         "tensorflow-metadata>=1.15",
+        "threadpoolctl",
     ],
     extras_require={
         # Its native ops load on TensorFlow 2.16 only, which ends at 3.12.

@@ -6,7 +6,7 @@ time and noise varied. Rows: held-out recordings, the same sent through windows
 and phase step, and every export.
 
     python benchmarks/heard.py --source recordings --data tfrecords/fsdd \\
-        --models exports/fsdd
+        --models exports/fsdd --draws 5
 """
 
 import argparse
@@ -128,6 +128,12 @@ def main() -> int:
     parser.add_argument(
         "--models", type=Path, nargs="*", default=[], help="exports"
     )
+    parser.add_argument(
+        "--draws",
+        type=int,
+        default=1,
+        help=f"rows of an export, each of other {_SAMPLES} seeds (default: 1)",
+    )
     config_lib.add_arguments(parser, default="digits8k")
     return cli.guarded(_run, parser.parse_args())
 
@@ -137,6 +143,8 @@ def _run(args: argparse.Namespace) -> int:
     if args.print_config:
         print(config.to_yaml(), end="")
         return 0
+    if args.draws < 1:
+        raise cli.UsageError(f"--draws is {args.draws}; expected at least 1")
     shards = dataset.open_shards(args.data, config)
     found = recordings(args.source, config)
     (train, train_labels), (held_out, labels) = found["train"], found["eval"]
@@ -152,13 +160,14 @@ def _run(args: argparse.Namespace) -> int:
     table.row("held out, windows", back, labels)
     for path in args.models:
         model = exported.load(path)
-        asked = None
-        if model.asks_for_labels:
-            rng = np.random.default_rng(0)
-            asked = rng.choice(train_labels, _SAMPLES)
-        batches = model.batches(0, _SAMPLES, 50, asked)
-        samples = np.concatenate([batch["audio"] for batch in batches])
-        table.row(path.name, samples, asked)
+        for draw in range(args.draws):
+            asked = None
+            if model.asks_for_labels:
+                rng = np.random.default_rng(draw)
+                asked = rng.choice(train_labels, _SAMPLES)
+            batches = model.batches(draw * _SAMPLES, _SAMPLES, 50, asked)
+            samples = np.concatenate([batch["audio"] for batch in batches])
+            table.row(f"{path.name}, draw {draw + 1}", samples, asked)
     return 0
 
 

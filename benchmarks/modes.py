@@ -69,6 +69,7 @@ ROWS = {
     "no average": ["train.ema_half_life_windows=0"],
     "augmentation": ["augment.target=0.6", "augment.adjust_windows=50000"],
     "clusters": ["model.condition=cluster", "model.clusters=MODES"],
+    "labels": ["model.condition=label"],
     "digits8k": [
         "train.loss=rpgan-r1r2",
         "train.penalty_weight=1",
@@ -117,12 +118,15 @@ def patterns(count: int) -> np.ndarray:
     return np.float32(1.4 * grid - 0.7).reshape(-1, 16, 32)
 
 
-def draw(kinds: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Windows [count, 16, 32], all kinds equally often."""
+def draw(
+    kinds: np.ndarray, count: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Windows [count, 16, 32] and their kinds [count], all equally often."""
     rng = np.random.default_rng(seed)
-    rows = kinds[rng.permutation(np.arange(count) % len(kinds))]
+    labels = rng.permutation(np.arange(count) % len(kinds))
+    rows = kinds[labels]
     sigma = _NOISE * closest(kinds) / 2 / kinds[0].size ** 0.5
-    return np.float32(rows + sigma * rng.standard_normal(rows.shape))
+    return np.float32(rows + sigma * rng.standard_normal(rows.shape)), labels
 
 
 def closest(kinds: np.ndarray) -> float:
@@ -153,14 +157,18 @@ def run(changes: list[str], modes: int, seed: int, windows: int) -> Found:
     changes = [text.replace("MODES", str(modes)) for text in changes]
     config = config_lib.load("tiny", [*BASE, *changes, f"train.seed={seed}"])
     kinds = patterns(modes)
-    real = draw(kinds, 4096, seed)
+    real, labels = draw(kinds, 4096, seed)
     moments = features.Moments(
         np.zeros(32, np.float32), np.full(32, 1 / 3, np.float32)
     )
     space = embedding.fit(real, moments, config)
-    told = condition.find(config, None, real, space.log_mel)
+    if config.model.condition == "label":
+        told = condition.Condition(np.full(modes, 1 / modes, np.float32))
+    else:
+        told = condition.find(config, None, real, space.log_mel)
     model = train.build(config, moments, told.classes if told else 0)
-    labels = told.of(tf.constant(real), None) if told else np.zeros(len(real))
+    if told:
+        labels = told.of(tf.constant(real), tf.constant(labels))
     batch = config.train.batch_size * config.train.critic_steps
     batches = (
         tf.data.Dataset.from_tensor_slices((real, tf.cast(labels, tf.int64)))

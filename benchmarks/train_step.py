@@ -45,55 +45,77 @@ _SAME = [
 class UpConv(nn.Module):
     """`networks.UpConv1D`, whose two kernels are weights of their own here."""
 
-    def __init__(self, width: int, kernel: int):
+    def __init__(self, channels: int, width: int, kernel: int):
         super().__init__()
         taps = networks.UpConv1D(width, kernel).taps
-        self.both = nn.Conv1d(width, 2 * width, taps, padding=taps // 2)
+        self.both = nn.Conv1d(channels, 2 * width, taps, padding=taps // 2)
 
     def forward(self, x):
         even, odd = self.both(x).chunk(2, dim=1)
         return torch.stack([even, odd], dim=-1).flatten(2)
 
 
-class Critic(nn.Module):
+class Residual(nn.Module):
+    """One branch resized, plus another of two convolutions."""
+
+    def __init__(self, resize: nn.Module, first: nn.Module, last: nn.Module):
+        super().__init__()
+        leaky = nn.LeakyReLU(0.2)
+        self.resize = resize
+        self.branch = nn.Sequential(leaky, first, leaky, last)
+
+    def forward(self, x):
+        return self.resize(x) + self.branch(x)
+
+
+class Critic(nn.Sequential):
     """The `frames` critic, [B, F, T] -> [B, 1]."""
 
     def __init__(self, config: Config):
-        super().__init__()
         width, kernel = config.model.critic.width, config.model.critic.kernel
         frames, bins = config.window_shape
-        layers = [nn.Conv1d(bins, width, 3, padding=1), nn.LeakyReLU(0.2)]
-        for _ in range(config.model.halvings):
-            layers += [
-                nn.Conv1d(width, width, kernel, 2, padding=kernel // 2),
-                nn.LeakyReLU(0.2),
-            ]
+        inner = -(-width * kernel // (kernel + 3))
+        blocks = [
+            Residual(
+                nn.AvgPool1d(2),
+                nn.Conv1d(width, inner, kernel, 2, padding=kernel // 2),
+                nn.Conv1d(inner, width, 3, padding=1),
+            )
+            for _ in range(config.model.halvings)
+        ]
         last = frames // 2**config.model.halvings * width
-        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(last, 1))
+        super().__init__(
+            nn.Conv1d(bins, width, 3, padding=1),
+            *blocks,
+            nn.LeakyReLU(0.2),
+            nn.Flatten(),
+            nn.Linear(last, 1),
+        )
 
-    def forward(self, x):
-        return self.layers(x)
 
-
-class Generator(nn.Module):
+class Generator(nn.Sequential):
     """The `frames` generator, [B, Z] -> [B, F, T]."""
 
     def __init__(self, config: Config):
-        super().__init__()
         model, (frames, bins) = config.model, config.window_shape
         width, kernel = model.generator.width, model.generator.kernel
-        base = frames // 2**model.halvings
-        layers = [
+        base, inner = frames // 2**model.halvings, -(-width // 2)
+        blocks = [
+            Residual(
+                nn.Upsample(scale_factor=2),
+                UpConv(width, inner, kernel),
+                nn.Conv1d(inner, width, 3, padding=1),
+            )
+            for _ in range(model.halvings)
+        ]
+        super().__init__(
             nn.Linear(model.latent_dim, base * width),
             nn.Unflatten(1, (width, base)),
-        ]
-        for _ in range(model.halvings):
-            layers += [UpConv(width, kernel), nn.LeakyReLU(0.2)]
-        layers += [nn.Conv1d(width, bins, 3, padding=1), nn.Tanh()]
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, x):
-        return self.layers(x)
+            *blocks,
+            nn.LeakyReLU(0.2),
+            nn.Conv1d(width, bins, 3, padding=1),
+            nn.Tanh(),
+        )
 
 
 class TorchStep:

@@ -22,7 +22,7 @@ from stftgan_tf import blessing, cli, lineage
 
 EXAMPLE = (
     "python -m pipeline.push --model exports/digits "
-    "--blessing evaluations/digits --base_path serving/digits"
+    "--blessing verdicts/digits --base_path serving/digits"
 )
 
 _ROLLED_BACK = ".rolled-back-"

@@ -201,104 +201,27 @@ def _run_steps(root: Path, wanted: list[Step]) -> int:
 def _steps(
     args: argparse.Namespace, beam_args: list[str], config: Config
 ) -> list[Step]:
-    """All steps; reads like their diagram."""
-    root, whole = args.root, config.to_dict()
-    flags = ["--config", args.config, *(f"--set={s}" for s in args.set)]
-
-    def of(*sections: str) -> dict[str, Any]:
-        return {name: whole[name] for name in sections}
-
-    def made(name: str, *more: str):
-        return lambda output: [name, *more, "--output", str(output)]
-
-    shards = Step(
-        "preprocess",
-        root,
-        [],
-        [config.data_dict(), _recordings(args, config)],
-        made(
-            "pipeline.preprocess",
-            *flags,
-            f"--source={args.source}",
-            f"--pattern={args.pattern}",
-            *(
-                [f"--tfds_data_dir={args.tfds_data_dir}"]
-                if args.tfds_data_dir
-                else []
-            ),
-            "--overwrite",
-            *beam_args,
-        ),
-    )
-    data = str(shards.output)
-    valid = Step(
-        "validate",
-        root,
-        [shards],
-        # Too few windows for the clusters of evaluate are told of there.
-        [of("validate"), args.reference, config.evaluate.clusters],
-        made(
-            "pipeline.validate",
-            data,
-            *flags,
-            *([f"--reference={args.reference}"] if args.reference else []),
-        ),
-    )
-    run = Step(
-        "train",
-        root,
-        # The thresholds of validate, which comes before, change no weight:
-        # what is fit to publish depends on them, so evaluate takes them.
-        [shards],
-        [of("model", "train", "augment", "watch"), args.minutes],
-        lambda output: [
-            "stftgan_tf.train",
-            *flags,
-            f"--data={data}",
-            f"--run={output}",
-            *([f"--minutes={args.minutes:g}"] if args.minutes else []),
-            *(["--resume"] if (output / "config.yaml").is_file() else []),
-        ],
-    )
-    model = Step(
-        "export",
-        root,
-        [run],
-        None,
-        made("stftgan_tf.export", f"--run={run.output}", "--overwrite"),
-    )
-    verdict = Step(
-        "evaluate",
-        root,
-        [model, shards, valid],
-        # It is compared with what is served there.
-        [of("evaluate", "bless"), str(args.base_path)],
-        lambda output: [
-            "stftgan_tf.evaluate",
-            *flags,
-            f"--model={model.output}",
-            f"--data={data}",
-            f"--blessing={output}",
-            *_last_blessed(args.base_path),
-        ],
-    )
+    """All steps in order; each names the steps whose outputs it reads."""
+    shards, valid = _data_steps(args, beam_args, config)
+    run, model = _model_steps(args, config, shards)
+    verdict = _evaluation(args, config, model, [shards, valid])
     infra = Step(
         "infra-validate",
-        root,
+        args.root,
         [model],
         None,
-        made("stftgan_tf.infra_validate", f"--model={model.output}"),
+        _command("stftgan_tf.infra_validate", f"--model={model.output}"),
     )
     page = Step(
         "report",
-        root,
+        args.root,
         [verdict, model, run, shards],
         None,
         lambda output: [
             "stftgan_tf.report",
             f"--evaluation={verdict.output}",
             f"--model={model.output}",
-            f"--data={data}",
+            f"--data={shards.output}",
             f"--run={run.output}",
             f"--record={verdict.record}",
             f"--output={_page(output)}",
@@ -306,7 +229,7 @@ def _steps(
     )
     pushed = Step(
         "push",
-        root,
+        args.root,
         [model, verdict, infra],
         [str(args.base_path), args.unblessed],
         lambda _: [
@@ -319,6 +242,111 @@ def _steps(
         ],
     )
     return [shards, valid, run, model, verdict, infra, page, pushed]
+
+
+def _data_steps(
+    args: argparse.Namespace, beam_args: list[str], config: Config
+) -> tuple[Step, Step]:
+    """Recordings to shards, and whether these are fit to train on."""
+    flags, place = _config_flags(args), args.tfds_data_dir
+    shards = Step(
+        "preprocess",
+        args.root,
+        [],
+        [config.data_dict(), _recordings(args, config)],
+        _command(
+            "pipeline.preprocess",
+            *flags,
+            f"--source={args.source}",
+            f"--pattern={args.pattern}",
+            *([f"--tfds_data_dir={place}"] if place else []),
+            "--overwrite",
+            *beam_args,
+        ),
+    )
+    valid = Step(
+        "validate",
+        args.root,
+        [shards],
+        # Too few windows for the clusters of evaluate are told of there.
+        [
+            _sections(config, "validate"),
+            args.reference,
+            config.evaluate.clusters,
+        ],
+        _command(
+            "pipeline.validate",
+            str(shards.output),
+            *flags,
+            *([f"--reference={args.reference}"] if args.reference else []),
+        ),
+    )
+    return shards, valid
+
+
+def _model_steps(
+    args: argparse.Namespace, config: Config, shards: Step
+) -> tuple[Step, Step]:
+    """Shards to a run, and to what is exported of it."""
+    run = Step(
+        "train",
+        args.root,
+        # The thresholds of validate, which comes before, change no weight:
+        # what is fit to publish depends on them, so evaluate takes them.
+        [shards],
+        [_sections(config, "model", "train", "augment", "watch"), args.minutes],
+        lambda output: [
+            "stftgan_tf.train",
+            *_config_flags(args),
+            f"--data={shards.output}",
+            f"--run={output}",
+            *([f"--minutes={args.minutes:g}"] if args.minutes else []),
+            *(["--resume"] if (output / "config.yaml").is_file() else []),
+        ],
+    )
+    model = Step(
+        "export",
+        args.root,
+        [run],
+        None,
+        _command("stftgan_tf.export", f"--run={run.output}", "--overwrite"),
+    )
+    return run, model
+
+
+def _evaluation(
+    args: argparse.Namespace, config: Config, model: Step, data: list[Step]
+) -> Step:
+    """The verdict on an export; `data` are its shards and what was found."""
+    return Step(
+        "evaluate",
+        args.root,
+        [model, *data],
+        # It is compared with what is served there.
+        [_sections(config, "evaluate", "bless"), str(args.base_path)],
+        lambda output: [
+            "stftgan_tf.evaluate",
+            *_config_flags(args),
+            f"--model={model.output}",
+            f"--data={data[0].output}",
+            f"--blessing={output}",
+            *_last_blessed(args.base_path),
+        ],
+    )
+
+
+def _config_flags(args: argparse.Namespace) -> list[str]:
+    return ["--config", args.config, *(f"--set={s}" for s in args.set)]
+
+
+def _sections(config: Config, *names: str) -> dict[str, Any]:
+    whole = config.to_dict()
+    return {name: whole[name] for name in names}
+
+
+def _command(name: str, *more: str) -> Callable[[Path], list[str]]:
+    """A command that is told its output at the end."""
+    return lambda output: [name, *more, "--output", str(output)]
 
 
 def _worker(config: Config) -> int:

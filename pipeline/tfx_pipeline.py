@@ -24,7 +24,7 @@ from stftgan_tf.config import Config
 
 EXAMPLE = (
     "python -m pipeline.tfx_pipeline --config digits8k --data tfrecords/digits "
-    "--root pipelines/tfx --base_path serving/digits --steps 10000"
+    "--root pipelines/tfx --base_path serving/tfx --steps 10000"
 )
 
 _NAME = "stftgan"
@@ -125,10 +125,37 @@ def pipeline(
       base_path: of the versions that are pushed.
       steps: generator updates.
     """
-    # What the judgement alone depends on is no reason to train again.
-    learnt = config.to_dict()
-    for section in config_lib.JUDGEMENT_SECTIONS:
-        del learnt[section]
+    checked = _checked(data)
+    examples = checked[0].outputs["examples"]
+    trainer = _trainer(config, data, steps, checked)
+    evaluator = tfx_components.Evaluator(
+        model=trainer.outputs["model"],
+        model_run=trainer.outputs["model_run"],
+        examples=examples,
+        config=json.dumps(config.to_dict()),
+        data=data,
+    )
+    infra = tfx_components.InfraValidator(model=trainer.outputs["model"])
+    pusher = tfx.components.Pusher(
+        model=trainer.outputs["model"],
+        model_blessing=evaluator.outputs["verdict"],
+        infra_blessing=infra.outputs["verdict"],
+        push_destination=pusher_pb2.PushDestination(
+            filesystem=pusher_pb2.PushDestination.Filesystem(
+                base_directory=base_path
+            )
+        ),
+    )
+    return tfx.dsl.Pipeline(
+        pipeline_name=_NAME,
+        pipeline_root=root,
+        components=[*checked, trainer, evaluator, infra, pusher],
+        enable_cache=True,
+    )
+
+
+def _checked(data: str) -> list:
+    """Components from ImportExampleGen to the gate, in order."""
     split = example_gen_pb2.Input.Split
     splits = [
         split(name=name, pattern=f"Split-{name}/data_tfrecord-*")
@@ -148,6 +175,18 @@ def pipeline(
         schema=schema.outputs["schema"],
     )
     gate = tfx_components.AnomalyGate(anomalies=validator.outputs["anomalies"])
+    return [examples, statistics, schema, validator, gate]
+
+
+def _trainer(
+    config: Config, data: str, steps: int, checked: list
+) -> tfx.components.Trainer:
+    """The training, once `checked` are through."""
+    examples, _, schema, _, gate = checked
+    # What the judgement alone depends on is no reason to train again.
+    learnt = config.to_dict()
+    for section in config_lib.JUDGEMENT_SECTIONS:
+        del learnt[section]
     trainer = tfx.components.Trainer(
         run_fn="stftgan_tf.tfx_trainer.run_fn",
         examples=examples.outputs["examples"],
@@ -157,40 +196,7 @@ def pipeline(
         custom_config={"config": learnt, "data": data},
     )
     trainer.add_upstream_node(gate)
-    evaluator = tfx_components.Evaluator(
-        model=trainer.outputs["model"],
-        model_run=trainer.outputs["model_run"],
-        examples=examples.outputs["examples"],
-        config=json.dumps(config.to_dict()),
-        data=data,
-    )
-    infra = tfx_components.InfraValidator(model=trainer.outputs["model"])
-    pusher = tfx.components.Pusher(
-        model=trainer.outputs["model"],
-        model_blessing=evaluator.outputs["verdict"],
-        infra_blessing=infra.outputs["verdict"],
-        push_destination=pusher_pb2.PushDestination(
-            filesystem=pusher_pb2.PushDestination.Filesystem(
-                base_directory=base_path
-            )
-        ),
-    )
-    return tfx.dsl.Pipeline(
-        pipeline_name=_NAME,
-        pipeline_root=root,
-        components=[
-            examples,
-            statistics,
-            schema,
-            validator,
-            gate,
-            trainer,
-            evaluator,
-            infra,
-            pusher,
-        ],
-        enable_cache=True,
-    )
+    return trainer
 
 
 if __name__ == "__main__":

@@ -163,9 +163,11 @@ class NetworkConfig:
     """Size of one network.
 
     Attributes:
-      width: channels of the `frames` networks; of the layer next to the
-        window in the `dcgan` networks, doubled at each halving.
-      kernel: size of the convolutions, odd.
+      width: channels between the blocks of the `frames` networks; of the
+        layer next to the window in the `dcgan` networks, doubled at each
+        halving.
+      kernel: size of the convolutions, odd; in `frames` of those that double
+        or halve the steps.
     """
 
     width: int = _bounded(1, 65536, 256)
@@ -205,7 +207,7 @@ class ModelConfig:
     latent_dim: int = _bounded(1, 65536, 64)
     halvings: int = _bounded(0, 16, 4)
     condition: Literal["none", "label", "cluster"] = "none"
-    clusters: int = _bounded(2, 65536, 60)
+    clusters: int = _bounded(2, 65536, 50)
     packing: int = _bounded(1, 64, 1)
     minibatch_stddev: int = _bounded(1, 1024, 1)
     spectral_norm: bool = False

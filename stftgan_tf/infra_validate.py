@@ -26,7 +26,7 @@ from stftgan_tf import cli, client, exported
 
 EXAMPLE = (
     "python -m stftgan_tf.infra_validate --model exports/digits "
-    "--output infra/digits"
+    "--output verdicts/digits-infra"
 )
 
 FILE, BLESSED, NOT_BLESSED = "infra.json", "INFRA_BLESSED", "INFRA_NOT_BLESSED"

@@ -38,7 +38,7 @@ from stftgan_tf.config import Config
 
 EXAMPLE = (
     "python -m stftgan_tf.report --model exports/digits "
-    "--data tfrecords/digits --evaluation verdict --run runs/digits "
+    "--data tfrecords/digits --evaluation verdicts/digits --run runs/digits "
     "--output report.html"
 )
 

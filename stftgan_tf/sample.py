@@ -7,7 +7,7 @@ phase than an export's graph can (phase gradient heap integration; quick where
 numba is installed). --stdout writes one WAV of all samples, one after the
 other, to the standard output and nothing else:
 
-    python -m stftgan_tf.sample --num 20 --stdout | aplay
+    python -m stftgan_tf.sample --model exports/digits --num 20 --stdout | aplay
 """
 
 import argparse

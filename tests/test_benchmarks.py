@@ -29,9 +29,11 @@ def load(monkeypatch):
 def test_known_modes_are_counted(load):
     modes = load("modes")
     kinds = modes.patterns(25)
-    real = modes.draw(kinds, 2500, 0)
+    real, labels = modes.draw(kinds, 2500, 0)
     found, good, divergence = modes.judge(real, kinds)
     assert (found, good) == (25, 1.0) and divergence < 1e-6
+    third = modes.judge(real[labels == 3], kinds[3:4])
+    assert third[:2] == (1, 1.0) and (labels == 3).sum() == 100
     few = modes.judge(np.repeat(kinds[3:4], 900, 0), kinds)
     assert few[:2] == (1, 1.0) and few[2] > 0.5
     noise = np.random.default_rng(0).uniform(-1, 1, real.shape)
@@ -40,7 +42,7 @@ def test_known_modes_are_counted(load):
 
 def test_a_row_of_known_modes_trains(load):
     modes = load("modes")
-    for name in ("default", "digits8k"):
+    for name in ("default", "labels", "digits8k"):
         found = modes.run(modes.ROWS[name], 25, seed=0, windows=640)
         assert 0 <= found.modes <= 25 and found.secs > 0
 
