@@ -235,7 +235,6 @@ def _run(args: argparse.Namespace) -> int:
         return 0
     sizes = args.batch_size or [base.train.batch_size]
     configs = [_with_batch(args, size) for size in sizes]
-    tf.config.set_visible_devices([], "GPU")
     for config in configs:
         folder = args.output / f"batch_{config.train.batch_size}"
         with cli.published_dir(folder, "meta.json", args.overwrite) as staging:
@@ -263,4 +262,6 @@ def _short(values: Any) -> tf.Tensor:
 
 
 if __name__ == "__main__":
+    # The program is written, and its results are found, on the CPU.
+    tf.config.set_visible_devices([], "GPU")
     sys.exit(main())

@@ -57,8 +57,10 @@ _SILENT = 1e-5
 _TRIM_SECS = 0.01
 
 # The data sizes that streaming writers leave in a WAV header: of ffmpeg, of
-# sox, and of what counts to the largest number that has a sign.
-_UNKNOWN_SIZES = (0xFFFFFFFF, 0x7FFFF000, 0x7FFFFFFF, 0x80000000)
+# what counts to the largest number that has a sign, and of sox, which takes
+# whole frames (of up to 64 KiB) of the first.
+_UNKNOWN_SIZES = (0xFFFFFFFF, 0x7FFFFFFF, 0x80000000)
+_SOX_SIZES = range(0x7FFFF000 - 0xFFFF, 0x7FFFF000 + 1)
 
 # From here on libsndfile does not know how many frames a file has.
 _UNKNOWN_FRAMES = 1 << 62
@@ -569,7 +571,8 @@ def _check_chunks(
 
 
 def _check_length(there: int, promised: int) -> None:
-    if promised > there and promised not in _UNKNOWN_SIZES:
+    unknown = promised in _UNKNOWN_SIZES or promised in _SOX_SIZES
+    if promised > there and not unknown:
         raise AudioError(f"truncated: {there} of {promised} bytes of data")
 
 

@@ -118,13 +118,10 @@ def _run(args: argparse.Namespace, beam_args: list[str]) -> int:
         raise cli.UsageError(
             f"--max_bad_fraction is {args.max_bad_fraction}; expected 0 to 1"
         )
-    if config.audio.decoder == "tfio" and storage.is_remote(args.source):
-        raise cli.UsageError(
-            "audio.decoder is tfio, which reads no remote files; --source is "
-            f"{args.source}: choose sndfile"
-        )
     output = args.output or _default_output(args.source)
-    _check_apart(args.source, output)
+    _check_output(output)
+    if args.source != "demo" and not args.source.startswith(tfds_source.PREFIX):
+        _check_paths([args.source], output, config)
     try:
         audio.check_decoder(config.audio)
     except audio.AudioError as error:
@@ -138,6 +135,10 @@ def _run(args: argparse.Namespace, beam_args: list[str]) -> int:
     storage.refuse_existing(output, example_io.MANIFEST, args.overwrite)
     source = sources.open_source(
         args.source, config.audio, args.pattern, args.tfds_data_dir
+    )
+    paths = [recording.path for recording in source.recordings]
+    _check_paths(
+        [p for p in paths if not tfds_source.is_record(p)], output, config
     )
     start = time.monotonic()
     with (
@@ -268,23 +269,58 @@ class _BeamFlags(argparse.ArgumentParser):
         raise cli.UsageError(f"{message}; see --help")
 
 
-def _check_apart(source: str, output: str) -> None:
-    """Raises UsageError where writing the output could cost the source."""
+def _check_output(output: str) -> None:
+    """Raises UsageError where no folder can be put in place by a rename."""
+    what = None
     if storage.is_remote(output):
-        if "/" not in output.rstrip("/").partition("://")[2]:
-            raise cli.UsageError(
-                f"--output is {output}, a whole bucket; expected a folder in it"
-            )
-        inside = f"{source.rstrip('/')}/".startswith(f"{output.rstrip('/')}/")
-    elif source == "demo" or source.startswith(tfds_source.PREFIX):
-        inside = False
+        bucket = output.startswith(("s3://", "gs://"))
+        if bucket and "/" not in output.rstrip("/").partition("://")[2]:
+            what = "a whole bucket"
+    elif os.path.ismount(os.path.realpath(output)):
+        what = "a whole disk"
+    elif os.path.islink(os.path.realpath(output)):
+        what = "a link to itself"
+    if what:
+        raise cli.UsageError(f"--output is {output}, {what}; expected a folder")
+
+
+def _check_paths(paths: list[str], output: str, config: Config) -> None:
+    """Before recordings are read and an output is replaced.
+
+    Args:
+      paths: of what is read; a list or a link can lead anywhere.
+      output: what is written.
+      config: names the decoder.
+
+    Raises:
+      UsageError: where writing the output could cost what is read, or the
+        decoder reads no such path.
+    """
+    remote = next(filter(storage.is_remote, paths), None)
+    if config.audio.decoder == "tfio" and remote:
+        raise cli.UsageError(
+            f"audio.decoder is tfio, which reads no remote files; {remote} is "
+            "one: choose sndfile"
+        )
+    if storage.is_remote(output):
+        start = f"{output.rstrip('/')}/"
+        inside = [p for p in paths if f"{p.rstrip('/')}/".startswith(start)]
+    elif os.path.exists(output):
+        target = os.path.realpath(output)
+        local = (p for p in paths if not storage.is_remote(p))
+        inside = [p for p in local if _is_inside(p, target)]
     else:
-        there, target = Path(source).resolve(), Path(output).resolve()
-        inside = target in (there, *there.parents)
+        inside = []
     if inside:
         raise cli.UsageError(
-            f"--source {source} is, or lies in, --output {output}"
+            f"{inside[0]}, which is read, is, or lies in, --output {output}"
         )
+
+
+def _is_inside(path: str, folder: str) -> bool:
+    """Whether a path leads to a folder, or into it."""
+    there = os.path.realpath(path)
+    return os.path.commonpath([there, folder]) == folder
 
 
 def _default_output(source: str) -> str:

@@ -110,7 +110,7 @@ def open_source(
         files, folders = _folder(source)
         rows = _named(files, config.name_regex)
         # Whatever is wanted: what is in them cannot be known.
-        refused = _named(folders, config.name_regex)
+        refused = [Row(path, name, None, None) for path, name in folders]
         dataset = _name(source)
     if not rows + refused:
         known = " ".join(audio.EXTENSIONS)

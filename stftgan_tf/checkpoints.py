@@ -114,6 +114,11 @@ def newest_first(folder: Path, prefix: str = _STEP) -> list[Path]:
     return sorted(found, key=_place, reverse=True)
 
 
+def all_of(folder: Path) -> list[Path]:
+    """The newest first, then the best."""
+    return newest_first(folder) + newest_first(folder, _BEST)
+
+
 def restore_newest(folder: Path, model: WGAN) -> State:
     """Restores the newest checkpoint that is whole, or else the best one.
 
@@ -127,7 +132,7 @@ def restore_newest(folder: Path, model: WGAN) -> State:
     Raises:
       UserError: if there are checkpoints and none can be read.
     """
-    paths = newest_first(folder) + newest_first(folder, _BEST)
+    paths = all_of(folder)
     if not paths:
         return State()
     return _first(folder, paths, lambda path: _read(path, _objects(model)))

@@ -35,13 +35,25 @@ FIELDS = {
     "dataset": "bytes",
 }
 
-# What a manifest tells at least.
+# What a manifest tells at least; inner keys by outer ones.
 _MANIFEST_KEYS = {
+    "clipped_share": float,
     "config": dict,
+    "config_hash": str,
+    "dead_letters": int,
+    "hours": dict,
     "labels": list,
     "moments": dict,
+    "recordings": int,
     "shards": list,
+    "silent_windows": int,
+    "versions": dict,
     "windows": dict,
+}
+_INNER_KEYS = {
+    "hours": SPLITS,
+    "moments": ("mean", "std"),
+    "windows": SPLITS,
 }
 
 # Numbers of Feature's oneof.
@@ -71,7 +83,9 @@ def parse_manifest(data: bytes) -> dict[str, Any]:
             "preprocess again"
         )
     for name, kind in _MANIFEST_KEYS.items():
-        if not isinstance(manifest.get(name), kind):
+        found = manifest.get(name)
+        inner = _INNER_KEYS.get(name, ())
+        if not isinstance(found, kind) or any(k not in found for k in inner):
             raise ValueError(f"has no {name} that can be read: it is damaged")
     for shard in manifest["shards"]:
         keys = set(shard) if isinstance(shard, dict) else set()

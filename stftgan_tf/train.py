@@ -205,7 +205,7 @@ def _check_run(
     if not known.is_file():
         if resume:
             raise cli.UserError(f"{run} holds no run to resume")
-        if checkpoints.newest_first(run / "checkpoints"):
+        if checkpoints.all_of(run / "checkpoints"):
             raise cli.UserError(
                 f"{run} holds checkpoints and no config.yaml, which would tell "
                 "what they are of; remove it, or choose another --run"

@@ -114,7 +114,15 @@ def test_what_is_wrong_is_told(shards_copy, tmp_path, capsys, damage, message):
             lambda d: (d / "manifest.json").write_text(
                 '{"format_version": 1, "config": {}, "labels": []}'
             ),
+            "has no clipped_share that can be read: it is damaged",
+        ),
+        (
+            lambda d: alter_manifest(d, lambda m: m["moments"].pop("std")),
             "has no moments that can be read: it is damaged",
+        ),
+        (
+            lambda d: alter_manifest(d, lambda m: m.pop("hours")),
+            "has no hours that can be read: it is damaged",
         ),
         (
             lambda d: alter_manifest(d, lambda m: m.update(format_version=9)),

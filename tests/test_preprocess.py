@@ -374,6 +374,7 @@ def test_an_overwrite_that_fails_leaves_the_old_set(shards_copy, tmp_path):
         (["--max_bad_fraction=-1"], 2, "_fraction is -1.0; expected 0 to 1"),
         (["--direct_num_workers=abc"], 2, "--direct_num_workers: invalid int"),
         (["--output=s3://bucket"], 2, "a whole bucket; expected a folder"),
+        (["--output=/", "--overwrite"], 2, "a whole disk; expected a folder"),
         (
             ["--source=s3://a/b", "--set=audio.decoder=tfio"],
             2,
@@ -401,6 +402,33 @@ def test_what_is_read_is_never_replaced(recordings, tmp_path, capsys, source):
     assert preprocess_tiny(*args) == 2
     assert "is, or lies in, --output" in capsys.readouterr().err
     assert len(list((corpus / "wavs").iterdir())) == 60
+
+
+@pytest.mark.parametrize("kind", ["list", "links"])
+def test_what_is_read_from_elsewhere_is_never_replaced(
+    recordings, tmp_path, capsys, kind
+):
+    corpus = shutil.copytree(recordings, tmp_path / "corpus")
+    (corpus / "manifest.json").write_text("{}")
+    names = [path for path in corpus.iterdir() if path.suffix == ".wav"]
+    source = tmp_path / ("list.csv" if kind == "list" else "links")
+    if kind == "list":
+        source.write_text("\n".join(["file", *map(str, names)]))
+    else:
+        source.mkdir()
+        for path in names:
+            (source / path.name).symlink_to(path)
+    assert preprocess_tiny(source, corpus, "--overwrite") == 2
+    assert ".wav, which is read, is, or lies in" in capsys.readouterr().err
+    assert len(list(corpus.iterdir())) == 61
+
+
+def test_a_link_to_itself_is_one_line(recordings, tmp_path, capsys):
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    assert preprocess_tiny(loop, tmp_path / "x") == 1
+    assert preprocess_tiny(recordings, loop) == 2
+    assert capsys.readouterr().err.count("\n") == 2
 
 
 def test_a_data_set_is_named_by_its_source(tmp_path, monkeypatch):

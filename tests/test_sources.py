@@ -176,6 +176,9 @@ def test_a_folder_that_may_not_be_read_is_listed(tmp_path, monkeypatch):
     ):
         found = sources.open_source(str(tmp_path), config, pattern)
         assert [r.name for r in found.recordings] == names
+    named = dataclasses.replace(CONFIG, name_regex=r"^(?P<label>\w+)")
+    labels = sources.open_source(str(tmp_path), named).labels
+    assert labels == ["a", "yes_b"]
     with pytest.raises(AudioError, match="unreadable: Permission denied"):
         audio.scan(str(tmp_path / "shut"), CONFIG)
 
