@@ -65,6 +65,19 @@ _SOX_SIZES = range(0x7FFFF000 - 0xFFFF, 0x7FFFF000 + 1)
 # From here on libsndfile does not know how many frames a file has.
 _UNKNOWN_FRAMES = 1 << 62
 
+# Of MPEG audio, layer III (ISO 11172-3 and 13818-3, section 2.4.2.3): kbit/s
+# and Hz by index, of MPEG 2 and of MPEG 1; bytes that tell a file's rates.
+_MPEG_KBPS = (
+    (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+)
+_MPEG_HZ = ((22050, 24000, 16000), (44100, 48000, 32000))
+_MPEG_HEAD = 1 << 20
+
+# Samples of such a frame, by which an MP3's length is off that is reckoned from
+# its size.
+_MP3_FRAME = 1152
+
 # An Ogg page is at most this long; its header's flag for the last page.
 _OGG_PAGE, _OGG_LAST = 65307, 4
 
@@ -208,7 +221,7 @@ def read(
         source_stop = -(-stop * source_step // target_step) + _MARGIN
         count = max(0, min(source_stop, file.frames) - first_read)
         block = file.read(first_read, count)
-        if len(block) < count:
+        if len(block) < count - file.slack:
             raise AudioError(
                 f"truncated: {len(block)} of {count} samples decoded from "
                 f"{first_read} on"
@@ -261,7 +274,7 @@ def _scan(
         if kept is not None:
             blocks.append(channels[kept])
     count = meters[0].count if meters else 0
-    if count < file.frames:
+    if count < file.frames - file.slack:
         raise AudioError(f"truncated: {count} of {file.frames} samples decoded")
     if not count * config.sample_rate_hz // rate:
         raise AudioError(f"empty: {count} samples")
@@ -323,11 +336,12 @@ class _Meter:
 
 
 class _Decoder(Protocol):
-    """An opened recording."""
+    """An opened recording; `slack` frames of its length are a guess."""
 
     samplerate: int
     frames: int
     channels: int
+    slack: int
 
     def read(self, start: int, count: int) -> np.ndarray:
         """Up to `count` frames from `start`, float32 [frames, channels]."""
@@ -340,6 +354,7 @@ class _Sndfile:
         self._file = soundfile.SoundFile(file)
         self.samplerate = self._file.samplerate
         self.frames, self.channels = self._file.frames, self._file.channels
+        self.slack = _MP3_FRAME if self._file.format == "MP3" else 0
 
     def read(self, start: int, count: int) -> np.ndarray:
         try:
@@ -357,6 +372,8 @@ class _Sndfile:
 class _Array:
     """Of samples that are in memory, float32 [frames, channels]."""
 
+    slack = 0
+
     def __init__(self, samples: np.ndarray, rate: int):
         self._samples, self.samplerate = samples, rate
         self.frames, self.channels = samples.shape
@@ -367,6 +384,8 @@ class _Array:
 
 class _Tfio:
     """By tensorflow-io, which reads files by its own means."""
+
+    slack = 0
 
     def __init__(self, path: str):
         # Only here: other workers must not load TensorFlow.
@@ -550,6 +569,8 @@ def _check_whole(file: BinaryIO) -> None:
     elif header[:7] == b"NIST_1A":
         file.seek(0)
         _check_sphere(file.read(1024), size)
+    elif header[:3] == b"ID3" or header[:1] == b"\xff":
+        _check_mpeg(file)
 
 
 def _check_chunks(
@@ -586,6 +607,45 @@ def _check_sphere(header: bytes, size: int) -> None:
         # Not of what is compressed.
         if b"shorten" not in header:
             _check_length(size - int(lines[1]), length)
+
+
+def _check_mpeg(file: BinaryIO) -> None:
+    """MP3 of varying rate must tell its length in the first frame.
+
+    Without that libsndfile takes the first frame's rate for that of all, and
+    leaves off where the file would then end.
+    """
+    file.seek(0)
+    head, start = file.read(10), 0
+    if head[:3] == b"ID3" and len(head) == 10:
+        size = sum(x << 7 * n for n, x in enumerate(reversed(head[6:10])))
+        start = 10 + size
+    file.seek(start)
+    data, at, rates = file.read(_MPEG_HEAD), 0, set()
+    if re.search(b"Xing|Info|VBRI", data[4:64]):
+        return
+    while frame := _mpeg_frame(data[at : at + 4]):
+        rates.add(frame[0])
+        at += frame[1]
+    if len(rates) > 1:
+        raise AudioError(
+            "length: an MP3 of varying rate whose header does not tell it; "
+            "encode it anew"
+        )
+
+
+def _mpeg_frame(header: bytes) -> tuple[int, int] | None:
+    """(kbit/s, bytes) of an MPEG layer III frame, or None where it is none."""
+    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE6 != 0xE2:
+        return None
+    version, rate = header[1] >> 3 & 3, header[2] >> 2 & 3
+    first = version == 3  # else 2 is MPEG 2, 0 is MPEG 2.5
+    kbps, step = header[2] >> 4, _MPEG_HZ[first][rate] if rate < 3 else 0
+    if version == 1 or not step or not 0 < kbps < 15:
+        return None
+    kbps, step = _MPEG_KBPS[first][kbps], step // (1 if version else 2)
+    size = (144 if first else 72) * 1000 * kbps // step + (header[2] >> 1 & 1)
+    return kbps, size
 
 
 def _check_ogg(file: BinaryIO, size: int) -> None:

@@ -3,6 +3,7 @@ import dataclasses
 import io
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -245,6 +246,34 @@ def test_a_streamed_wav_of_unknown_size_is_no_truncated_one(
     data[at : at + 4] = data[4:8] = size.to_bytes(4, "little")
     path.write_bytes(data)
     assert audio.scan(str(path), config)[0].samples == RATE
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 48000])
+@pytest.mark.parametrize("tag", [b"", b"ID3\4\0\0\0\0\1\0" + bytes(128)])
+def test_an_mp3_that_does_not_tell_its_length(tmp_path, config, rate, tag):
+    """Without the first frame of LAME, which has the length of the rest."""
+    path = tmp_path / "a.mp3"
+    samples = np.concatenate([noise(rate), np.zeros(rate)])
+    for mode, is_known in (("CONSTANT", True), ("VARIABLE", False)):
+        soundfile.write(
+            path, samples, rate, bitrate_mode=mode, compression_level=0.5
+        )
+        data = path.read_bytes()
+        assert re.search(b"Xing|Info", data[:64])
+        _, first = audio._mpeg_frame(data[:4])
+        path.write_bytes(tag + data)
+        assert audio.scan(str(path), config)[0].samples == 2 * RATE
+        path.write_bytes(tag + data[first:])
+        if is_known:
+            (found,) = audio.scan(str(path), config)
+            assert found.samples > 2 * RATE
+            whole = audio.load(str(path), config, 0)[1]
+            end = (found.samples - 99, found.samples)
+            part = audio.read(str(path), config, *end, frames=found.frames)
+            np.testing.assert_allclose(part, whole[-99:], atol=1e-3)
+            continue
+        with pytest.raises(audio.AudioError, match="an MP3 of varying rate"):
+            audio.scan(str(path), config)
 
 
 def test_containers_beyond_riff_are_whole_as_well(tmp_path, config):
