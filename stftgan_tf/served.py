@@ -56,66 +56,61 @@ class Served(tf.Module):
         Values that servers need not be given stand as the functions' defaults.
         """
         condition = self._config.model.condition
-        asked = [tf.TensorSpec([None], tf.int64, name=condition)]
-        seed, seed_a, seed_b = (
-            tf.TensorSpec([None], tf.int64, name=name)
-            for name in ("seed", "seed_a", "seed_b")
-        )
-        weight, psi = (
-            tf.TensorSpec([None], tf.float32, name=name)
-            for name in ("weight", "psi")
-        )
-        ends = [seed_a, seed_b, weight]
-        latent = tf.TensorSpec(
-            [None, self._config.model.latent_dim], tf.float32, name="latent"
-        )
-        one, any_ = tf.constant([1.0]), tf.constant([-1], tf.int64)
-        if condition == "label":
-            found = {
-                "serving_default": (
-                    lambda seed, label=any_: self.sample(seed, label),
-                    [seed, *asked],
-                ),
-                "sample": (
-                    lambda seed, label=any_, psi=one: self.sample(
-                        seed, label, psi
-                    ),
-                    [seed, *asked, psi],
-                ),
-                "interpolate": (
-                    lambda seed_a, seed_b, weight, label=any_: self.interpolate(
-                        seed_a, seed_b, weight, label
-                    ),
-                    [*ends, *asked],
-                ),
-                "long": (
-                    lambda seed, label=any_: self.long(seed, label),
-                    [seed, *asked],
-                ),
-            }
-        else:
-            found = {
-                "serving_default": (lambda seed: self.sample(seed), [seed]),
-                "sample": (
-                    lambda seed, psi=one: self.sample(seed, None, psi),
-                    [seed, psi],
-                ),
-                "interpolate": (
-                    lambda seed_a, seed_b, weight: self.interpolate(
-                        seed_a, seed_b, weight
-                    ),
-                    ends,
-                ),
-                "long": (lambda seed: self.long(seed), [seed]),
-            }
+        found = self._labelled() if condition == "label" else self._unlabelled()
         served = {
             name: tf.function(call, input_signature=specs, autograph=False)
             for name, (call, specs) in found.items()
         }
+        latent = tf.TensorSpec(
+            [None, self._config.model.latent_dim], tf.float32, name="latent"
+        )
         served["generate"] = self.generate.get_concrete_function(
-            latent, *(asked if condition != "none" else [])
+            latent, *([_int64(condition)] if condition != "none" else [])
         )
         return served
+
+    def _unlabelled(self) -> dict[str, tuple[Any, list[tf.TensorSpec]]]:
+        """Functions of seeds alone, with what they take."""
+        seed, one = _int64("seed"), tf.constant([1.0])
+        return {
+            "serving_default": (lambda seed: self.sample(seed), [seed]),
+            "sample": (
+                lambda seed, psi=one: self.sample(seed, None, psi),
+                [seed, _float32("psi")],
+            ),
+            "interpolate": (
+                lambda seed_a, seed_b, weight: self.interpolate(
+                    seed_a, seed_b, weight
+                ),
+                [_int64("seed_a"), _int64("seed_b"), _float32("weight")],
+            ),
+            "long": (lambda seed: self.long(seed), [seed]),
+        }
+
+    def _labelled(self) -> dict[str, tuple[Any, list[tf.TensorSpec]]]:
+        """The same, of labels, too."""
+        seed, label, one = _int64("seed"), _int64("label"), tf.constant([1.0])
+        any_ = tf.constant([-1], tf.int64)
+        return {
+            "serving_default": (
+                lambda seed, label=any_: self.sample(seed, label),
+                [seed, label],
+            ),
+            "sample": (
+                lambda seed, label=any_, psi=one: self.sample(seed, label, psi),
+                [seed, label, _float32("psi")],
+            ),
+            "interpolate": (
+                lambda seed_a, seed_b, weight, label=any_: self.interpolate(
+                    seed_a, seed_b, weight, label
+                ),
+                [_int64("seed_a"), _int64("seed_b"), _float32("weight"), label],
+            ),
+            "long": (
+                lambda seed, label=any_: self.long(seed, label),
+                [seed, label],
+            ),
+        }
 
     @property
     def long_samples(self) -> int:
@@ -325,3 +320,11 @@ def slerp(a: tf.Tensor, b: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
     first = tf.where(straight, 1 - weight, tf.sin((1 - weight) * angle) / sine)
     last = tf.where(straight, weight, tf.sin(weight * angle) / sine)
     return first[:, None] * a + last[:, None] * b
+
+
+def _int64(name: str) -> tf.TensorSpec:
+    return tf.TensorSpec([None], tf.int64, name=name)
+
+
+def _float32(name: str) -> tf.TensorSpec:
+    return tf.TensorSpec([None], tf.float32, name=name)
