@@ -57,17 +57,15 @@ class Served(tf.Module):
         """
         condition = self._config.model.condition
         found = self._labelled() if condition == "label" else self._unlabelled()
-        served = {
-            name: tf.function(call, input_signature=specs, autograph=False)
-            for name, (call, specs) in found.items()
-        }
         latent = tf.TensorSpec(
             [None, self._config.model.latent_dim], tf.float32, name="latent"
         )
-        served["generate"] = self.generate.get_concrete_function(
-            latent, *([_int64(condition)] if condition != "none" else [])
-        )
-        return served
+        asked = [] if condition == "none" else [_int64(condition)]
+        found["generate"] = (self.generate, [latent, *asked])
+        return {
+            name: tf.function(call, input_signature=specs, autograph=False)
+            for name, (call, specs) in found.items()
+        }
 
     def _unlabelled(self) -> dict[str, tuple[Any, list[tf.TensorSpec]]]:
         """Functions of seeds alone, with what they take."""
@@ -119,7 +117,6 @@ class Served(tf.Module):
         frames += (self._parts - 1) * max(1, frames // 2)
         return (frames - 1) * stft.frame_step + stft.frame_length
 
-    @tf.function
     def sample(
         self,
         seed: tf.Tensor,
@@ -137,7 +134,6 @@ class Served(tf.Module):
             latent *= psi[:, None]
         return self._outputs(latent, self._classes(seed, label))
 
-    @tf.function
     def interpolate(
         self,
         seed_a: tf.Tensor,
@@ -151,7 +147,6 @@ class Served(tf.Module):
         latent = slerp(*ends, weight)
         return self._outputs(latent, self._classes(seed_a, label))
 
-    @tf.function
     def generate(
         self, latent: tf.Tensor, asked: tf.Tensor | None = None
     ) -> dict[str, tf.Tensor]:
@@ -159,7 +154,6 @@ class Served(tf.Module):
         known = None if asked is None else self._known(asked)
         return self._outputs(latent, known)
 
-    @tf.function
     def long(
         self, seed: tf.Tensor, label: tf.Tensor | None = None
     ) -> dict[str, tf.Tensor]:
