@@ -27,6 +27,7 @@ from stftgan_tf import (
 )
 from stftgan_tf.config import Config
 
+_METRICS = "metrics.jsonl"
 _LOG = logging.getLogger(__name__)
 
 # Windows that a picture and a preview's audio show.
@@ -127,7 +128,7 @@ class Report(keras.callbacks.Callback):
     ):
         """`writer` is None where nothing is to be written."""
         super().__init__()
-        self._path = run / "metrics.jsonl"
+        self._path = run / _METRICS
         self._config, self._bounds, self._writer = config, bounds, writer
         self.go_back()
 
@@ -183,12 +184,9 @@ class Report(keras.callbacks.Callback):
         """
         if not self._path.exists():
             return
-        kept = []
-        for line in self._path.read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(ValueError):
-                if json.loads(line)["step"] <= step:
-                    kept.append(line + "\n")
-        cli.write_atomically(self._path, "".join(kept).encode())
+        kept = [row for row in _rows(self._path) if row["step"] <= step]
+        text = "".join(json.dumps(row) + "\n" for row in kept)
+        cli.write_atomically(self._path, text.encode())
 
     def _rate(self) -> float:
         """Real windows a second since the last report."""
@@ -360,6 +358,22 @@ class Watch(keras.callbacks.Callback):
         self.model.stop_training = True
 
 
+def has_watched(run: Path, step: int) -> bool:
+    """Whether the watch has told of a step."""
+    rows = _rows(run / _METRICS)
+    return any("frechet" in row and row["step"] == step for row in rows)
+
+
+def _rows(path: Path) -> list[dict[str, float]]:
+    """Of a `metrics.jsonl`, without what a kill cut short; none of none."""
+    rows = []
+    with contextlib.suppress(FileNotFoundError):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(ValueError):
+                rows.append(json.loads(line))
+    return rows
+
+
 def preview_path(run: Path, step: int) -> Path:
     """Where a run's picture of a step lies."""
     return run / "samples" / f"step-{step:08d}.png"
@@ -383,6 +397,7 @@ class Preview(keras.callbacks.Callback):
         self._config, self._bounds, self._writer = config, bounds, writer
         self._moments, self._inputs = moments, inputs
         self._to_audio = tf.function(self._audio)
+        self.go_back()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Previews if it is time to."""
@@ -454,8 +469,11 @@ class Checkpoints(keras.callbacks.Callback):
         self._saved = step
         _LOG.info("step %d  checkpoint %s", step, path)
 
-    def save_best(self) -> None:
+    def save_best(self, last: bool = False) -> None:
         """Saves the current step if the watch has just found it the best.
+
+        Args:
+          last: whether it is the training's last.
 
         Raises:
           UserError: if a value was not finite; what is saved stays good.
@@ -463,7 +481,9 @@ class Checkpoints(keras.callbacks.Callback):
         if not self._watch.is_best:
             return
         check_finite(self.model)
-        path = checkpoints.save_best(self._folder, self.model, self._state())
+        path = checkpoints.save_best(
+            self._folder, self.model, self._state(), last
+        )
         self._watch.is_best = False
         _LOG.info("step %d  checkpoint %s", self._bounds.step, path)
 

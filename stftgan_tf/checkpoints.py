@@ -25,8 +25,8 @@ from stftgan_tf.cli import UserError, first_line
 from stftgan_tf.wgan import WGAN
 
 _LOG = logging.getLogger(__name__)
-_STEP, _BEST = "step-", "best-"
-_NAME = re.compile(r"(?:step|best)-(\d{8,})(?:-r(\d+))?")
+_STEP, _BEST, _LAST = "step-", "best-", "last-"
+_NAME = re.compile(r"(?:step|best|last)-(\d{8,})(?:-r(\d+))?")
 
 # What TensorFlow and JSON raise for missing, cut or altered files.
 _DAMAGE = (
@@ -69,7 +69,8 @@ class State:
 def save(folder: Path, model: WGAN, state: State, keep: int) -> Path:
     """Writes a checkpoint and removes old ones, and those of later steps.
 
-    (Which a training that went back does again, or could not read.)
+    (Which a training that went back does again, or could not read.) Also the
+    one of an end that is none any more.
 
     Args:
       folder: the run's `checkpoints`.
@@ -87,6 +88,7 @@ def save(folder: Path, model: WGAN, state: State, keep: int) -> Path:
     _write(target, model, state)
     later = newest_first(folder)
     _remove(path for path in later if _place(path) > _place(target))
+    _remove(newest_first(folder, _LAST))
     old = newest_first(folder)[keep:]
     if not any(_healthy(path) for path in newest_first(folder)[:keep]):
         spared = next((path for path in old if _healthy(path)), None)
@@ -95,15 +97,21 @@ def save(folder: Path, model: WGAN, state: State, keep: int) -> Path:
     return target
 
 
-def save_best(folder: Path, model: WGAN, state: State) -> Path:
+def save_best(
+    folder: Path, model: WGAN, state: State, last: bool = False
+) -> Path:
     """Writes the best checkpoint so far, which replaces the one before.
+
+    At a training's `last` step, which an uninterrupted longer one would not
+    have looked at, it lies beside that one, until the training goes on.
 
     Raises:
       UserError: as `save`.
     """
-    target = folder / _name(_BEST, model, state)
+    prefix = _LAST if last else _BEST
+    target = folder / _name(prefix, model, state)
     _write(target, model, state)
-    _remove(p for p in newest_first(folder, _BEST) if p != target)
+    _remove(p for p in newest_first(folder, prefix) if p != target)
     return target
 
 
@@ -158,13 +166,15 @@ def restore_healthy(folder: Path, model: WGAN) -> State | None:
 def restore_average(folder: Path, generator: keras.Model) -> State:
     """Restores only the averaged generator of the best checkpoint.
 
-    Where there is no best one, or it is damaged: of the newest.
+    That is the one of the last step, where that was the best; where there is
+    no best one, or it is damaged: the newest.
 
     Raises:
       UserError: if there is no checkpoint, or none can be read.
     """
     checkpoint = tf.train.Checkpoint(ema_generator=generator)
-    paths = newest_first(folder, _BEST) + newest_first(folder)
+    prefixes = (_LAST, _BEST, _STEP)
+    paths = [path for name in prefixes for path in newest_first(folder, name)]
     return _first(
         folder, paths, lambda path: _read(path, checkpoint, partly=True)
     )

@@ -826,6 +826,11 @@ def _check_training(config: Config) -> None:
             "expected train.penalty_every 1, as the devices cannot agree on "
             "the norms in some updates only"
         )
+    if train.strategy != "none" and train.steps_per_execution > 1:
+        raise ConfigError(
+            f"train.strategy is {train.strategy}, whose devices cannot meet "
+            "within several steps; expected train.steps_per_execution 1"
+        )
     if train.strategy != "none" and train.jit_compile == "true":
         raise ConfigError(
             f"train.strategy is {train.strategy}, which XLA cannot compile; "

@@ -85,6 +85,10 @@ def _run(args: argparse.Namespace) -> int:
         if args.blessing:
             cli.refuse_existing(args.blessing, blessing.FILE, overwrite=True)
         if args.output:
+            if args.output.is_dir():
+                raise cli.UsageError(
+                    f"--output {args.output} is a folder; expected a file"
+                )
             args.output.parent.mkdir(parents=True, exist_ok=True)
         shards = dataset.open_shards(args.data, config)
         check_data(model, shards)

@@ -167,7 +167,7 @@ def distinct(vectors: np.ndarray) -> np.ndarray:
     A recording that comes twice would make the distance between neighbours of
     the data nought, and any other one look apart.
     """
-    flat = vectors.reshape(len(vectors), -1)
+    flat = vectors.reshape(len(vectors), np.prod(vectors.shape[1:], dtype=int))
     return np.sort(np.unique(flat, axis=0, return_index=True)[1])
 
 

@@ -270,8 +270,7 @@ class _Training:
         over = step >= steps or (minutes is not None and secs >= 60 * minutes)
         if over:
             _LOG.info("already trained for %d steps, %s", step, cli.clock(secs))
-            shown = callbacks.preview_path(self._run, step).exists()
-            if shown or not self._devices.chief:
+            if self._has_ended(step) or not self._devices.chief:
                 return 0
         bounds = callbacks.Bounds(step, secs, steps, minutes)
         report, preview, saver, watch = self._callbacks(bounds)
@@ -322,7 +321,12 @@ class _Training:
         """
         if step % self._config.watch.every:
             watch.look()
-            saver.save_best()
+            saver.save_best(last=True)
+
+    def _has_ended(self, step: int) -> bool:
+        """Whether a training that is over was not killed in its last moment."""
+        shown = callbacks.preview_path(self._run, step).exists()
+        return shown and callbacks.has_watched(self._run, step)
 
     def _callbacks(self, bounds: callbacks.Bounds):
         """Report, preview, saver, watch; off the chief no preview and saver."""

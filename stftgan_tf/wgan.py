@@ -310,7 +310,7 @@ class WGAN(keras.Model):
         self.augment_p.assign(tf.clip_by_value(p, 0.0, 1.0))
 
     def _apply(self, optimizer, gradients, variables) -> tf.Tensor:
-        """One update; returns the gradients' norm.
+        """One update; returns the norm of this replica's gradients.
 
         Optimizers add up what the replicas bring.
         """

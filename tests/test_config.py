@@ -54,6 +54,10 @@ def test_what_cannot_work_is_refused_by_name(override, message):
             "expected train.penalty_every 1",
         ),
         (
+            ["train.strategy=mirrored", "train.steps_per_execution=5"],
+            "expected train.steps_per_execution 1",
+        ),
+        (
             ["train.loss=wgan", "model.spectral_norm=true"],
             "expected one of them",
         ),

@@ -62,11 +62,13 @@ def update(data):
     return model._update_critic(*data, tf.constant(0, tf.int64), 0)
 strategy.run(tf.function(update), args=(data,))
 kept = [local(v.value) for v in model.critic.trainable_variables]
+squares = [local(v.value)[0] for v in model.critic_optimizer._velocities]
 rates = model.go_another_way(2)
 print(json.dumps({
     "noise": [n.numpy().tolist() for n in local(noise)],
     "same": all(bool((a.numpy() == b.numpy()).all()) for a, b in kept),
     "weights": [a.numpy().ravel().tolist() for a, _ in kept],
+    "squares": [a.numpy().ravel().tolist() for a in squares],
     "rates": rates,
     "digest": model.digest(),
 }))
@@ -102,6 +104,12 @@ def test_two_replicas_are_one_batch_with_noise_of_their_own():
     theirs = np.concatenate(found["weights"])
     # Adam's first steps are signs of gradients: those near zero may flip.
     assert np.mean(np.abs(ours - theirs) < 1e-5) > 0.99
+    # Their sizes show in what it keeps of their squares.
+    ours = [v.numpy().ravel() for v in model.critic_optimizer._velocities]
+    theirs = np.concatenate(found["squares"])
+    np.testing.assert_allclose(
+        theirs, np.concatenate(ours), rtol=1e-2, atol=1e-3 * theirs.max()
+    )
 
 
 # What digits8k.yaml, and with it kubernetes/, trains with.

@@ -193,6 +193,18 @@ def test_few_labelled_windows_are_judged_without_a_classifier(
     assert "ndb" in report["generated"] and "fid" not in report["generated"]
 
 
+def test_an_empty_evaluation_split_is_told_of(recordings, tmp_path):
+    output = tmp_path / "shards"
+    sets = ["split.eval_fraction=0"]
+    assert preprocess_tiny(recordings, output, f"--set={sets[0]}") == 0
+    config = config_lib.load("tiny", sets)
+    opened = dataset.open_shards(output, config)
+    windows, _ = dataset.load_windows(opened, config, "train", 64)
+    model = Repeating(windows, opened.moments, config)
+    with pytest.raises(cli.UserError, match="and 0 evaluation windows"):
+        evaluate.evaluate(model, opened, config)
+
+
 class Asked(Repeating):
     """Gives windows of the label asked for, or of one further on."""
 
@@ -285,6 +297,7 @@ def test_copies_of_the_training_windows_are_called_memorised(report_of):
         (["--set=evaluate.clusters=900"], 1, "expected at least 900"),
         (["--last_blessed=nowhere"], 1, "nowhere holds no verdict"),
         (["--blessing=/usr"], 1, "holds something else (no evaluation.json)"),
+        (["--output=/usr"], 2, "--output /usr is a folder; expected a file"),
         (["--set=evaluate.cluster=9"], 2, "did you mean evaluate.clusters"),
         (["--set=stft.frame_step=16"], 1, "stft.frame_step: 32 there, 16 here"),
     ],

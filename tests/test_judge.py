@@ -60,7 +60,7 @@ def test_audio_shorter_than_the_shift_is_shifted_within(samples):
 
 
 def test_variation_by_hand(monkeypatch):
-    # 6 dB up, 10 samples later, noise 20 dB below.
+    # 6 dB up, noise 20 dB below.
     monkeypatch.setattr(judge, "_GAIN_DB", (6.0, 6.0))
     monkeypatch.setattr(judge, "_SHIFT_SECS", 0.0)
     monkeypatch.setattr(judge, "_SNR_DB", (20.0, 20.0))
@@ -69,3 +69,19 @@ def test_variation_by_hand(monkeypatch):
     noise = varied / 10 ** (6 / 20) - audio
     snr = 10 * np.log10(np.square(audio).mean() / np.square(noise).mean())
     assert snr == pytest.approx(20, abs=0.3)
+
+
+def test_a_shift_by_hand(monkeypatch):
+    monkeypatch.setattr(judge, "_GAIN_DB", (0.0, 0.0))
+    monkeypatch.setattr(judge, "_SHIFT_SECS", 2 / 8000)
+    monkeypatch.setattr(judge, "_SNR_DB", (200.0, 200.0))
+    audio = np.tile(np.float32([1, 2, 3, 4, 5]), (60, 1))
+    varied = judge.vary(audio, 8000, np.random.default_rng(0))
+    found = {tuple(row) for row in varied.round(3).tolist()}
+    assert found == {
+        (3, 4, 5, 0, 0),
+        (2, 3, 4, 5, 0),
+        (1, 2, 3, 4, 5),
+        (0, 1, 2, 3, 4),
+        (0, 0, 1, 2, 3),
+    }

@@ -220,10 +220,14 @@ def test_the_last_step_is_watched_too(shards, tmp_path):
     rows = [json.loads(row) for row in rows]
     distances = {r["step"]: r["frechet"] for r in rows if "frechet" in r}
     assert list(distances) == [10, 15]
-    best = "best-00000015"
-    if distances[15] > 1.03 * distances[10]:
-        best = "best-00000010"
-    assert [p.name for p in run.rglob("best-*")] == [best]
+    # Beside the best that a longer training would have.
+    assert [p.name for p in run.rglob("best-*")] == ["best-00000010"]
+    is_best = distances[15] <= 1.03 * distances[10]
+    found = [p.name for p in run.rglob("last-*")]
+    assert found == ["last-00000015"] * is_best
+    more[0] = "--steps=20"
+    assert train.main(train_args(shards, run, *more, "--resume")) == 0
+    assert not list(run.rglob("last-*"))
 
 
 def test_a_run_killed_before_it_looked_at_its_end_looks_then(
@@ -232,12 +236,12 @@ def test_a_run_killed_before_it_looked_at_its_end_looks_then(
     run = tmp_path / "x"
     more = ["--steps=15", "--set=watch.min_variety=0.0"]
     assert train.main(train_args(shards, run, *more)) == 0
-    best = next((run / "checkpoints").glob("best-*")).name
+    last = [path.name for path in run.rglob("last-*")]
     # As a kill right after the last checkpoint leaves it.
     preview = run / "samples" / "step-00000015.png"
     preview.unlink()
-    if best == "best-00000015":
-        shutil.rmtree(run / "checkpoints" / best)
+    for path in run.rglob("last-*"):
+        shutil.rmtree(path)
     for again in (True, False):
         capsys.readouterr()
         assert train.main(train_args(shards, run, *more, "--resume")) == 0
@@ -245,7 +249,7 @@ def test_a_run_killed_before_it_looked_at_its_end_looks_then(
         assert "already trained for 15 steps" in error
         assert ("step 15  variety" in error) == again
     assert preview.is_file()
-    assert [p.name for p in run.rglob("best-*")] == [best]
+    assert [path.name for path in run.rglob("last-*")] == last
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -572,10 +576,14 @@ def test_rows_after_the_checkpoint_are_written_once(shards, trained, tmp_path):
     shutil.rmtree(run / "checkpoints" / "step-00000020")
     with open(run / "metrics.jsonl", "a") as file:
         file.write('{"step": 25, "secs')
+    # As a kill in the middle of a rollback leaves it.
+    stale = run / "samples" / "step-00000025.png"
+    stale.touch()
     assert train.main(train_args(shards, run, "--resume")) == 0
     lines = (run / "metrics.jsonl").read_text().splitlines()
     steps = [json.loads(line)["step"] for line in lines]
     assert steps == [5, 10, 10, 15, 20, 20]
+    assert not stale.exists()
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_anew(
