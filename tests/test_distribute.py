@@ -103,7 +103,7 @@ def test_two_replicas_are_one_batch_with_noise_of_their_own():
     ours = np.concatenate([w.ravel() for w in model.critic.get_weights()])
     theirs = np.concatenate(found["weights"])
     # Adam's first steps are signs of gradients: those near zero may flip.
-    assert np.mean(np.abs(ours - theirs) < 1e-5) > 0.99
+    assert np.mean(np.abs(ours - theirs) < 1e-5) > 0.98
     # Their sizes show in what it keeps of their squares.
     ours = [v.numpy().ravel() for v in model.critic_optimizer._velocities]
     theirs = np.concatenate(found["squares"])
