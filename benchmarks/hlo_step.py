@@ -151,8 +151,7 @@ def step_flops(config: Config, model: wgan.WGAN) -> float:
 
     Estimated from the forward pass: of a network's backward pass, gradients of
     weights and of inputs cost as much each, and so do those of the penalty's
-    gradient. Nothing else is counted. (XLA's own count of digits8k, for
-    three of the losses, is within a tenth of this.)
+    gradient. Nothing else is counted.
     """
     batch, loss = config.train.batch_size, config.train.loss
     made = 2 * networks.multiply_adds(model.generator)

@@ -311,7 +311,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--label",
         type=int,
-        help="number of the label asked for, where the model has learnt "
+        help="number of the label asked for (its place among the labels of "
+        "the export's metadata.json, from 0), where the model has learnt "
         "labels; -1 (the default there) draws them",
     )
     parser.add_argument(
