@@ -32,7 +32,7 @@ def test_known_modes_are_counted(load):
     real, labels = modes.draw(kinds, 2500, 0)
     found, good, divergence = modes.judge(real, kinds)
     assert (found, good) == (25, 1.0) and divergence < 1e-6
-    third = modes.judge(real[labels == 3], kinds[3:4])
+    third = modes.judge(real[labels == 3], kinds[3:5])
     assert third[:2] == (1, 1.0) and (labels == 3).sum() == 100
     few = modes.judge(np.repeat(kinds[3:4], 900, 0), kinds)
     assert few[:2] == (1, 1.0) and few[2] > 0.5
