@@ -32,8 +32,10 @@ BASE = [
     "model.latent_dim=16",
     "train.batch_size=64",
     "train.beta_2=0.99",
-    "train.generator_lr=2e-3",
-    "train.critic_lr=2e-3",
+    # With 1e-3 one seed of the default finds 24 of 25 kinds, with 2e-3 the
+    # critic of one diverges.
+    "train.generator_lr=1.5e-3",
+    "train.critic_lr=1.5e-3",
 ]
 
 _CLIPPED = [
@@ -63,7 +65,7 @@ ROWS = {
     "spectral norm": ["model.spectral_norm=true", "train.penalty_weight=0.1"],
     "spectral, weight 10": ["model.spectral_norm=true"],
     "5 critic steps": ["train.critic_steps=5"],
-    "two time scales": ["train.critic_lr=4e-3"],
+    "two time scales": ["train.critic_lr=3e-3"],
     "rpgan, lazy": [*_RELATIVISTIC, "train.penalty_every=4"],
     "drift": ["train.drift_weight=0.001"],
     "no average": ["train.ema_half_life_windows=0"],
