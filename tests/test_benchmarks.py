@@ -60,3 +60,26 @@ def test_a_step_is_written_as_a_program(load, tmp_path):
         assert len(results.files) == len(told["results"])
         assert all(np.isfinite(results[name]).all() for name in results.files)
     assert (folder / "step.hlo.pb").stat().st_size > 10000
+
+
+def test_remedies_are_trained_and_judged(load, kept, tmp_path, capsys):
+    remedies = load("remedies")
+    for name in remedies.ROWS:
+        values, steps = remedies.changes(name, "digits8k", 1000)
+        five = name in ("clipped wgan", "5 critic steps")
+        assert steps == (200 if five else 1000)
+        assert ("model.condition=none" in values) == (name != "config")
+    args = [f"--data={kept}", f"--output={tmp_path}", "--config=tiny"]
+    args += ["--updates=10", "--rows", "labels"]
+    assert remedies.main(args) == 0
+    table = capsys.readouterr().out.splitlines()[-3:]
+    assert [row.split(" | ")[0] for row in table[1:]] == [
+        "real, held out",
+        "labels",
+    ]
+    said = json.loads((tmp_path / "labels-10" / "evaluation.json").read_text())
+    assert table[2].split(" | ")[1] == str(said["generated"]["ndb"])
+    assert said["generated"]["label_recognised"] is not None
+    # What is done is not done again.
+    assert remedies.main(args) == 0
+    assert capsys.readouterr().out.splitlines()[-3:] == table
