@@ -10,7 +10,6 @@ listed here go to Apache Beam, such as --direct_num_workers.
 import argparse
 import collections
 import contextlib
-import fcntl
 import importlib
 import importlib.metadata
 import json
@@ -341,38 +340,15 @@ def _locked(output: str) -> Iterator[None]:
         return
     path = Path(os.path.realpath(output))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _lock_file(path):
-        yield
-
-
-class _lock_file:
-    """Holds a data set's lock file; the kernel lets go when we are killed."""
-
-    def __init__(self, output: Path):
-        self._output = output
-        self._path = output.parent / f".{output.name}.lock"
-
-    def __enter__(self):
-        self._file = open(self._path, "w")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The job before may have removed its lock since we opened it.
-            ours = os.path.samestat(
-                os.fstat(self._file.fileno()), os.stat(self._path)
-            )
-        except (BlockingIOError, FileNotFoundError):
-            ours = False
-        if not ours:
-            self._file.close()
-            raise cli.UserError(
-                f"another job is writing {self._output}; wait for it"
-            )
+    lock = cli.claim(path.parent / f".{path.name}.lock")
+    if lock is None:
+        raise cli.UserError(f"another job is writing {path}; wait for it")
+    try:
         # What a killed job had moved away is there again before we look.
-        cli.remove_leftovers(self._output)
-
-    def __exit__(self, *_):
-        self._path.unlink(missing_ok=True)
-        self._file.close()
+        cli.remove_leftovers(path)
+        yield
+    finally:
+        cli.give_up(lock)
 
 
 def _check_dead_letters(

@@ -6,15 +6,12 @@ other names: a version that --rollback takes away is kept as `.rolled-back-N`.
 """
 
 import argparse
-import contextlib
 import datetime
-import fcntl
 import json
 import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +126,7 @@ def push(
         raise cli.UserError(f"{model} is no export (no saved_model.pb)")
     record = _record(model, verdict, unblessed)
     base_path.mkdir(parents=True, exist_ok=True)
-    with _locked(base_path):
+    with cli.held(base_path / ".lock"):
         # What killed pushes left; nobody else holds the lock.
         for left in base_path.glob(f"{_STAGING}*"):
             shutil.rmtree(left, ignore_errors=True)
@@ -204,7 +201,7 @@ def roll_back(base_path: Path) -> Path:
     """
     if not base_path.is_dir():
         raise cli.UserError(f"{base_path} is no folder")
-    with _locked(base_path):
+    with cli.held(base_path / ".lock"):
         versions = _versions(base_path)
         found = sorted(versions)
         if len(found) < 2:
@@ -280,14 +277,6 @@ def _to_disk(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-@contextlib.contextmanager
-def _locked(base_path: Path) -> Iterator[None]:
-    """One push at a time; the kernel lets go when we are killed."""
-    with open(base_path / ".lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 if __name__ == "__main__":

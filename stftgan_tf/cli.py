@@ -166,7 +166,7 @@ def published_dir(
         publish(staging, target, marker, overwrite)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-        _give_up(lock)
+        give_up(lock)
 
 
 def refuse_existing(target: Path, marker: str, overwrite: bool) -> None:
@@ -220,7 +220,7 @@ def remove_leftovers(target: Path) -> None:
         if old.exists() and not target.exists():
             old.rename(target)
         shutil.rmtree(old, ignore_errors=True)
-        _give_up(lock)
+        give_up(lock)
 
 
 def _new_token(target: Path) -> tuple[str, BinaryIO]:
@@ -238,10 +238,22 @@ def _own(target: Path, token: str) -> BinaryIO | None:
 
     A file of its own: folders cannot be locked on every file system.
     """
-    path = target.parent / f".incomplete-{target.name}-{token}.lock"
+    return claim(target.parent / f".incomplete-{target.name}-{token}.lock")
+
+
+def claim(path: Path, wait: bool = False) -> BinaryIO | None:
+    """A lock file that is ours, or None where another process has it.
+
+    The kernel lets go when we are killed.
+
+    Args:
+      path: of the lock file.
+      wait: until the other process has let go.
+    """
     file = open(path, "wb")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        # Who had it before may have removed it since we opened it.
         if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
             return file
     except (BlockingIOError, FileNotFoundError):
@@ -250,23 +262,27 @@ def _own(target: Path, token: str) -> BinaryIO | None:
     return None
 
 
-def _give_up(lock: BinaryIO) -> None:
+def give_up(lock: BinaryIO) -> None:
+    """Removes a lock file that is ours."""
     Path(lock.name).unlink(missing_ok=True)
     lock.close()
 
 
 @contextlib.contextmanager
-def held(path: Path, told: str) -> Iterator[None]:
-    """Holds a lock file; the kernel lets go when we are killed.
+def held(path: Path, told: str | None = None) -> Iterator[None]:
+    """Holds a lock file, which stays.
+
+    Args:
+      path: of the lock file.
+      told: where another process holds it; None waits for that one.
 
     Raises:
-      UserError: `told`, if another process holds it.
+      UserError: `told`.
     """
-    with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(told) from error
+    lock = claim(path, wait=told is None)
+    if lock is None:
+        raise UserError(told or f"{path} was removed meanwhile")
+    with lock:
         yield
 
 
