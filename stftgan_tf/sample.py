@@ -61,8 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--label",
-        help="the label asked for, where the model has learnt labels "
-        "(default: drawn for each seed)",
+        help="asked for, of a model that learnt labels (default: drawn)",
     )
     parser.add_argument(
         "--interpolate",

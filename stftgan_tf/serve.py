@@ -84,6 +84,12 @@ def parser() -> argparse.ArgumentParser:
         default=1.0,
         help="between two looks for versions; 0 looks once (default: 1)",
     )
+    _add_limits(flags)
+    return flags
+
+
+def _add_limits(flags: argparse.ArgumentParser) -> None:
+    """Adds what bounds the requests that are taken on."""
     flags.add_argument(
         "--max_batch_size",
         type=int,
@@ -108,7 +114,6 @@ def parser() -> argparse.ArgumentParser:
         default=64,
         help="requests that wait; more are UNAVAILABLE (default: 64)",
     )
-    return flags
 
 
 def _run(args: argparse.Namespace) -> int:
