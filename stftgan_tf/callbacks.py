@@ -205,7 +205,8 @@ class Watch(keras.callbacks.Callback):
     distance between two windows, and of the mean distance to the nearest
     other one. The first falls when all windows become alike, the second when
     a few kinds are repeated; both are blind to how good the windows are,
-    which `frechet` tells; of equals the later one is the best.
+    which `frechet` tells; of equals the later one is the best. What copies
+    training windows, more than `bless.max_memorised` of them, is never it.
 
     Attributes:
       state: `alarms` in a row, `rollbacks` made, `best_frechet`, and what was
@@ -276,7 +277,9 @@ class Watch(keras.callbacks.Callback):
         state["alarms"] = state["alarms"] + 1 if alarm else 0
         lowest = state["best_frechet"] or math.inf
         state["seen"] = {"step": self._bounds.step, **found}
-        self.is_best = not alarm and found["frechet"] <= _TIE * lowest
+        copies = found["memorised"] > self._config.bless.max_memorised
+        near = found["frechet"] <= _TIE * lowest
+        self.is_best = near and not (alarm or copies)
         if self.is_best:
             # The lowest of all, so that ties cannot creep upwards.
             state["best_frechet"] = min(lowest, found["frechet"])

@@ -13,7 +13,7 @@ import json
 import logging
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +26,8 @@ from stftgan_tf.wgan import WGAN
 
 _LOG = logging.getLogger(__name__)
 _STEP, _BEST, _LAST = "step-", "best-", "last-"
+# Of what is being written or removed.
+_HIDDEN = ".incomplete-"
 _NAME = re.compile(r"(?:step|best|last)-(\d{8,})(?:-r(\d+))?")
 
 # What TensorFlow and JSON raise for missing, cut or altered files.
@@ -103,7 +105,8 @@ def save_best(
     """Writes the best checkpoint so far, which replaces the one before.
 
     At a training's `last` step, which an uninterrupted longer one would not
-    have looked at, it lies beside that one, until the training goes on.
+    have looked at, it lies beside that one, until the training goes on and
+    saves another.
 
     Raises:
       UserError: as `save`.
@@ -111,7 +114,8 @@ def save_best(
     prefix = _LAST if last else _BEST
     target = folder / _name(prefix, model, state)
     _write(target, model, state)
-    _remove(p for p in newest_first(folder, prefix) if p != target)
+    older = newest_first(folder, prefix) + newest_first(folder, _LAST)
+    _remove(path for path in older if path != target)
     return target
 
 
@@ -211,20 +215,20 @@ def _name(prefix: str, model: WGAN, state: State) -> str:
 
 def _write(target: Path, model: WGAN, state: State) -> None:
     # Those of a training that was killed, too: a run has one at a time.
-    _remove(target.parent.glob(".incomplete-*"))
-    staging = target.with_name(f".incomplete-{target.name}")
+    _remove(target.parent.glob(f"{_HIDDEN}*"))
+    staging = target.with_name(f"{_HIDDEN}{target.name}")
     staging.mkdir(parents=True)
     try:
         _objects(model).write(str(staging / "weights"))
         text = json.dumps(dataclasses.asdict(state))
         (staging / "state.json").write_text(text)
-        shutil.rmtree(target, ignore_errors=True)
+        _hide([target])
         staging.rename(target)
     except tf.errors.OpError as error:
         reason = first_line(error)
         raise UserError(f"cannot write {target}: {reason}") from error
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        _remove(target.parent.glob(f"{_HIDDEN}*"))
 
 
 def _read(
@@ -252,9 +256,20 @@ def _healthy(path: Path) -> bool:
         return False
 
 
-def _remove(paths) -> None:
-    for path in list(paths):
+def _remove(paths: Iterable[Path]) -> None:
+    for path in _hide(paths):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _hide(paths: Iterable[Path]) -> list[Path]:
+    """Takes what exists away from its name, under which no half must stay."""
+    return [
+        path
+        if path.name.startswith(_HIDDEN)
+        else path.rename(path.with_name(f"{_HIDDEN}old-{path.name}"))
+        for path in list(paths)
+        if path.exists()
+    ]
 
 
 def _objects(model: WGAN) -> tf.train.Checkpoint:

@@ -2,7 +2,8 @@
 
 Scores are float32 [B, 1]; windows [B, T, F], with more axes where they are
 packed. Penalties come as one value a sample, so that none depends on the size
-of the batch.
+of the batch (where the critic sees the spread of a group, the gradient is of
+the group's scores together, as in ProGAN).
 """
 
 import dataclasses
@@ -128,11 +129,13 @@ class Loss:
       critic, generator: of (real, fake) scores, a scalar.
       penalty: of (critic, real, fake, weights), [B]; None where the weights
         are clipped instead.
+      relativistic: whether the generator's loss reads scores of real windows.
     """
 
     critic: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     generator: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     penalty: Callable[..., tf.Tensor] | None
+    relativistic: bool = False
 
 
 # By `train.loss`.
@@ -148,6 +151,9 @@ LOSSES = {
         wasserstein_critic, wasserstein_generator, divergence_penalty
     ),
     "rpgan-r1r2": Loss(
-        relativistic_critic, relativistic_generator, zero_centred_penalty
+        relativistic_critic,
+        relativistic_generator,
+        zero_centred_penalty,
+        relativistic=True,
     ),
 }

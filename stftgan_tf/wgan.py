@@ -228,8 +228,9 @@ class WGAN(keras.Model):
             fake = self._generate(label, step, index)
             real, fake = self._changed(real, fake, step, index)
             theirs = self._score(fake, label)
-            # Read by the relativistic loss alone; the graph drops it else.
-            ours = self._score(real, label)
+            ours = theirs
+            if self._loss.relativistic:
+                ours = self._score(real, label)
             loss = self._loss.generator(ours, theirs)
         gradients = _dense_gradients(tape, loss, variables)
         norm = self._apply(self.generator_optimizer, gradients, variables)

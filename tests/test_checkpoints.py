@@ -53,7 +53,7 @@ def test_a_fresh_run_starts_at_zero(tiny, tmp_path):
 @pytest.mark.parametrize(
     "name", ["weights.data-00000-of-00001", "weights.index"]
 )
-@pytest.mark.parametrize("damage", ["cut", "missing"])
+@pytest.mark.parametrize("damage", ["cut", "missing", "altered"])
 def test_a_damaged_newest_one_falls_back(
     model, tiny, tmp_path, caplog, name, damage
 ):
@@ -64,6 +64,10 @@ def test_a_damaged_newest_one_falls_back(
     file.unlink()
     if damage == "cut":
         file.write_bytes(data[: len(data) // 2])
+    elif damage == "altered":
+        middle = len(data) // 2
+        byte = bytes([data[middle] ^ 1])
+        file.write_bytes(data[:middle] + byte + data[middle + 1 :])
     fresh = train.build(tiny)
     assert checkpoints.restore_newest(tmp_path, fresh) == State(1)
     assert same(state(fresh), state(model))
@@ -216,6 +220,30 @@ def test_the_export_takes_the_best_and_else_the_newest(model, tiny, tmp_path):
     assert checkpoints.restore_average(tmp_path, generator).step == 1
     (best / "weights.index").unlink()
     assert checkpoints.restore_average(tmp_path, generator).step == 2
+
+
+def test_the_best_of_an_end_that_is_none_any_more_is_gone(model, tmp_path):
+    checkpoints.save_best(tmp_path, model, State(10))
+    checkpoints.save_best(tmp_path, model, State(15), last=True)
+    assert names(tmp_path) == ["best-00000010", "last-00000015"]
+    checkpoints.save_best(tmp_path, model, State(20))
+    assert names(tmp_path) == ["best-00000020"]
+
+
+def test_nothing_is_half_removed_under_its_name(model, tmp_path, monkeypatch):
+    removed, remove = [], shutil.rmtree
+
+    def told(path, **more):
+        removed.append(path.name)
+        remove(path, **more)
+
+    monkeypatch.setattr(shutil, "rmtree", told)
+    for step in (1, 2, 2, 3):
+        checkpoints.save(tmp_path, model, State(step), keep=1)
+        checkpoints.save_best(tmp_path, model, State(step))
+    assert names(tmp_path) == ["best-00000003", "step-00000003"]
+    assert {name.split("-")[0] for name in removed} == {".incomplete"}
+    assert len(removed) > 4
 
 
 def test_there_is_one_best(model, tmp_path):
