@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("data", help="the data set, here or remote")
     parser.add_argument(
         "--picture",
-        type=Path,
+        type=cli.local_path,
         help="where the picture goes (default: <name of the data set>.png)",
     )
     return parser

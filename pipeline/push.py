@@ -37,14 +37,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__, EXAMPLE)
     parser.add_argument(
         "--base_path",
-        type=Path,
+        type=cli.local_path,
         required=True,
         help="folder of the versions, as the server is given it",
     )
-    parser.add_argument("--model", type=Path, help="the export")
+    parser.add_argument("--model", type=cli.local_path, help="the export")
     parser.add_argument(
         "--blessing",
-        type=Path,
+        type=cli.local_path,
         help="its verdict, from python -m stftgan_tf.evaluate --blessing",
     )
     parser.add_argument(

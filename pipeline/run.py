@@ -77,13 +77,13 @@ def _parser() -> argparse.ArgumentParser:
     sources.add_arguments(parser)
     parser.add_argument(
         "--root",
-        type=Path,
+        type=cli.local_path,
         default=Path("pipelines/demo"),
         help="folder of all outputs and records (default: pipelines/demo)",
     )
     parser.add_argument(
         "--base_path",
-        type=Path,
+        type=cli.local_path,
         help="folder of the versions that are served (default: "
         "serving/<name of the root>)",
     )
@@ -124,14 +124,18 @@ def _parser() -> argparse.ArgumentParser:
 def _status_parser() -> argparse.ArgumentParser:
     example = "python -m pipeline.run status --root pipelines/digits"
     parser = cli.parser("Shows what ran below a root.", example)
-    parser.add_argument("--root", type=Path, default=Path("pipelines/demo"))
+    parser.add_argument(
+        "--root", type=cli.local_path, default=Path("pipelines/demo")
+    )
     return parser
 
 
 def _lineage_parser() -> argparse.ArgumentParser:
     example = "python -m pipeline.run lineage serving/digits/1"
     parser = cli.parser("Tells what a pushed model came from.", example)
-    parser.add_argument("path", type=Path, help="such as serving/digits/1")
+    parser.add_argument(
+        "path", type=cli.local_path, help="such as serving/digits/1"
+    )
     return parser
 
 

@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--kubeflow",
-        type=Path,
+        type=cli.local_path,
         help="write the pipeline to this JSON file, and run nothing",
     )
     parser.add_argument(

@@ -9,7 +9,6 @@ label balance. The thresholds are the config's `validate` section.
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,7 +48,9 @@ def _parser() -> argparse.ArgumentParser:
         "--reference", help="a data set that is known to be good"
     )
     parser.add_argument(
-        "--output", type=Path, help="also write the anomalies to a JSON file"
+        "--output",
+        type=cli.local_path,
+        help="also write the anomalies to a JSON file",
     )
     config_lib.add_arguments(parser, default="digits8k")
     return parser

@@ -37,6 +37,9 @@ SHOWN = 16
 # wander by some percent, while what is generated still becomes better.
 _TIE = 1.03
 
+# Share of copied training windows above which nothing is the best.
+_COPIES = 0.05
+
 # Of what a watch finds, what its line tells besides.
 _TOLD = (
     "precision",
@@ -206,7 +209,7 @@ class Watch(keras.callbacks.Callback):
     other one. The first falls when all windows become alike, the second when
     a few kinds are repeated; both are blind to how good the windows are,
     which `frechet` tells; of equals the later one is the best. What copies
-    training windows, more than `bless.max_memorised` of them, is never it.
+    training windows, more than a twentieth of them, is never it.
 
     Attributes:
       state: `alarms` in a row, `rollbacks` made, `best_frechet`, and what was
@@ -277,7 +280,7 @@ class Watch(keras.callbacks.Callback):
         state["alarms"] = state["alarms"] + 1 if alarm else 0
         lowest = state["best_frechet"] or math.inf
         state["seen"] = {"step": self._bounds.step, **found}
-        copies = found["memorised"] > self._config.bless.max_memorised
+        copies = found["memorised"] > _COPIES
         near = found["frechet"] <= _TIE * lowest
         self.is_best = near and not (alarm or copies)
         if self.is_best:

@@ -47,6 +47,19 @@ def parser(doc: str | None, example: str) -> argparse.ArgumentParser:
     )
 
 
+def local_path(text: str) -> Path:
+    """An argument that must be of this machine.
+
+    Raises:
+      ArgumentTypeError: it is not; as a path it would be a folder here.
+    """
+    if "://" in text:
+        raise argparse.ArgumentTypeError(
+            f"{text} is remote; expected a path on this machine or a volume"
+        )
+    return Path(text)
+
+
 def add_data(parser: argparse.ArgumentParser) -> None:
     """Adds `--data`, a data set."""
     parser.add_argument(
@@ -60,7 +73,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     """Adds `--model`, the folder of an export."""
     parser.add_argument(
         "--model",
-        type=Path,
+        type=local_path,
         default=Path("exports/demo"),
         help="the export (default: exports/demo)",
     )
@@ -353,7 +366,7 @@ class Progress:
         left = (self._total - done) / rate if rate else float("inf")
         self._print(
             f"{self._what}: {done}/{self._total} {self._unit}, "
-            f"{rate:.0f}/s, ETA {clock(left)}",
+            f"{rate:.{0 if rate >= 10 else 1}f}/s, ETA {clock(left)}",
             end="" if self._tty else "\n",
         )
 

@@ -332,7 +332,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--output",
-        type=Path,
+        type=cli.local_path,
         default=Path("samples/served"),
         help="folder of the WAV files (default: samples/served)",
     )

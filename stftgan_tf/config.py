@@ -98,8 +98,9 @@ class StftConfig:
       frame_step: samples from frame to frame (the hop).
       window: `hann`, or `gaussian` (cut where it is .01), whose phase follows
         from its magnitudes more exactly.
-      floor_db: the lowest magnitude kept, in dB below that of a sine whose
-        amplitude is the recording's reference level (`audio.level_db`).
+      floor_db: the lowest magnitude kept, in dB (hence negative) of that of a
+        sine whose amplitude is the recording's reference level
+        (`audio.level_db`).
     """
 
     frame_length: int = _bounded(16, 65536)
@@ -407,8 +408,8 @@ class BlessConfig:
         besides that of real ones.
       min_recognised: least share of labels asked for that are recognised, of
         real windows'.
-      max_worse: largest Frechet distance next to real windows', in that of the
-        export that was blessed before next to those of its data.
+      max_worse: largest ratio of generated to real windows' Frechet distance,
+        in that ratio of the export blessed before (1.2: a fifth worse).
     """
 
     min_diversity: float = _bounded(0, 1, 0.6)

@@ -53,17 +53,19 @@ def _parser() -> argparse.ArgumentParser:
     cli.add_model(parser)
     cli.add_data(parser)
     parser.add_argument(
-        "--output", type=Path, help="also write the figures to this JSON file"
+        "--output",
+        type=cli.local_path,
+        help="also write the figures to this JSON file",
     )
     parser.add_argument(
         "--blessing",
-        type=Path,
+        type=cli.local_path,
         help="also write a verdict to this folder: evaluation.json, and "
         "BLESSED or NOT_BLESSED by the config's bless section",
     )
     parser.add_argument(
         "--last_blessed",
-        type=Path,
+        type=cli.local_path,
         help="verdict on the export blessed before, or its pushed version: the "
         "new one must not be further from its data by more than "
         "bless.max_worse times",

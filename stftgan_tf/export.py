@@ -54,13 +54,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__, EXAMPLE)
     parser.add_argument(
         "--run",
-        type=Path,
+        type=cli.local_path,
         default=Path("runs/demo"),
         help="the training's folder (default: runs/demo)",
     )
     parser.add_argument(
         "--output",
-        type=Path,
+        type=cli.local_path,
         help="folder of the export (default: exports/<name of the run>)",
     )
     parser.add_argument(

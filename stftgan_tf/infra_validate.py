@@ -45,7 +45,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__, EXAMPLE)
-    parser.add_argument("--model", type=Path, required=True, help="the export")
+    parser.add_argument(
+        "--model", type=cli.local_path, required=True, help="the export"
+    )
     parser.add_argument(
         "--max_latency_ms",
         type=float,
@@ -54,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--output",
-        type=Path,
+        type=cli.local_path,
         help="folder of the verdict: infra.json, and INFRA_BLESSED or "
         "INFRA_NOT_BLESSED",
     )

@@ -89,21 +89,21 @@ def _parser() -> argparse.ArgumentParser:
     cli.add_data(parser)
     parser.add_argument(
         "--evaluation",
-        type=Path,
+        type=cli.local_path,
         required=True,
         help="what stftgan_tf.evaluate wrote: --blessing's folder",
     )
     parser.add_argument(
-        "--run", type=Path, help="of the training, for its curves"
+        "--run", type=cli.local_path, help="of the training, for its curves"
     )
     parser.add_argument(
         "--record",
-        type=Path,
+        type=cli.local_path,
         help="of the evaluation, as pipeline.run writes them, for the lineage",
     )
     parser.add_argument(
         "--output",
-        type=Path,
+        type=cli.local_path,
         default=Path("report.html"),
         help="the file to write (default: report.html)",
     )

@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--output",
-        type=Path,
+        type=cli.local_path,
         help="folder of the samples (default: samples/<name of the export>)",
     )
     return parser

@@ -23,7 +23,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from stftgan_tf import cli
 
@@ -49,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     flags = cli.parser(__doc__, EXAMPLE)
     flags.add_argument(
         "--model_base_path",
-        type=Path,
+        type=cli.local_path,
         required=True,
         help="folder with a folder for each version, such as serving/digits/1",
     )

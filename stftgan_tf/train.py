@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     cli.add_data(parser)
     parser.add_argument(
         "--run",
-        type=Path,
+        type=cli.local_path,
         help="the run's folder (default: runs/<name of the data>)",
     )
     parser.add_argument(
@@ -420,12 +420,18 @@ def _announce(
     step: int,
 ) -> None:
     _LOG.info(
-        "%s, %s: %d training windows of %s",
+        "%s, %s: %d training windows of %s, %d held out",
         config.model.networks,
         config.train.loss,
         shards.windows("train"),
         config.window_shape,
+        shards.windows("eval"),
     )
+    if not shards.windows("eval"):
+        _LOG.warning(
+            "no windows are held out: nothing can be evaluated or blessed; see "
+            "split of the config, and preprocess again"
+        )
     for network, windows in (
         (model.generator, 1),
         (model.critic, config.model.packing),

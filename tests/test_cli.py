@@ -1,6 +1,7 @@
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +32,16 @@ def test_an_error_of_the_system_names_the_file(capsys):
     assert cli.guarded(open, "/nowhere/at/all") == 1
     wanted = "error: /nowhere/at/all: No such file or directory\n"
     assert capsys.readouterr().err == wanted
+
+
+def test_what_must_be_here_is_not_taken_for_a_folder(capsys):
+    parser = cli.parser(None, "")
+    parser.add_argument("--run", type=cli.local_path)
+    assert parser.parse_args(["--run=a/b"]).run == Path("a/b")
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args(["--run=s3://a/b"])
+    assert ended.value.code == 2
+    assert "s3://a/b is remote; expected" in capsys.readouterr().err
 
 
 def test_what_nobody_expects_keeps_its_traceback():

@@ -193,7 +193,7 @@ def test_few_labelled_windows_are_judged_without_a_classifier(
     assert "ndb" in report["generated"] and "fid" not in report["generated"]
 
 
-def test_an_empty_evaluation_split_is_told_of(recordings, tmp_path):
+def test_an_empty_evaluation_split_is_told_of(recordings, tmp_path, capsys):
     output = tmp_path / "shards"
     sets = ["split.eval_fraction=0"]
     assert preprocess_tiny(recordings, output, f"--set={sets[0]}") == 0
@@ -203,6 +203,9 @@ def test_an_empty_evaluation_split_is_told_of(recordings, tmp_path):
     model = Repeating(windows, opened.moments, config)
     with pytest.raises(cli.UserError, match="and 0 evaluation windows"):
         evaluate.evaluate(model, opened, config)
+    flags = [f"--set={sets[0]}", "--steps=1"]
+    assert train.main(train_args(output, tmp_path / "run", *flags)) == 0
+    assert "no windows are held out" in capsys.readouterr().err
 
 
 class Asked(Repeating):
