@@ -40,15 +40,18 @@ _TIE = 1.03
 # Share of copied training windows above which nothing is the best.
 _COPIES = 0.05
 
-# Of what a watch finds, what its line tells besides.
-_TOLD = (
-    "precision",
-    "recall",
-    "density",
-    "coverage",
-    "memorised",
-    "consistency",
-)
+# Of what a watch finds, what its line tells besides, and how it is called.
+_TOLD = {
+    "diversity_ratio": "diversity",
+    "precision": "precision",
+    "recall": "recall",
+    "density": "density",
+    "coverage": "coverage",
+    "nearest_self": "|D|self",
+    "nearest_train": "|D|train",
+    "memorised": "memorised",
+    "consistency": "consistency",
+}
 
 # Generated windows made at a time.
 _BATCH = 64
@@ -295,7 +298,9 @@ class Watch(keras.callbacks.Callback):
             found["ndb"],
             self._bins.clusters,
             found["jensen_shannon"],
-            "  ".join(f"{name} {found[name]:.2f}" for name in _TOLD),
+            "  ".join(
+                f"{said} {found[key]:.2f}" for key, said in _TOLD.items()
+            ),
             found["frechet"],
             "  best so far"
             if self.is_best
