@@ -366,7 +366,7 @@ class Progress:
         left = (self._total - done) / rate if rate else float("inf")
         self._print(
             f"{self._what}: {done}/{self._total} {self._unit}, "
-            f"{rate:.{0 if rate >= 10 else 1}f}/s, ETA {clock(left)}",
+            f"{rate:{'.2g' if rate < 10 else '.0f'}}/s, ETA {clock(left)}",
             end="" if self._tty else "\n",
         )
 

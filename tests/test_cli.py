@@ -203,3 +203,13 @@ def test_progress_says_how_far_and_how_long(capsys, monkeypatch):
         "write: 40/100 files, 2/s, ETA 00:30",
         "write: 100 files in 30.0 s",
     ]
+
+
+@pytest.mark.parametrize(
+    ("done", "said"), [(5, "0.25/s"), (250, "12/s"), (24690, "1234/s")]
+)
+def test_slow_progress_has_a_rate_too(capsys, monkeypatch, done, said):
+    now = iter([0.0, 20.0])
+    monkeypatch.setattr(cli.time, "monotonic", lambda: next(now))
+    cli.Progress("write", 100000, "files").update(done)
+    assert said in capsys.readouterr().err
