@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 
@@ -15,16 +15,14 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.10,<3.14",
-    # The configs lie beside the packages and ship inside of one.
+    # The configs are beside the packages in a checkout, inside one in a wheel.
     packages=[
-        "pipeline",
-        "stftgan_tf",
+        *find_packages(include=["pipeline*", "stftgan_tf*"]),
         "stftgan_tf.configs",
-        "stftgan_tf.serving",
     ],
     package_dir={"stftgan_tf.configs": "configs"},
     package_data={
-        "stftgan_tf": ["report.html"],
+        "stftgan_tf.evaluation": ["report.html"],
         "stftgan_tf.configs": ["*.yaml"],
     },
     install_requires=[

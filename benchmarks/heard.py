@@ -15,18 +15,18 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import audio, segments, sources
-from stftgan_tf import (
-    cli,
-    dataset,
-    evaluate,
-    exported,
-    features,
-    judge,
-    metrics,
-)
+from pipeline.audio import reading as audio
+from pipeline.beam import segments
+from pipeline.sources import recordings as sources
+from stftgan_tf import cli, evaluate
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
+from stftgan_tf.data import dataset
+from stftgan_tf.dsp import features
+from stftgan_tf.errors import UsageError, UserError
+from stftgan_tf.evaluation import classifier as judge
+from stftgan_tf.metrics import distances as metrics
+from stftgan_tf.saved_model import loading as exported
 
 _SAMPLES, _CLUSTERS = 1000, 50
 
@@ -36,7 +36,7 @@ def recordings(
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """(audio [B, N], labels [B]) by split: the middle of each recording."""
     if config.audio.channels == "split":
-        raise cli.UsageError("audio.channels is split; expected mean or first")
+        raise UsageError("audio.channels is split; expected mean or first")
     found = {"train": ([], []), "eval": ([], [])}
     for recording in sources.open_source(source, config.audio).recordings:
         if recording.label < 0:
@@ -47,13 +47,13 @@ def recordings(
             stop = start + config.window_samples
             samples = audio.read(recording.path, config.audio, start, stop)
         except audio.AudioError as error:
-            raise cli.UserError(f"{recording.path}: {error}") from error
+            raise UserError(f"{recording.path}: {error}") from error
         rows, labels = found[segments.split_of(recording, config)]
         rows.append(samples * np.float32(audio.gain(seen, config.audio)))
         labels.append(recording.label)
     for split, (rows, _) in found.items():
         if len(rows) < _CLUSTERS:
-            raise cli.UserError(
+            raise UserError(
                 f"{source} has {len(rows)} labelled recordings in the {split} "
                 f"split; expected at least {_CLUSTERS}"
             )
@@ -135,7 +135,7 @@ def main() -> int:
         help=f"rows of an export, each of other {_SAMPLES} seeds (default: 1)",
     )
     config_lib.add_arguments(parser, default="digits8k")
-    return cli.guarded(_run, parser.parse_args())
+    return cli.run_command(_run, parser.parse_args())
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -144,7 +144,7 @@ def _run(args: argparse.Namespace) -> int:
         print(config.to_yaml(), end="")
         return 0
     if args.draws < 1:
-        raise cli.UsageError(f"--draws is {args.draws}; expected at least 1")
+        raise UsageError(f"--draws is {args.draws}; expected at least 1")
     shards = dataset.open_shards(args.data, config)
     found = recordings(args.source, config)
     (train, train_labels), (held_out, labels) = found["train"], found["eval"]

@@ -32,9 +32,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from stftgan_tf import cli, features, networks, train, wgan
+from stftgan_tf import cli, train
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
+from stftgan_tf.dsp import features
+from stftgan_tf.errors import UserError
+from stftgan_tf.files import published_dir
+from stftgan_tf.models import networks, wgan
 
 EXAMPLE = "python benchmarks/hlo_step.py --batch_size 64 256 --output hlo"
 
@@ -103,11 +107,11 @@ class Step:
         # each value.
         entry = text[text.index("\nENTRY ") :]
         if entry.count(" parameter(") != len(self.names):
-            raise cli.UserError("some variables are constants to XLA")
+            raise UserError("some variables are constants to XLA")
         # What is returned comes first; the updated variables end the list.
         ends = range(returned, returned + len(self.updates))
         if not self.updates or list(self.updates) != list(ends):
-            raise cli.UserError(f"unexpected aliases: {self.updates}")
+            raise UserError(f"unexpected aliases: {self.updates}")
 
 
 def captured(graph: Any) -> list[tf.Variable | tf.Tensor]:
@@ -142,7 +146,7 @@ def windows_per_step(config: Config) -> int:
 
 def steps_in_cycle(config: Config) -> int:
     """Steps after which the penalty's turns repeat."""
-    every = config.train.penalty_every
+    every = config.train.penalty_interval
     return every // math.gcd(every, config.train.critic_steps)
 
 
@@ -154,12 +158,12 @@ def step_flops(config: Config, model: wgan.WGAN) -> float:
     gradient. Nothing else is counted.
     """
     batch, loss = config.train.batch_size, config.train.loss
-    made = 2 * networks.multiply_adds(model.generator)
-    scored = 2 * networks.multiply_adds(model.critic) / config.model.packing
+    made = 2 * networks.macs(model.generator)
+    scored = 2 * networks.macs(model.critic) / config.model.pac_size
     # The relativistic loss has real windows in both of these, too.
     both = loss == "rpgan-r1r2"
     penalty = 0 if loss == "wgan" else 4 * (1 + both) * scored
-    critic = made + 6 * scored + penalty / config.train.penalty_every
+    critic = made + 6 * scored + penalty / config.train.penalty_interval
     generator = 3 * made + (2 + both) * scored
     return batch * (config.train.critic_steps * critic + generator)
 
@@ -203,7 +207,7 @@ def describe(step: Step, config: Config) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns its exit code."""
-    return cli.guarded(_run, _parser().parse_args(argv))
+    return cli.run_command(_run, _parser().parse_args(argv))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -236,7 +240,7 @@ def _run(args: argparse.Namespace) -> int:
     configs = [_with_batch(args, size) for size in sizes]
     for config in configs:
         folder = args.output / f"batch_{config.train.batch_size}"
-        with cli.published_dir(folder, "meta.json", args.overwrite) as staging:
+        with published_dir(folder, "meta.json", args.overwrite) as staging:
             write(staging, config)
         print(folder, flush=True)
     return 0

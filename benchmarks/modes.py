@@ -9,7 +9,7 @@ section 4.1). Every row trains the same networks for the same number of
 windows that the critic sees.
 
     python benchmarks/modes.py --modes 25 --seeds 5
-    python benchmarks/modes.py --modes 100 --rows default clipped packing
+    python benchmarks/modes.py --modes 100 --rows default clipped pac_size
 """
 
 import argparse
@@ -22,8 +22,12 @@ import numpy as np
 import scipy.spatial
 import tensorflow as tf
 
-from stftgan_tf import condition, embedding, features, metrics, train
 from stftgan_tf import config as config_lib
+from stftgan_tf import train
+from stftgan_tf.dsp import features
+from stftgan_tf.metrics import distances as metrics
+from stftgan_tf.metrics import embedding
+from stftgan_tf.models import condition
 
 # Networks and loop of all rows; the sizes are those of a second's training.
 BASE = [
@@ -60,13 +64,13 @@ ROWS = {
     "wgan-lp": ["train.loss=wgan-lp"],
     "wgan-div": ["train.loss=wgan-div", "train.penalty_weight=2"],
     "rpgan-r1r2": _RELATIVISTIC,
-    "packing": ["model.packing=2"],
+    "pac_size": ["model.pac_size=2"],
     "stddev": ["model.minibatch_stddev=4"],
     "spectral norm": ["model.spectral_norm=true", "train.penalty_weight=0.1"],
     "spectral, weight 10": ["model.spectral_norm=true"],
     "5 critic steps": ["train.critic_steps=5"],
     "two time scales": ["train.critic_lr=3e-3"],
-    "rpgan, lazy": [*_RELATIVISTIC, "train.penalty_every=4"],
+    "rpgan, lazy": [*_RELATIVISTIC, "train.penalty_interval=4"],
     "drift": ["train.drift_weight=0.001"],
     "no average": ["train.ema_half_life_windows=0"],
     "augmentation": ["augment.target=0.6", "augment.adjust_windows=50000"],
@@ -75,7 +79,7 @@ ROWS = {
     "digits8k": [
         "train.loss=rpgan-r1r2",
         "train.penalty_weight=1",
-        "train.penalty_every=4",
+        "train.penalty_interval=4",
         "model.condition=cluster",
         "model.clusters=50",
         "augment.target=0.6",

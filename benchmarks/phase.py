@@ -22,10 +22,14 @@ import pesq
 import pystoi
 import tensorflow as tf
 
-from pipeline import audio, sources
-from stftgan_tf import cli, features, heap, phase
+from pipeline.audio import reading as audio
+from pipeline.sources import recordings as sources
+from stftgan_tf import cli
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
+from stftgan_tf.dsp import features, phase
+from stftgan_tf.dsp import pghi as heap
+from stftgan_tf.errors import UsageError, UserError
 
 # Magnitudes [T, F + 1] or, for librosa, samples -> samples.
 Method = Callable[[np.ndarray], np.ndarray]
@@ -47,7 +51,7 @@ def excerpts(args: argparse.Namespace, config: Config, secs: float):
         if seen.samples >= count:
             found.append((recording.path, seen))
     if not found:
-        raise cli.UserError(
+        raise UserError(
             f"{args.source} has no recording of {count} samples at "
             f"{config.audio.sample_rate_hz} Hz; try a smaller --secs"
         )
@@ -181,7 +185,7 @@ def main() -> int:
         "--iterations", type=int, nargs="+", default=[0, 8, 12, 16, 32]
     )
     config_lib.add_arguments(parser, default="speech16k")
-    return cli.guarded(_run, parser.parse_args())
+    return cli.run_command(_run, parser.parse_args())
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -190,7 +194,7 @@ def _run(args: argparse.Namespace) -> int:
         print(config.to_yaml(), end="")
         return 0
     if min(args.rounds, args.recordings) < 1:
-        raise cli.UsageError("--rounds and --recordings: expected at least 1")
+        raise UsageError("--rounds and --recordings: expected at least 1")
     window = config.window_samples / config.audio.sample_rate_hz
     for secs in dict.fromkeys((args.secs, window)):
         table(args, config, secs)

@@ -25,10 +25,14 @@ import apache_beam as beam
 import numpy as np
 import soundfile
 
-from pipeline import audio, segments, sources
-from stftgan_tf import cli, example_io, features
+from pipeline.audio import reading as audio
+from pipeline.beam import segments
+from pipeline.sources import recordings as sources
+from stftgan_tf import cli
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
+from stftgan_tf.data import records as example_io
+from stftgan_tf.dsp import features
 
 
 def windows_of(path: str, config: Config):
@@ -268,7 +272,7 @@ def main() -> int:
     parser.add_argument("--pattern", default="*", help=argparse.SUPPRESS)
     parser.add_argument("--row", help=argparse.SUPPRESS)
     config_lib.add_arguments(parser, default="speech16k")
-    return cli.guarded(_run, parser.parse_args())
+    return cli.run_command(_run, parser.parse_args())
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ and is not done again.
 
     python benchmarks/remedies.py --data tfrecords/fsdd --output runs/alone
     python benchmarks/remedies.py --data tfrecords/fsdd --output runs/alone \\
-        --updates 1500 --rows wgan-gp packing
+        --updates 1500 --rows wgan-gp pac_size
 """
 
 import argparse
@@ -21,12 +21,13 @@ from pathlib import Path
 
 from stftgan_tf import cli
 from stftgan_tf import config as config_lib
+from stftgan_tf.errors import UsageError, UserError
 
 # Of what `digits8k` and its like turn on.
 _PLAIN = [
     "train.loss=wgan-gp",
     "train.penalty_weight=10",
-    "train.penalty_every=1",
+    "train.penalty_interval=1",
     "model.condition=none",
     "augment.target=0",
     "watch.on_collapse=warn",
@@ -47,7 +48,7 @@ ROWS = {
     "wgan-lp": ["train.loss=wgan-lp"],
     "wgan-div": ["train.loss=wgan-div", "train.penalty_weight=2"],
     "rpgan-r1r2": ["train.loss=rpgan-r1r2", "train.penalty_weight=1"],
-    "packing": ["model.packing=2"],
+    "pac_size": ["model.pac_size=2"],
     "stddev": ["model.minibatch_stddev=4"],
     "no average": ["train.ema_half_life_windows=0"],
     "5 critic steps": ["train.critic_steps=5"],
@@ -117,7 +118,7 @@ def _done(command: str, flags: list[str]) -> None:
     if code == 130:
         raise KeyboardInterrupt
     if code:
-        raise cli.UserError(f"{command} ended with {code}, see above")
+        raise UserError(f"{command} ended with {code}, see above")
 
 
 def line(name: str, row: dict) -> str:
@@ -147,12 +148,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW"
     )
-    return cli.guarded(_run, parser.parse_args(argv))
+    return cli.run_command(_run, parser.parse_args(argv))
 
 
 def _run(args: argparse.Namespace) -> int:
     if args.updates < 1:
-        raise cli.UsageError(f"--updates is {args.updates}; expected 1 or more")
+        raise UsageError(f"--updates is {args.updates}; expected 1 or more")
     for name in args.rows:
         changes(name, args.config, args.updates)
     found = {}

@@ -15,10 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import audio, sources
-from stftgan_tf import cli, exported, features
+from pipeline.audio import reading as audio
+from pipeline.sources import recordings as sources
+from stftgan_tf import cli
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
+from stftgan_tf.dsp import features
+from stftgan_tf.saved_model import loading as exported
 
 _QUANTILES = (50, 90, 95, 99)
 
@@ -66,7 +69,7 @@ def main() -> int:
     parser.add_argument("--model", type=Path, required=True, help="an export")
     parser.add_argument("--source", required=True, help="real recordings")
     parser.add_argument("--num", type=int, default=64, help="long samples")
-    return cli.guarded(_run, parser.parse_args())
+    return cli.run_command(_run, parser.parse_args())
 
 
 def _run(args: argparse.Namespace) -> int:

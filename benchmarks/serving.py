@@ -23,7 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stftgan_tf import client, exported
+from stftgan_tf import client
+from stftgan_tf.saved_model import loading as exported
 
 # Rows of a request, drawn evenly.
 _ROWS = (1, 2, 4, 8, 16)

@@ -23,9 +23,13 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from stftgan_tf import cli, dataset, features, networks, train
+from stftgan_tf import cli, train
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
+from stftgan_tf.data import dataset
+from stftgan_tf.dsp import features
+from stftgan_tf.errors import UsageError
+from stftgan_tf.models import networks
 
 # What all rows do, whatever the config says.
 _SAME = [
@@ -34,9 +38,9 @@ _SAME = [
     "model.phase=integrated",
     "train.loss=wgan-gp",
     "train.penalty_weight=10",
-    "train.penalty_every=1",
+    "train.penalty_interval=1",
     "train.drift_weight=0",
-    "model.packing=1",
+    "model.pac_size=1",
     "model.minibatch_stddev=1",
     "model.spectral_norm=false",
 ]
@@ -81,9 +85,9 @@ class Critic(nn.Sequential):
                 nn.Conv1d(width, inner, kernel, 2, padding=kernel // 2),
                 nn.Conv1d(inner, width, 3, padding=1),
             )
-            for _ in range(config.model.halvings)
+            for _ in range(config.model.num_downsamples)
         ]
-        last = frames // 2**config.model.halvings * width
+        last = frames // 2**config.model.num_downsamples * width
         super().__init__(
             nn.Conv1d(bins, width, 3, padding=1),
             *blocks,
@@ -99,14 +103,14 @@ class Generator(nn.Sequential):
     def __init__(self, config: Config):
         model, (frames, bins) = config.model, config.window_shape
         width, kernel = model.generator.width, model.generator.kernel
-        base, inner = frames // 2**model.halvings, -(-width // 2)
+        base, inner = frames // 2**model.num_downsamples, -(-width // 2)
         blocks = [
             Residual(
                 nn.Upsample(scale_factor=2),
                 UpConv(width, inner, kernel),
                 nn.Conv1d(inner, width, 3, padding=1),
             )
-            for _ in range(model.halvings)
+            for _ in range(model.num_downsamples)
         ]
         super().__init__(
             nn.Linear(model.latent_dim, base * width),
@@ -322,18 +326,18 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=10, help="a round")
     parser.add_argument("--data", help="a data set, to time the input as well")
     config_lib.add_arguments(parser, default="digits8k")
-    return cli.guarded(_run, parser.parse_args())
+    return cli.run_command(_run, parser.parse_args())
 
 
 def _run(args: argparse.Namespace) -> int:
     config = config_lib.load(args.config, [*_SAME, *args.set])
     if min(args.rounds, args.steps) < 1:
-        raise cli.UsageError("--rounds and --steps: expected at least 1")
+        raise UsageError("--rounds and --steps: expected at least 1")
     if args.print_config:
         print(config.to_yaml(), end="")
         return 0
     if config.model.networks != "frames" or config.train.loss != "wgan-gp":
-        raise cli.UsageError(
+        raise UsageError(
             "PyTorch's side has the frames networks and wgan-gp only"
         )
     count = config.train.batch_size * config.train.critic_steps

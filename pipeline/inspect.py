@@ -19,11 +19,17 @@ import numpy as np
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from pipeline import statistics, storage
-from stftgan_tf import cli, example_io, features, pictures
+from pipeline import storage
+from pipeline.beam import statistics
+from stftgan_tf import cli, pictures
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
-from stftgan_tf.example_io import FIELDS, MANIFEST, UNKNOWN_LABEL
+from stftgan_tf.data import records as example_io
+from stftgan_tf.data.records import FIELDS, MANIFEST, UNKNOWN_LABEL
+from stftgan_tf.dsp import features
+from stftgan_tf.errors import UserError
+from stftgan_tf.files import write_atomically
+from stftgan_tf.progress import Progress
 
 EXAMPLE = "python -m pipeline.inspect tfrecords/digits --picture digits.png"
 
@@ -40,7 +46,7 @@ _TOLERANCE = 1e-6
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns its exit code."""
-    return cli.guarded(_run, _parser().parse_args(argv))
+    return cli.run_command(_run, _parser().parse_args(argv))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,12 +68,12 @@ def _run(args: argparse.Namespace) -> int:
     if check.shown:
         name = args.data.rstrip("/").rpartition("/")[2] or "data"
         picture = args.picture or Path(f"{name}.png")
-        cli.write_atomically(picture, check.picture())
+        write_atomically(picture, check.picture())
         print(picture)
     for problem in problems:
         print(f"problem: {problem}", file=sys.stderr)
     if problems:
-        raise cli.UserError(
+        raise UserError(
             f"{args.data} is damaged ({len(problems)} problems); run "
             "preprocess again"
         )
@@ -114,12 +120,12 @@ def read_manifest(root: str) -> dict[str, Any]:
     storage.use_environment(root)
     path = storage.join(root, MANIFEST)
     if not storage.exists(path):
-        raise cli.UserError(f"{root} holds no data set (no {MANIFEST})")
+        raise UserError(f"{root} holds no data set (no {MANIFEST})")
     try:
         with storage.open_input(path) as file:
             return example_io.parse_manifest(file.read())
     except ValueError as error:
-        raise cli.UserError(f"{path} {error}") from error
+        raise UserError(f"{path} {error}") from error
 
 
 def _is_of(shard: dict[str, Any], split: str) -> bool:
@@ -136,7 +142,7 @@ class Check:
     def __init__(self, root: str, manifest: dict[str, Any]):
         self._root, self._manifest = root, manifest
         # Networks have no say here: a window may be one frame.
-        values = {**manifest["config"], "model": {"halvings": 0}}
+        values = {**manifest["config"], "model": {"num_downsamples": 0}}
         self._config: Config = config_lib.from_dict(values)
         self._moments = statistics.PartialMoments.empty(self._config.stft.bins)
         self._splits: dict[str, set[bytes]] = collections.defaultdict(set)
@@ -147,7 +153,7 @@ class Check:
         """All that is wrong, in words."""
         found = [*self._check_beside(), *self._check_names()]
         total = sum(s["bytes"] for s in self._manifest["shards"])
-        progress = cli.Progress("verify", total // 1000, "kB")
+        progress = Progress("verify", total // 1000, "kB")
         done = 0
         for shard in self._manifest["shards"]:
             found += self._check_shard(shard)

@@ -31,18 +31,17 @@ import soxr
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline import (
-    audio,
-    progress,
-    sources,
-    statistics,
-    storage,
-    tfds_source,
-    transforms,
-)
-from stftgan_tf import cli, example_io
+from pipeline import storage
+from pipeline.audio import reading as audio
+from pipeline.beam import progress, statistics, transforms
+from pipeline.sources import recordings as sources
+from pipeline.sources import tfds as tfds_source
+from stftgan_tf import cli
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
+from stftgan_tf.data import records as example_io
+from stftgan_tf.errors import UsageError, UserError, first_line
+from stftgan_tf.files import claim, give_up, remove_leftovers
 
 EXAMPLE = (
     "python -m pipeline.preprocess --runner=DirectRunner "
@@ -63,7 +62,7 @@ _LOCAL_RUNNERS = (*_DIRECT_RUNNERS, "fnapirunner", "prismrunner")
 def run(argv: list[str] | None = None) -> int:
     """The command line; returns its exit code."""
     args, beam_args = _parser().parse_known_args(argv)
-    return cli.guarded(_run, args, beam_args)
+    return cli.run_command(_run, args, beam_args)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -101,9 +100,7 @@ def check_flags(argv: list[str]) -> None:
     """
     args, beam_args = _parser().parse_known_args(argv)
     if args.output:
-        raise cli.UsageError(
-            "--output: the pipeline's outputs are below --root"
-        )
+        raise UsageError("--output: the pipeline's outputs are below --root")
     _pipeline_options(args.runner, beam_args)
 
 
@@ -114,7 +111,7 @@ def _run(args: argparse.Namespace, beam_args: list[str]) -> int:
         print(config.to_yaml(), end="")
         return 0
     if not 0 <= args.max_bad_fraction <= 1:
-        raise cli.UsageError(
+        raise UsageError(
             f"--max_bad_fraction is {args.max_bad_fraction}; expected 0 to 1"
         )
     output = args.output or _default_output(args.source)
@@ -124,7 +121,7 @@ def _run(args: argparse.Namespace, beam_args: list[str]) -> int:
     try:
         audio.check_decoder(config.audio)
     except audio.AudioError as error:
-        raise cli.UserError(str(error)) from error
+        raise UserError(str(error)) from error
     # Remote file systems are asked before there is a job.
     for path in (args.source, output):
         storage.check_access(path, options)
@@ -193,7 +190,7 @@ def build(
     manifest = _manifest(config, source, summary)
     _write_files(root, config, source, summary, manifest)
     if not manifest["windows"]["train"]:
-        raise cli.UserError(
+        raise UserError(
             f"no window is left to train on (of {recordings} recordings); "
             "see split.eval_fraction, split.by and window.silence_db"
         )
@@ -215,7 +212,7 @@ def _run_job(
             (shards, dead) | "Write summary" >> transforms.WriteSummary(job)
     # Each runner wraps what its workers raise in its own way.
     except Exception as error:
-        raise cli.UserError(_job_failure(error)) from error
+        raise UserError(_job_failure(error)) from error
 
 
 def _job_failure(error: Exception) -> str:
@@ -240,8 +237,8 @@ def _pipeline_options(runner: str, beam_args: list[str]) -> PipelineOptions:
             importlib.import_module(runner.rpartition(".")[0])
         beam.runners.create_runner(runner)
     except (ImportError, ValueError, AttributeError) as error:
-        reason = cli.first_line(error)
-        raise cli.UsageError(f"--runner {runner}: {reason}") from error
+        reason = first_line(error)
+        raise UsageError(f"--runner {runner}: {reason}") from error
     parser = _BeamFlags(add_help=False, allow_abbrev=False)
     pending = [PipelineOptions]
     while pending:
@@ -251,9 +248,7 @@ def _pipeline_options(runner: str, beam_args: list[str]) -> PipelineOptions:
                 options._add_argparse_args(parser)
     _, unknown = parser.parse_known_args(beam_args)
     if unknown:
-        raise cli.UsageError(
-            f"unknown arguments {' '.join(unknown)}; see --help"
-        )
+        raise UsageError(f"unknown arguments {' '.join(unknown)}; see --help")
     # Beam's DirectRunner first tries to download and run another one, Prism,
     # and takes this one where it cannot.
     if runner.lower() in _DIRECT_RUNNERS:
@@ -265,7 +260,7 @@ class _BeamFlags(argparse.ArgumentParser):
     """Beam's flags; what is wrong with one is told without all the others."""
 
     def error(self, message: str) -> NoReturn:
-        raise cli.UsageError(f"{message}; see --help")
+        raise UsageError(f"{message}; see --help")
 
 
 def _check_output(output: str) -> None:
@@ -280,7 +275,7 @@ def _check_output(output: str) -> None:
     elif os.path.islink(os.path.realpath(output)):
         what = "a link to itself"
     if what:
-        raise cli.UsageError(f"--output is {output}, {what}; expected a folder")
+        raise UsageError(f"--output is {output}, {what}; expected a folder")
 
 
 def _check_paths(paths: list[str], output: str, config: Config) -> None:
@@ -297,7 +292,7 @@ def _check_paths(paths: list[str], output: str, config: Config) -> None:
     """
     remote = next(filter(storage.is_remote, paths), None)
     if config.audio.decoder == "tfio" and remote:
-        raise cli.UsageError(
+        raise UsageError(
             f"audio.decoder is tfio, which reads no remote files; {remote} is "
             "one: choose sndfile"
         )
@@ -311,7 +306,7 @@ def _check_paths(paths: list[str], output: str, config: Config) -> None:
     else:
         inside = []
     if inside:
-        raise cli.UsageError(
+        raise UsageError(
             f"{inside[0]}, which is read, is, or lies in, --output {output}"
         )
 
@@ -340,15 +335,15 @@ def _locked(output: str) -> Iterator[None]:
         return
     path = Path(os.path.realpath(output))
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = cli.claim(path.parent / f".{path.name}.lock")
+    lock = claim(path.parent / f".{path.name}.lock")
     if lock is None:
-        raise cli.UserError(f"another job is writing {path}; wait for it")
+        raise UserError(f"another job is writing {path}; wait for it")
     try:
         # What a killed job had moved away is there again before we look.
-        cli.remove_leftovers(path)
+        remove_leftovers(path)
         yield
     finally:
-        cli.give_up(lock)
+        give_up(lock)
 
 
 def _check_dead_letters(
@@ -367,7 +362,7 @@ def _check_dead_letters(
         if len(dead) > MAX_WARNINGS:
             told.append(f"and {len(dead) - MAX_WARNINGS} more")
         names = "; ".join(told)
-        raise cli.UserError(
+        raise UserError(
             f"{bad} of {recordings} recordings are unusable, more than "
             f"--max_bad_fraction {max_bad_fraction}: {names}"
         )

@@ -15,7 +15,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from stftgan_tf import blessing, cli, lineage
+from stftgan_tf import cli
+from stftgan_tf.errors import UsageError, UserError
+from stftgan_tf.evaluation import blessing, lineage
+from stftgan_tf.files import digest_of, held
 
 EXAMPLE = (
     "python -m pipeline.push --model exports/digits "
@@ -30,7 +33,7 @@ _STAGING = ".pushing-"
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns its exit code."""
-    return cli.guarded(_run, _parser().parse_args(argv))
+    return cli.run_command(_run, _parser().parse_args(argv))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -77,15 +80,15 @@ def _parser() -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace) -> int:
     if args.rollback:
         if args.model or args.blessing or args.unblessed or args.compared:
-            raise cli.UsageError("--rollback takes --base_path and no model")
+            raise UsageError("--rollback takes --base_path and no model")
         print(roll_back(args.base_path))
         return 0
     if not args.model or not (args.blessing or args.unblessed):
-        raise cli.UsageError(
+        raise UsageError(
             "expected --model and --blessing (or --unblessed), or --rollback"
         )
     if args.keep < 1:
-        raise cli.UsageError(f"--keep is {args.keep}; expected at least 1")
+        raise UsageError(f"--keep is {args.keep}; expected at least 1")
     made = push(
         args.model,
         args.blessing,
@@ -123,10 +126,10 @@ def push(
       UserError: if it is no export, or neither blessed nor `unblessed`.
     """
     if not (model / "saved_model.pb").is_file():
-        raise cli.UserError(f"{model} is no export (no saved_model.pb)")
+        raise UserError(f"{model} is no export (no saved_model.pb)")
     record = _record(model, verdict, unblessed)
     base_path.mkdir(parents=True, exist_ok=True)
-    with cli.held(base_path / ".lock"):
+    with held(base_path / ".lock"):
         # What killed pushes left; nobody else holds the lock.
         for left in base_path.glob(f"{_STAGING}*"):
             shutil.rmtree(left, ignore_errors=True)
@@ -138,16 +141,16 @@ def push(
         if not record["unblessed"]:
             problem = _not_compared(record["verdict"], base_path, compared)
             if problem and not unblessed:
-                raise cli.UserError(f"{model} is not blessed: {problem}")
+                raise UserError(f"{model} is not blessed: {problem}")
             record["unblessed"] = problem or False
         version = max([newest, *_rolled_back(base_path)]) + 1
         target = base_path / str(version)
         staging = base_path / f"{_STAGING}{version}"
         shutil.copytree(model, staging)
         # The verdict is on what was there when it was looked at.
-        if cli.digest_of(staging) != record["digest"]:
+        if digest_of(staging) != record["digest"]:
             shutil.rmtree(staging)
-            raise cli.UserError(f"{model} was changed meanwhile; try again")
+            raise UserError(f"{model} was changed meanwhile; try again")
         text = json.dumps({"version": version, **record}, indent=1) + "\n"
         (staging / blessing.PUSHED).write_text(text, encoding="utf-8")
         _to_disk(staging)
@@ -200,12 +203,12 @@ def roll_back(base_path: Path) -> Path:
       UserError: if there are not two versions.
     """
     if not base_path.is_dir():
-        raise cli.UserError(f"{base_path} is no folder")
-    with cli.held(base_path / ".lock"):
+        raise UserError(f"{base_path} is no folder")
+    with held(base_path / ".lock"):
         versions = _versions(base_path)
         found = sorted(versions)
         if len(found) < 2:
-            raise cli.UserError(
+            raise UserError(
                 f"{base_path} holds {len(found)} versions; expected another "
                 "one to go back to"
             )
@@ -222,7 +225,7 @@ def _record(
     Raises:
       UserError: if it may not be pushed.
     """
-    digest = cli.digest_of(model)
+    digest = digest_of(model)
     verdict = blessing.read(folder) if folder else None
     now = datetime.datetime.now(datetime.timezone.utc)
     record = {
@@ -240,7 +243,7 @@ def _record(
     elif not verdict["blessed"]:
         problem = "; ".join(verdict["reasons"])
     if problem and not unblessed:
-        raise cli.UserError(f"{model} is not blessed: {problem}")
+        raise UserError(f"{model} is not blessed: {problem}")
     return record | {"unblessed": problem or False}
 
 

@@ -34,11 +34,16 @@ from doit.cmd_base import ModuleTaskLoader
 from doit.doit_cmd import DoitMain
 from doit.reporter import ConsoleReporter
 
-from pipeline import push, sources
-from pipeline.step import Step, running
-from stftgan_tf import blessing, cli, lineage
+from pipeline import push
+from pipeline.sources import recordings as sources
+from pipeline.steps import Step, running
+from stftgan_tf import cli
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
+from stftgan_tf.errors import UsageError, UserError
+from stftgan_tf.evaluation import blessing, lineage
+from stftgan_tf.files import held
+from stftgan_tf.progress import clock
 
 EXAMPLE = (
     "python -m pipeline.run --config digits8k --source recordings "
@@ -64,11 +69,11 @@ def main(argv: list[str] | None = None) -> int:
     """The command line; returns its exit code."""
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["status"]:
-        return cli.guarded(_status, _status_parser().parse_args(argv[1:]))
+        return cli.run_command(_status, _status_parser().parse_args(argv[1:]))
     if argv[:1] == ["lineage"]:
-        return cli.guarded(_lineage, _lineage_parser().parse_args(argv[1:]))
+        return cli.run_command(_lineage, _lineage_parser().parse_args(argv[1:]))
     args, beam_args = _parser().parse_known_args(argv)
-    return cli.guarded(_run, args, beam_args)
+    return cli.run_command(_run, args, beam_args)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -145,11 +150,9 @@ def _run(args: argparse.Namespace, beam_args: list[str]) -> int:
         print(config.to_yaml(), end="")
         return 0
     if args.minutes is not None and args.minutes <= 0:
-        raise cli.UsageError(
-            f"--minutes is {args.minutes}; expected more than 0"
-        )
+        raise UsageError(f"--minutes is {args.minutes}; expected more than 0")
     if args.minutes and config.train.strategy == "multiworker":
-        raise cli.UsageError(
+        raise UsageError(
             "--minutes would end the workers at different steps; use "
             "--set train.steps=N"
         )
@@ -164,7 +167,7 @@ def _run(args: argparse.Namespace, beam_args: list[str]) -> int:
     last = STEPS.index(args.until or STEPS[-1])
     first = 0 if args.force else STEPS.index(args.first or STEPS[0])
     if first > last:
-        raise cli.UsageError(
+        raise UsageError(
             f"--from={args.first} comes after --until={args.until}"
         )
     wanted = steps[: last + 1]
@@ -182,7 +185,7 @@ def _run(args: argparse.Namespace, beam_args: list[str]) -> int:
     if _worker(config):
         return _help_train(wanted, again)
     args.root.mkdir(parents=True, exist_ok=True)
-    with cli.held(args.root / ".lock", f"another pipeline runs in {args.root}"):
+    with held(args.root / ".lock", f"another pipeline runs in {args.root}"):
         if args.force or args.first:
             for step in wanted[first:]:
                 step.forget()
@@ -430,10 +433,10 @@ def _done(root: Path, steps: list[Step]) -> int:
 
         def execute_task(self, task):
             place = names.index(task.name)
-            so_far = cli.clock(time.monotonic() - start)
+            so_far = clock(time.monotonic() - start)
             told = f"{place + 1} of {len(names)}, {so_far} so far"
             if left := sum(usual.get(name, 0) for name in names[place:]):
-                told += f", {cli.clock(left)} to go by the times before"
+                told += f", {clock(left)} to go by the times before"
             print(f"== {task.name} ({told})", flush=True)
 
         def skip_uptodate(self, task):
@@ -474,7 +477,7 @@ def _done(root: Path, steps: list[Step]) -> int:
         settings["dep_file"] = str(Path(folder, "unused"))
         code = DoitMain(ModuleTaskLoader(tasks)).run(["run"])
     if interrupted:
-        raise cli.UserError("; ".join(interrupted))
+        raise UserError("; ".join(interrupted))
     return 1 if code else 0
 
 
@@ -518,7 +521,7 @@ def _status(args: argparse.Namespace) -> int:
     paths = (args.root / "records").glob("*.json")
     records = [lineage.read(path) for path in paths]
     if not records:
-        raise cli.UserError(f"{args.root} holds no records; run something")
+        raise UserError(f"{args.root} holds no records; run something")
     records.sort(key=lambda record: record["started"])
     print(f"{'step':15s}{'id':14s}{'started':27s}{'seconds':>8s}  output")
     for record in records:
@@ -532,9 +535,7 @@ def _status(args: argparse.Namespace) -> int:
 def _lineage(args: argparse.Namespace) -> int:
     path = args.path / blessing.PUSHED
     if not path.is_file():
-        raise cli.UserError(
-            f"{args.path} is no pushed version (no {path.name})"
-        )
+        raise UserError(f"{args.path} is no pushed version (no {path.name})")
     pushed = lineage.read(path)
     told = (
         "unblessed: " + pushed["unblessed"]

@@ -16,7 +16,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from stftgan_tf import cli
+from stftgan_tf.errors import UserError, first_line
+from stftgan_tf.files import published_dir
+from stftgan_tf.files import refuse_existing as refuse_existing_dir
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -71,7 +73,7 @@ def check_access(path: str, options: "PipelineOptions | None" = None) -> None:
         import boto3
         import botocore.exceptions
     except ImportError as error:
-        raise cli.UserError(
+        raise UserError(
             f"{path} needs boto3, which is not installed: pip install '.[s3]'"
         ) from error
     told = options and options_for_workers(options).get("s3_access_key_id")
@@ -79,9 +81,9 @@ def check_access(path: str, options: "PipelineOptions | None" = None) -> None:
         known = told or boto3.Session().get_credentials() is not None
     # Such as of a profile that is not there.
     except botocore.exceptions.BotoCoreError as error:
-        raise cli.UserError(f"{path}: {cli.first_line(error)}") from error
+        raise UserError(f"{path}: {first_line(error)}") from error
     if not known:
-        raise cli.UserError(
+        raise UserError(
             f"{path}: no credentials for S3; set AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY, or give --s3_access_key_id and "
             "--s3_secret_access_key"
@@ -285,19 +287,19 @@ def delete(path: str) -> None:
 
 
 def refuse_existing(target: str, marker: str, overwrite: bool) -> None:
-    """As `cli.refuse_existing`, for a remote target too."""
+    """As `files.refuse_existing`, for a remote target too."""
     if not is_remote(target):
-        cli.refuse_existing(Path(target), marker, overwrite)
+        refuse_existing_dir(Path(target), marker, overwrite)
         return
     names = list(files_below(target))
     if names and marker not in names:
         # Shards of a job that was killed would be read with the new ones.
-        raise cli.UserError(
+        raise UserError(
             f"{target} holds something else (no {marker}), or what a killed "
             "job left; remove it, or choose another --output"
         )
     if names and not overwrite:
-        raise cli.UserError(f"{target} exists; use --overwrite to replace it")
+        raise UserError(f"{target} exists; use --overwrite to replace it")
 
 
 @contextlib.contextmanager
@@ -313,7 +315,7 @@ def published(target: str, marker: str, overwrite: bool) -> Iterator[str]:
         in part only.
     """
     if not is_remote(target):
-        with cli.published_dir(Path(target), marker, overwrite) as staging:
+        with published_dir(Path(target), marker, overwrite) as staging:
             yield str(staging)
         return
     refuse_existing(target, marker, overwrite)
@@ -340,9 +342,8 @@ def published(target: str, marker: str, overwrite: bool) -> Iterator[str]:
         for name in sorted(new, key=lambda name: name == marker):
             _remotely("rename", [join(staging, name)], [join(target, name)])
     except OSError as error:
-        raise cli.UserError(
-            f"{target} was replaced in part only: {cli.first_line(error)}: "
-            f"{hint}"
+        raise UserError(
+            f"{target} was replaced in part only: {first_line(error)}: {hint}"
         ) from error
     except KeyboardInterrupt:
         logging.warning("%s was replaced in part only: %s", target, hint)
@@ -365,4 +366,4 @@ def _remotely(call: str, *args: object, **more: object):
 
 def _failed(error: Exception, path: str) -> OSError:
     number = (error.errno if isinstance(error, OSError) else None) or 0
-    return OSError(number, cli.first_line(error), path)
+    return OSError(number, first_line(error), path)

@@ -18,9 +18,13 @@ from pathlib import Path
 from tfx import v1 as tfx
 from tfx.proto import example_gen_pb2, pusher_pb2, trainer_pb2
 
-from stftgan_tf import blessing, cli, dataset, tfx_components
+from stftgan_tf import cli
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
+from stftgan_tf.data import dataset
+from stftgan_tf.errors import UserError
+from stftgan_tf.evaluation import blessing
+from stftgan_tf.tfx import components as tfx_components
 
 EXAMPLE = (
     "python -m pipeline.tfx_pipeline --config digits8k --data tfrecords/digits "
@@ -32,7 +36,7 @@ _NAME = "stftgan"
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns its exit code."""
-    return cli.guarded(_run, _parser().parse_args(argv))
+    return cli.run_command(_run, _parser().parse_args(argv))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -106,7 +110,7 @@ def _run(args: argparse.Namespace) -> int:
     print(f"report: {newest / 'report.html'}")
     found = json.loads((newest / blessing.FILE).read_text(encoding="utf-8"))
     if not found["blessed"]:
-        raise cli.UserError(f"not blessed: {'; '.join(found['reasons'])}")
+        raise UserError(f"not blessed: {'; '.join(found['reasons'])}")
     names = [path.name for path in Path(base_path).iterdir()]
     # Not what else pipeline.push keeps there.
     print(os.path.join(base_path, max(filter(str.isdigit, names), key=int)))
@@ -188,7 +192,7 @@ def _trainer(
     for section in config_lib.JUDGEMENT_SECTIONS:
         del learnt[section]
     trainer = tfx.components.Trainer(
-        run_fn="stftgan_tf.tfx_trainer.run_fn",
+        run_fn="stftgan_tf.tfx.trainer.run_fn",
         examples=examples.outputs["examples"],
         schema=schema.outputs["schema"],
         train_args=trainer_pb2.TrainArgs(num_steps=steps),

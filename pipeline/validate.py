@@ -16,9 +16,13 @@ import scipy.spatial.distance
 from sklearn.neighbors import KNeighborsClassifier
 
 from pipeline import inspect, storage
-from stftgan_tf import cli, example_io, features
+from stftgan_tf import cli
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config, ValidateConfig
+from stftgan_tf.data import records as example_io
+from stftgan_tf.dsp import features
+from stftgan_tf.errors import UserError
+from stftgan_tf.files import write_atomically
 
 EXAMPLE = (
     "python -m pipeline.validate tfrecords/digits --reference tfrecords/fsdd"
@@ -38,7 +42,7 @@ _DB = 20 / np.log(10)
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns its exit code."""
-    return cli.guarded(_run, _parser().parse_args(argv))
+    return cli.run_command(_run, _parser().parse_args(argv))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -74,11 +78,11 @@ def _run(args: argparse.Namespace) -> int:
         report = {"data": args.data, "anomalies": found}
         text = json.dumps(report, indent=1) + "\n"
         args.output.parent.mkdir(parents=True, exist_ok=True)
-        cli.write_atomically(args.output, text.encode())
+        write_atomically(args.output, text.encode())
     for line in found:
         print(f"anomaly: {line}")
     if found:
-        raise cli.UserError(
+        raise UserError(
             f"{args.data} has {len(found)} anomalies; mend the recordings, or "
             "the thresholds of the config's validate section"
         )

@@ -19,6 +19,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from stftgan_tf import cli
+from stftgan_tf.errors import UsageError, UserError
+from stftgan_tf.files import write_atomically
+from stftgan_tf.progress import Progress
 
 EXAMPLE = (
     "python -m stftgan_tf.client --server grpc://127.0.0.1:8500 "
@@ -46,7 +49,7 @@ _HTTP_CODES = {
 _T = TypeVar("_T")
 
 
-class ServerError(cli.UserError):
+class ServerError(UserError):
     """What a server answers in place of audio.
 
     Attributes:
@@ -231,17 +234,17 @@ def connect(server: str, *args: Any, **kwargs: Any) -> Client:
     try:
         parts = urllib.parse.urlsplit(server)
     except ValueError as error:
-        raise cli.UsageError(f"server {server!r}: {error}") from error
+        raise UsageError(f"server {server!r}: {error}") from error
     if parts.scheme in ("http", "https") and parts.netloc:
         return RestClient(server.rstrip("/"), *args, **kwargs)
     if parts.scheme == "grpc" and parts.netloc:
         try:
             return GrpcClient(parts.netloc, *args, **kwargs)
         except ImportError as error:
-            raise cli.UserError(
+            raise UserError(
                 f"{error.name} is missing: pip install '.[serving]'"
             ) from error
-    raise cli.UsageError(
+    raise UsageError(
         f"server {server!r}; expected http://HOST:PORT or grpc://HOST:PORT"
     )
 
@@ -282,7 +285,7 @@ def _from_json(value: Any) -> np.ndarray:
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns its exit code."""
-    return cli.guarded(_run, _parser().parse_args(argv))
+    return cli.run_command(_run, _parser().parse_args(argv))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -316,7 +319,7 @@ def _parser() -> argparse.ArgumentParser:
         "labels; -1 (the default there) draws them",
     )
     parser.add_argument(
-        "--psi", type=float, help="truncation, above 0 (default: 1)"
+        "--truncation", type=float, help="truncation, above 0 (default: 1)"
     )
     parser.add_argument(
         "--long", action="store_true", help="long samples, of several windows"
@@ -342,25 +345,27 @@ def _parser() -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace) -> int:
     for name in ("num", "batch"):
         if getattr(args, name) < 1:
-            raise cli.UsageError(
+            raise UsageError(
                 f"--{name} is {getattr(args, name)}; expected at least 1"
             )
-    if args.psi is not None and (args.long or not 0 < args.psi < float("inf")):
-        raise cli.UsageError(
-            f"--psi is {args.psi}; expected above 0, and not with --long"
+    if args.truncation is not None and (
+        args.long or not 0 < args.truncation < float("inf")
+    ):
+        raise UsageError(
+            f"--truncation is {args.truncation}; expected above 0, and not with --long"
         )
     if not 0 <= args.seed < 2**63 - args.num:
-        raise cli.UsageError(
+        raise UsageError(
             f"--seed is {args.seed}; expected 0 to {2**63 - args.num - 1}"
         )
     for name, least in (("label", -1), ("model_version", 0)):
         value = getattr(args, name)
         if value is not None and not least <= value < 2**63:
-            raise cli.UsageError(
+            raise UsageError(
                 f"--{name} is {value}; expected {least} to {2**63 - 1}"
             )
     if not 0 < args.deadline_secs <= _LONGEST_DEADLINE:
-        raise cli.UsageError(
+        raise UsageError(
             f"--deadline_secs is {args.deadline_secs:g}; expected above 0 and "
             f"at most {_LONGEST_DEADLINE}"
         )
@@ -369,10 +374,14 @@ def _run(args: argparse.Namespace) -> int:
         args.server, args.model_name, args.model_version, args.deadline_secs
     )
     args.output.mkdir(parents=True, exist_ok=True)
-    progress = cli.Progress("client", args.num, "samples")
+    progress = Progress("client", args.num, "samples")
     # No other sample of the same seed is written over.
     prefix = "long-" if args.long else ""
-    prefix += f"psi-{args.psi:g}-" if args.psi is not None else ""
+    prefix += (
+        f"truncation-{args.truncation:g}-"
+        if args.truncation is not None
+        else ""
+    )
     prefix += f"label-{args.label}-" if args.label is not None else ""
     with client:
         for start in range(0, args.num, args.batch):
@@ -381,13 +390,15 @@ def _run(args: argparse.Namespace) -> int:
             inputs = {"seed": seeds}
             if args.label is not None:
                 inputs["label"] = np.full(count, args.label)
-            if args.psi is not None:
+            if args.truncation is not None:
                 signature = "sample"
-                inputs["psi"] = np.full(count, args.psi, np.float32)
+                inputs["truncation"] = np.full(
+                    count, args.truncation, np.float32
+                )
             made = client.predict(signature, inputs, ["wav_bytes"])
             for seed, wav in zip(seeds, made["wav_bytes"], strict=True):
                 path = args.output / f"{prefix}seed-{seed:06d}.wav"
-                cli.write_atomically(path, wav)
+                write_atomically(path, wav)
             progress.update(start + count)
     progress.close(args.num)
     print(f"{args.num} WAV files")

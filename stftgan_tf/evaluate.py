@@ -18,19 +18,19 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from stftgan_tf import (
-    blessing,
-    cli,
-    dataset,
-    embedding,
-    exported,
-    features,
-    judge,
-    metrics,
-    phase,
-)
+from stftgan_tf import cli
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
+from stftgan_tf.data import dataset
+from stftgan_tf.dsp import features, phase
+from stftgan_tf.errors import UsageError, UserError
+from stftgan_tf.evaluation import blessing
+from stftgan_tf.evaluation import classifier as judge
+from stftgan_tf.files import refuse_existing, unchanged, write_atomically
+from stftgan_tf.metrics import distances as metrics
+from stftgan_tf.metrics import embedding
+from stftgan_tf.progress import Progress
+from stftgan_tf.saved_model import loading as exported
 
 EXAMPLE = (
     "python -m stftgan_tf.evaluate --model exports/digits "
@@ -45,7 +45,7 @@ TRAINING = 20000
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns its exit code."""
-    return cli.guarded(_run, _parser().parse_args(argv))
+    return cli.run_command(_run, _parser().parse_args(argv))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,28 +78,28 @@ def _run(args: argparse.Namespace) -> int:
     # What cannot be written or compared is told before, not after it all.
     last = blessing.read(args.last_blessed) if args.last_blessed else None
     # The verdict is on what was loaded, whatever lies there by then.
-    with cli.unchanged(args.model) as digest:
+    with unchanged(args.model) as digest:
         model = exported.load(args.model)
         config = _config(args, model)
         if args.print_config:
             print(config.to_yaml(), end="")
             return 0
         if args.blessing:
-            cli.refuse_existing(args.blessing, blessing.FILE, overwrite=True)
+            refuse_existing(args.blessing, blessing.FILE, overwrite=True)
         if args.output:
             if args.output.is_dir():
-                raise cli.UsageError(
+                raise UsageError(
                     f"--output {args.output} is a folder; expected a file"
                 )
             args.output.parent.mkdir(parents=True, exist_ok=True)
         shards = dataset.open_shards(args.data, config)
         check_data(model, shards)
-        with dataset.damage_named(shards):
+        with dataset.corrupt_shard_as_error(shards):
             report = evaluate(model, shards, config)
     print(table(report))
     if args.output:
         text = json.dumps(report, indent=1) + "\n"
-        cli.write_atomically(args.output, text.encode())
+        write_atomically(args.output, text.encode())
     if args.blessing:
         _bless(args, {**report, "digest": digest}, config, last)
     return 0
@@ -153,7 +153,7 @@ def evaluate(
     real = real[0][kept], real[1][kept]
     least = config_lib.MIN_EVALUATION_WINDOWS
     if len(train[0]) < settings.clusters or len(real[0]) < least:
-        raise cli.UserError(
+        raise UserError(
             f"{shards.root} has {len(train[0])} training and {len(real[0])} "
             f"evaluation windows; expected at least {settings.clusters} "
             f"(evaluate.clusters) and {least}"
@@ -170,7 +170,7 @@ def evaluate(
     }
     known = train[1][train[1] >= 0]
     if len(known) >= settings.clusters and len(np.unique(known)) > 1:
-        heard = Heard(train, shards, config)
+        heard = AudioMetrics(train, shards, config)
         real_audio = to_audio(real[0], shards.moments, config)
         count = len(real_audio)
         report["real"] |= heard.figures(real_audio, real[1], count)
@@ -189,7 +189,7 @@ def check_data(model: exported.Export, shards: dataset.Shards) -> None:
     """
     known, moments = model.metadata, shards.manifest["moments"]
     if "moments" not in known:
-        raise cli.UserError(
+        raise UserError(
             f"{model.path} does not tell its moments; export it again"
         )
     for name, ours, theirs in (
@@ -201,7 +201,7 @@ def check_data(model: exported.Export, shards: dataset.Shards) -> None:
         ),
     ):
         if ours != theirs:
-            raise cli.UserError(
+            raise UserError(
                 f"{shards.root} has other {name} than the data that "
                 f"{model.path} was trained on; expected that data set, or "
                 "one made of the same recordings"
@@ -303,7 +303,7 @@ class Windows:
         return windows[..., : self._config.stft.bins]
 
 
-class Heard:
+class AudioMetrics:
     """Figures of audio, by a classifier of the data set's labels."""
 
     def __init__(
@@ -419,7 +419,7 @@ def generate(
     if model.asks_for_labels:
         known = labels[labels >= 0]
         asked = np.random.default_rng(seed).choice(known, count)
-    progress = cli.Progress("sample", count, "windows")
+    progress = Progress("sample", count, "windows")
     windows, audio, done = [], [], 0
     for batch in model.batches(seed, count, _BATCH, asked):
         windows.append(batch["window"])

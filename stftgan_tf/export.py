@@ -17,18 +17,17 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from stftgan_tf import (
-    checkpoints,
-    cli,
-    condition,
-    dataset,
-    exported,
-    features,
-    networks,
-    served,
-)
+from stftgan_tf import cli
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
+from stftgan_tf.data import dataset
+from stftgan_tf.dsp import features
+from stftgan_tf.errors import UsageError, UserError
+from stftgan_tf.files import published_dir, refuse_existing
+from stftgan_tf.models import condition, networks
+from stftgan_tf.saved_model import loading as exported
+from stftgan_tf.saved_model import signatures as served
+from stftgan_tf.training import checkpoints
 
 EXAMPLE = (
     "python -m stftgan_tf.export --run runs/digits --output exports/digits"
@@ -47,7 +46,7 @@ _MAX_LONG_SECS = 600.0
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns its exit code."""
-    return cli.guarded(_run, _parser().parse_args(argv))
+    return cli.run_command(_run, _parser().parse_args(argv))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace) -> int:
     output = args.output or Path("exports", args.run.resolve().name)
     if not 0 < args.long_secs <= _MAX_LONG_SECS:
-        raise cli.UsageError(
+        raise UsageError(
             f"--long_secs is {args.long_secs}; expected above 0, at most "
             f"{_MAX_LONG_SECS:g}"
         )
@@ -103,7 +102,7 @@ def export(
     Raises:
       UserError: if there is nothing to export, or `output` is in the way.
     """
-    cli.refuse_existing(output, exported.METADATA, overwrite)
+    refuse_existing(output, exported.METADATA, overwrite)
     config, manifest = _open_run(run)
     moments = features.Moments.from_dict(manifest["moments"])
     prior = None
@@ -115,14 +114,14 @@ def export(
         moments,
     )
     state = checkpoints.restore_average(run / "checkpoints", generator)
-    graph = served.Served(generator, moments, config, prior, long_secs)
+    graph = served.SamplingModule(generator, moments, config, prior, long_secs)
     metadata = _metadata(config, manifest, generator, state)
     metadata["long_samples"] = graph.long_samples
     metadata["watch"] = _seen(state)
     metadata["data_manifest_sha256"] = hashlib.sha256(
         (run / "manifest.json").read_bytes()
     ).hexdigest()
-    with cli.published_dir(output, exported.METADATA, overwrite) as staging:
+    with published_dir(output, exported.METADATA, overwrite) as staging:
         tf.saved_model.save(graph, str(staging), graph.signatures())
         text = json.dumps(metadata, indent=1) + "\n"
         (staging / exported.METADATA).write_text(text, encoding="utf-8")
@@ -151,7 +150,7 @@ def _open_run(run: Path) -> tuple[Config, dict[str, Any]]:
     """Config and data manifest of a training."""
     path = run / "config.yaml"
     if not path.is_file():
-        raise cli.UserError(f"{run} holds no run (no config.yaml)")
+        raise UserError(f"{run} holds no run (no config.yaml)")
     manifest = dataset.read_manifest(run / "manifest.json")
     return config_lib.load(str(path)), manifest
 

@@ -22,7 +22,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from stftgan_tf import cli, client, exported
+from stftgan_tf import cli, client
+from stftgan_tf.errors import UserError, first_line
+from stftgan_tf.files import published_dir, unchanged
+from stftgan_tf.saved_model import loading as exported
 
 EXAMPLE = (
     "python -m stftgan_tf.infra_validate --model exports/digits "
@@ -40,7 +43,7 @@ _START_SECS = 120.0
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns its exit code."""
-    return cli.guarded(_run, _parser().parse_args(argv))
+    return cli.run_command(_run, _parser().parse_args(argv))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -67,7 +70,7 @@ def _run(args: argparse.Namespace) -> int:
     server = os.environ.get("TF_MODEL_SERVER") or shutil.which(
         "tensorflow_model_server"
     )
-    with cli.unchanged(args.model) as digest:
+    with unchanged(args.model) as digest:
         problems = _problems_of(args.model, args.max_latency_ms, server)
     name = NOT_BLESSED if problems else BLESSED
     if args.output:
@@ -78,12 +81,12 @@ def _run(args: argparse.Namespace) -> int:
             "tensorflow": tf.__version__,
             "server": server,
         }
-        with cli.published_dir(args.output, FILE, overwrite=True) as staging:
+        with published_dir(args.output, FILE, overwrite=True) as staging:
             text = json.dumps(verdict, indent=1) + "\n"
             (staging / FILE).write_text(text, encoding="utf-8")
             (staging / name).touch()
     if problems:
-        raise cli.UserError(f"{args.model}: {'; '.join(problems)}")
+        raise UserError(f"{args.model}: {'; '.join(problems)}")
     print(name)
     return 0
 
@@ -94,7 +97,7 @@ def _problems_of(
     """What is wrong with an export, here or in a real server."""
     try:
         problems = check(model, max_latency_ms)
-    except cli.UserError as error:
+    except UserError as error:
         # A verdict, too: an earlier and better one must not stand.
         return [str(error).removeprefix(f"{model} ")]
     if server and not problems:
@@ -157,7 +160,7 @@ def _warm_up_problems(model: exported.Export) -> list[str]:
             model.call(request.model_spec.signature_name, inputs)
     # Whatever a file of anything may raise.
     except Exception as error:
-        reason = cli.first_line(error)
+        reason = first_line(error)
         return [f"{exported.WARMUP} cannot be replayed: {reason}"]
     return []
 

@@ -21,20 +21,16 @@ import tensorflow as tf
 from PIL import Image
 from sklearn.neighbors import NearestNeighbors
 
-from stftgan_tf import (
-    blessing,
-    charts,
-    cli,
-    dataset,
-    embedding,
-    evaluate,
-    exported,
-    features,
-    lineage,
-    pictures,
-)
+from stftgan_tf import cli, evaluate, pictures
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
+from stftgan_tf.data import dataset
+from stftgan_tf.dsp import features
+from stftgan_tf.errors import UserError
+from stftgan_tf.evaluation import blessing, charts, lineage
+from stftgan_tf.files import digest_of, write_atomically
+from stftgan_tf.metrics import embedding
+from stftgan_tf.saved_model import loading as exported
 
 EXAMPLE = (
     "python -m stftgan_tf.report --model exports/digits "
@@ -80,7 +76,7 @@ _MEANINGS = {
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns its exit code."""
-    return cli.guarded(_run, _parser().parse_args(argv))
+    return cli.run_command(_run, _parser().parse_args(argv))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -112,13 +108,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace) -> int:
     verdict = blessing.read(args.evaluation)
-    if verdict["digest"] != cli.digest_of(args.model):
-        raise cli.UserError(
+    if verdict["digest"] != digest_of(args.model):
+        raise UserError(
             f"the evaluation in {args.evaluation} is of another export than "
             f"{args.model}; evaluate it again"
         )
     if not {"bins", "checks", "evaluate"} <= verdict.keys():
-        raise cli.UserError(
+        raise UserError(
             f"the evaluation in {args.evaluation} is of an earlier version of "
             "this project; evaluate it again"
         )
@@ -129,10 +125,10 @@ def _run(args: argparse.Namespace) -> int:
     )
     shards = dataset.open_shards(args.data, config)
     evaluate.check_data(model, shards)
-    with dataset.damage_named(shards):
+    with dataset.corrupt_shard_as_error(shards):
         page = html(model, shards, config, verdict, args.run, args.record)
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    cli.write_atomically(args.output, page.encode())
+    write_atomically(args.output, page.encode())
     print(args.output)
     return 0
 
@@ -167,7 +163,7 @@ def html(
         "generated": space(made["window"]),
     }
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("stftgan_tf", ""),
+        loader=jinja2.PackageLoader("stftgan_tf.evaluation", ""),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -440,7 +436,7 @@ def _text(path: str) -> str:
         with tf.io.gfile.GFile(path) as file:
             return str(file.read())
     except (tf.errors.OpError, UnicodeDecodeError) as error:
-        raise cli.UserError(f"{path} cannot be read: {error}") from error
+        raise UserError(f"{path} cannot be read: {error}") from error
 
 
 def _image(data: bytes, kind: str = "svg+xml") -> str:

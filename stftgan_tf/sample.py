@@ -23,7 +23,11 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from stftgan_tf import cli, exported, pictures
+from stftgan_tf import cli, pictures
+from stftgan_tf.errors import UsageError, UserError
+from stftgan_tf.files import write_atomically
+from stftgan_tf.progress import Progress
+from stftgan_tf.saved_model import loading as exported
 
 EXAMPLE = (
     "python -m stftgan_tf.sample --model exports/digits --num 16 --seed 0 "
@@ -44,7 +48,7 @@ _WAV_HEADER_BYTES = 44
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns its exit code."""
-    return cli.guarded(_run, _parser().parse_args(argv))
+    return cli.run_command(_run, _parser().parse_args(argv))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         "place of --seed",
     )
     parser.add_argument(
-        "--psi",
+        "--truncation",
         type=float,
         default=1.0,
         help="truncation, above 0: below 1 samples are more usual and less "
@@ -115,7 +119,7 @@ def _run(args: argparse.Namespace) -> int:
     rate_hz = model.metadata["sample_rate_hz"]
     longest = model.metadata["long_samples"] / rate_hz
     if args.secs is not None and not 1 / rate_hz <= args.secs <= longest:
-        raise cli.UsageError(
+        raise UsageError(
             f"--secs is {args.secs}; {args.model} makes up to {longest:.2f} "
             "(export --long_secs)"
         )
@@ -124,7 +128,7 @@ def _run(args: argparse.Namespace) -> int:
     batches = _batches(args, model)
     output = args.output or Path("samples", args.model.resolve().name)
     output.mkdir(parents=True, exist_ok=True)
-    progress = cli.Progress("sample", args.num, "samples")
+    progress = Progress("sample", args.num, "samples")
     made, shown = [], []
     for batch in batches:
         made += _write(batch, output, args, rate_hz)
@@ -139,7 +143,7 @@ def _run(args: argparse.Namespace) -> int:
         told = "weight" if args.interpolate else "seed"
         names = [str(row[told]) for row in made[: len(shown)]]
         picture = pictures.grid(np.stack(shown), names)
-        cli.write_atomically(output / "grid.png", picture)
+        write_atomically(output / "grid.png", picture)
         print(output / "grid.png")
     return 0
 
@@ -148,26 +152,26 @@ def _check(args: argparse.Namespace) -> None:
     """Raises UsageError for what cannot be asked for."""
     least = 2 if args.interpolate else 1
     if args.num < least:
-        raise cli.UsageError(f"--num is {args.num}; expected at least {least}")
+        raise UsageError(f"--num is {args.num}; expected at least {least}")
     last = _MAX_SEED - (0 if args.interpolate else args.num)
     flag = "--interpolate" if args.interpolate else "--seed"
     for seed in args.interpolate or [args.seed]:
         if not 0 <= seed <= last:
-            raise cli.UsageError(f"{flag} is {seed}; expected 0 to {last}")
-    if not 0 < args.psi < float("inf"):
-        raise cli.UsageError(f"--psi is {args.psi}; expected above 0")
+            raise UsageError(f"{flag} is {seed}; expected 0 to {last}")
+    if not 0 < args.truncation < float("inf"):
+        raise UsageError(f"--truncation is {args.truncation}; expected above 0")
     chosen = {
         "--interpolate": args.interpolate,
-        "--psi": args.psi != 1,
+        "--truncation": args.truncation != 1,
         "--secs": args.secs is not None,
     }
     chosen = [name for name, given in chosen.items() if given]
     if len(chosen) > 1:
-        raise cli.UsageError(f"{' and '.join(chosen)} exclude each other")
+        raise UsageError(f"{' and '.join(chosen)} exclude each other")
     if args.phase == "heap" and args.secs is not None:
-        raise cli.UsageError("--phase heap and --secs exclude each other")
+        raise UsageError("--phase heap and --secs exclude each other")
     if args.stdout and (args.output or args.format != "wav"):
-        raise cli.UsageError(
+        raise UsageError(
             "--stdout writes a WAV and no files; leave --output and --format "
             "away"
         )
@@ -184,7 +188,9 @@ def _batches(
         made = (
             model.between(args.interpolate, args.num, _BATCH, labels)
             if args.interpolate
-            else model.batches(args.seed, args.num, _BATCH, labels, args.psi)
+            else model.batches(
+                args.seed, args.num, _BATCH, labels, args.truncation
+            )
         )
         if args.phase == "export":
             return made
@@ -200,10 +206,12 @@ def _by_heap(batch: dict[str, Any], model: exported.Export) -> dict[str, Any]:
       UserError: if the export is too old to tell its moments.
     """
     # They load TensorFlow's signal processing and, where it is there, numba.
-    from stftgan_tf import config, features, heap, phase
+    from stftgan_tf import config
+    from stftgan_tf.dsp import features, phase
+    from stftgan_tf.dsp import pghi as heap
 
     if "moments" not in model.metadata:
-        raise cli.UserError(
+        raise UserError(
             f"{model.path} does not tell its moments; export it again"
         )
     settings = config.from_dict(model.metadata["config"])
@@ -237,7 +245,7 @@ def _stream(args: argparse.Namespace, model: exported.Export) -> int:
         samples = round(args.secs * rate_hz)
     size = 2 * args.num * samples
     if size > _MAX_WAV_BYTES:
-        raise cli.UsageError(
+        raise UsageError(
             f"--num {args.num} makes {size} bytes; a WAV holds at most "
             f"{_MAX_WAV_BYTES}"
         )
@@ -265,7 +273,7 @@ def _write(
 ) -> list[dict[str, Any]]:
     """Writes the files of a batch and describes them."""
     prefix = "heap-" if args.phase == "heap" else ""
-    prefix += f"psi-{args.psi:g}-" if args.psi != 1 else ""
+    prefix += f"truncation-{args.truncation:g}-" if args.truncation != 1 else ""
     prefix += f"secs-{args.secs:g}-" if args.secs is not None else ""
     if args.label is not None:
         # A label may hold what a file name must not.
@@ -284,7 +292,7 @@ def _write(
         data = batch["wav_bytes"][index]
         if args.format == "flac":
             data = _encoded(audio, rate_hz, "flac")
-        cli.write_atomically(output / name, data)
+        write_atomically(output / name, data)
         peak, rms = np.abs(audio).max(), np.sqrt(np.square(audio).mean())
         told |= {"peak": round(float(peak), 6), "rms": round(float(rms), 6)}
         rows.append({"file": name, **told})
@@ -313,7 +321,7 @@ def _write_list(
         "secs": args.secs or metadata["samples"] / metadata["sample_rate_hz"],
         "samples": made,
     }
-    cli.write_atomically(path, (json.dumps(listed, indent=1) + "\n").encode())
+    write_atomically(path, (json.dumps(listed, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":

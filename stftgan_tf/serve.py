@@ -25,6 +25,7 @@ import time
 from collections.abc import Iterator
 
 from stftgan_tf import cli
+from stftgan_tf.errors import UsageError, UserError
 
 EXAMPLE = (
     "python -m stftgan_tf.serve --model_base_path serving/digits "
@@ -40,7 +41,7 @@ _GRACE_SECS = 10.0
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns its exit code."""
-    return cli.guarded(_run, parser().parse_args(argv))
+    return cli.run_command(_run, parser().parse_args(argv))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -159,7 +160,7 @@ class Server:
                 versions,
             )
         except ImportError as error:
-            raise cli.UserError(
+            raise UserError(
                 f"{error.name} is missing: pip install '.[serving]'"
             ) from error
         # It warns of its first interface, which sessions belong to.
@@ -186,9 +187,7 @@ class Server:
             try:
                 self.port = self._grpc.add_insecure_port(address)
             except RuntimeError as error:
-                raise cli.UserError(
-                    f"{address} cannot be listened on"
-                ) from error
+                raise UserError(f"{address} cannot be listened on") from error
             self._grpc.start()
         if listener:
             self._rest = _Rest(rest.Api(*parts).app, listener)
@@ -207,26 +206,26 @@ def _check(args: argparse.Namespace) -> None:
     """Raises UsageError or UserError for what cannot be served."""
     for name in ("max_batch_size", "max_request_bytes", "max_running"):
         if getattr(args, name) < 1:
-            raise cli.UsageError(
+            raise UsageError(
                 f"--{name} is {getattr(args, name)}; expected at least 1"
             )
     if args.max_waiting < 0 or args.file_system_poll_wait_seconds < 0:
-        raise cli.UsageError(
+        raise UsageError(
             "--max_waiting and --file_system_poll_wait_seconds cannot be "
             "negative"
         )
     for name in ("port", "rest_api_port"):
         if not -1 <= getattr(args, name) <= 65535:
-            raise cli.UsageError(
+            raise UsageError(
                 f"--{name} is {getattr(args, name)}; expected -1 to 65535"
             )
     if args.port < 0 and args.rest_api_port < 0:
-        raise cli.UsageError("neither --port nor --rest_api_port is given")
+        raise UsageError("neither --port nor --rest_api_port is given")
     base = args.model_base_path
     if not base.is_dir():
-        raise cli.UserError(f"{base} is no folder")
+        raise UserError(f"{base} is no folder")
     if (base / "saved_model.pb").is_file():
-        raise cli.UserError(
+        raise UserError(
             f"{base} is an export; expected a folder of numbered ones: export "
             f"with --output {base}/1, and give --model_base_path {base}"
         )
@@ -263,7 +262,7 @@ def _listener(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), backlog=512)
     except OSError as error:
-        raise cli.UserError(
+        raise UserError(
             f"{host}:{port} cannot be listened on: {error.strerror}"
         ) from error
 

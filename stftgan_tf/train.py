@@ -16,21 +16,17 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from stftgan_tf import (
-    augment,
-    callbacks,
-    checkpoints,
-    cli,
-    condition,
-    dataset,
-    distribute,
-    embedding,
-    features,
-    networks,
-    wgan,
-)
+from stftgan_tf import cli
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
+from stftgan_tf.data import dataset
+from stftgan_tf.dsp import features
+from stftgan_tf.errors import UsageError, UserError
+from stftgan_tf.files import held, write_atomically
+from stftgan_tf.metrics import embedding
+from stftgan_tf.models import augment, condition, networks, wgan
+from stftgan_tf.progress import clock
+from stftgan_tf.training import callbacks, checkpoints, distribute
 
 EXAMPLE = (
     "python -m stftgan_tf.train --config configs/digits8k.yaml "
@@ -46,7 +42,7 @@ _WATCHED = 8192
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns its exit code."""
-    return cli.guarded(_run, _parser().parse_args(argv))
+    return cli.run_command(_run, _parser().parse_args(argv))
 
 
 def build(
@@ -157,7 +153,7 @@ def train(
       UserError: if the folder or the data set cannot be used.
     """
     if shards.windows("train") < 2:
-        raise cli.UserError(
+        raise UserError(
             f"{shards.root} holds {shards.windows('train')} training windows; "
             "expected at least 2"
         )
@@ -166,15 +162,15 @@ def train(
             _check_run(run, config, shards, resume)
             run.mkdir(parents=True, exist_ok=True)
             told = f"another training owns {run}"
-            stack.enter_context(cli.held(run / ".lock", told))
+            stack.enter_context(held(run / ".lock", told))
         log = run / (
             "log.txt" if devices.chief else f"log-{devices.worker}.txt"
         )
         distribute.wait_for(run)
         stack.enter_context(_logging_to(log))
-        stack.enter_context(dataset.damage_named(shards))
+        stack.enter_context(dataset.corrupt_shard_as_error(shards))
         if config.train.strategy == "multiworker":
-            stack.enter_context(distribute.losses_named())
+            stack.enter_context(distribute.worker_loss_as_error())
         stack.enter_context(devices.strategy.scope())
         training = _Training(config, shards, run, devices)
         return training.go(steps, minutes)
@@ -184,15 +180,15 @@ def _check_bounds(args: argparse.Namespace, config: Config) -> None:
     for name in ("steps", "minutes"):
         value = getattr(args, name)
         if value is not None and not value > 0:
-            raise cli.UsageError(f"--{name} is {value}; expected more than 0")
+            raise UsageError(f"--{name} is {value}; expected more than 0")
     steps, many = args.steps or config.train.steps, config.train
     if steps % many.steps_per_execution:
-        raise cli.UsageError(
+        raise UsageError(
             f"{steps} steps; expected a multiple of "
             f"train.steps_per_execution, {many.steps_per_execution}"
         )
     if args.minutes is not None and many.strategy == "multiworker":
-        raise cli.UsageError(
+        raise UsageError(
             "--minutes would end the workers at different steps; use --steps"
         )
 
@@ -204,9 +200,9 @@ def _check_run(
     known = run / "config.yaml"
     if not known.is_file():
         if resume:
-            raise cli.UserError(f"{run} holds no run to resume")
+            raise UserError(f"{run} holds no run to resume")
         if checkpoints.all_of(run / "checkpoints"):
-            raise cli.UserError(
+            raise UserError(
                 f"{run} holds checkpoints and no config.yaml, which would tell "
                 "what they are of; remove it, or choose another --run"
             )
@@ -216,11 +212,11 @@ def _check_run(
         del theirs[section], ours[section]
     dataset.check_same(f"run {run}", theirs, ours)
     if dataset.read_manifest(run / "manifest.json") != shards.manifest:
-        raise cli.UserError(
+        raise UserError(
             f"run {run} was trained on other shards than {shards.root}"
         )
     if not resume:
-        raise cli.UserError(
+        raise UserError(
             f"{run} holds a run already; use --resume to go on with it, or "
             "another --run"
         )
@@ -236,8 +232,8 @@ def _claim(
     if found:
         found.save(run / condition.FILE)
     manifest = json.dumps(shards.manifest, indent=1) + "\n"
-    cli.write_atomically(run / "manifest.json", manifest.encode())
-    cli.write_atomically(run / "config.yaml", config.to_yaml().encode())
+    write_atomically(run / "manifest.json", manifest.encode())
+    write_atomically(run / "config.yaml", config.to_yaml().encode())
 
 
 class _Training:
@@ -269,10 +265,10 @@ class _Training:
         step, secs = self._state.step, self._state.secs
         over = step >= steps or (minutes is not None and secs >= 60 * minutes)
         if over:
-            _LOG.info("already trained for %d steps, %s", step, cli.clock(secs))
+            _LOG.info("already trained for %d steps, %s", step, clock(secs))
             if self._has_ended(step) or not self._devices.chief:
                 return 0
-        bounds = callbacks.Bounds(step, secs, steps, minutes)
+        bounds = callbacks.Budget(step, secs, steps, minutes)
         report, preview, saver, watch = self._callbacks(bounds)
         hooks = [h for h in (bounds, report, watch, preview, saver) if h]
         if over:
@@ -293,7 +289,7 @@ class _Training:
             saver.save()
         # Keras takes some errors for the end of the data.
         if bounds.step < steps and not self._model.stop_training:
-            raise cli.UserError(
+            raise UserError(
                 f"the training ended at step {bounds.step} of {steps}: its "
                 f"data could not be read on, or {self._run} not be written"
             )
@@ -305,7 +301,7 @@ class _Training:
             "%s at step %d after %s, weights %s: %s",
             bounds.stopped_by or "done",
             bounds.step,
-            cli.clock(bounds.secs),
+            clock(bounds.secs),
             self._model.digest(),
             self._run,
         )
@@ -328,7 +324,7 @@ class _Training:
         shown = callbacks.preview_path(self._run, step).exists()
         return shown and callbacks.has_watched(self._run, step)
 
-    def _callbacks(self, bounds: callbacks.Bounds):
+    def _callbacks(self, bounds: callbacks.Budget):
         """Report, preview, saver, watch; off the chief no preview and saver."""
         config, run, chief = self._config, self._run, self._devices.chief
         writer = preview = saver = None
@@ -356,7 +352,7 @@ class _Training:
             saver = callbacks.Checkpoints(run, config, bounds, watch)
         return report, preview, saver, watch
 
-    def _fit(self, bounds: callbacks.Bounds, steps: int, hooks: list) -> None:
+    def _fit(self, bounds: callbacks.Budget, steps: int, hooks: list) -> None:
         """Keras' own loop, one epoch of the steps that are left."""
         train = self._config.train
         batches = dataset.training_batches(
@@ -434,13 +430,13 @@ def _announce(
         )
     for network, windows in (
         (model.generator, 1),
-        (model.critic, config.model.packing),
+        (model.critic, config.model.pac_size),
     ):
         _LOG.info(
             "%s: %s parameters, %s multiply-adds a window",
             network.name,
             f"{network.count_params():,}",
-            f"{networks.multiply_adds(network) // windows:,}",
+            f"{networks.macs(network) // windows:,}",
         )
     _LOG.info(
         "%s, jit_compile %s became %s (%d GPUs), %d replicas",
@@ -455,7 +451,7 @@ def _announce(
 
 
 @contextlib.contextmanager
-def _stopped_by_signals(bounds: callbacks.Bounds) -> Iterator[None]:
+def _stopped_by_signals(bounds: callbacks.Budget) -> Iterator[None]:
     """Ctrl-C and SIGTERM end the training after its step; twice: at once."""
 
     def stop(number, frame):

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import demo, preprocess
+from pipeline import preprocess
+from pipeline.sources import demo
 from stftgan_tf import config as config_lib
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -35,7 +35,7 @@ def installed(tmp_path_factory):
 def test_the_wheel_holds_the_configs_and_no_tests(installed):
     configs = {p.name for p in (installed / "stftgan_tf" / "configs").iterdir()}
     assert configs == {p.name for p in (ROOT / "configs").glob("*.yaml")}
-    assert (installed / "stftgan_tf" / "report.html").is_file()
+    assert (installed / "stftgan_tf" / "evaluation" / "report.html").is_file()
     assert not (installed / "tests").exists()
     assert not (installed / "configs").exists()
 

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from stftgan_tf import exported
+from stftgan_tf.saved_model import loading as exported
 
 
 class Refusal(Exception):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import grpc
 
-from stftgan_tf.cli import first_line
+from stftgan_tf.errors import first_line
 from stftgan_tf.serving.servable import Refusal, Servable
 
 _LOG = logging.getLogger(__name__)

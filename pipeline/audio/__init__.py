@@ -1,0 +1,1 @@
+"""Reading recordings: decoding, container checks, the decoder process."""

@@ -1,0 +1,1 @@
+"""The Beam side of preprocessing: transforms, segments, statistics."""

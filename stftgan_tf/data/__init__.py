@@ -1,0 +1,1 @@
+"""The record schema and the input pipeline."""

@@ -1,0 +1,1 @@
+"""The STFT and its inverse, phase reconstruction."""

@@ -1,0 +1,1 @@
+"""Measuring an export, deciding its blessing, reporting it."""

@@ -1,0 +1,1 @@
+"""Distances between sets of windows, and the embedding they use."""

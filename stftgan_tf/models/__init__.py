@@ -1,0 +1,1 @@
+"""Networks, losses, augmentation, conditioning and the WGAN itself."""

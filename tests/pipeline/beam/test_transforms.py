@@ -1,0 +1,80 @@
+import dataclasses
+import json
+
+import apache_beam as beam
+import pytest
+import soundfile
+from apache_beam.testing import test_pipeline
+from apache_beam.testing.util import assert_that, equal_to
+
+from pipeline.audio.worker import Decoder
+from pipeline.beam import segments, transforms
+from pipeline.beam.progress import Ticks
+from tests.conftest import noise
+from tests.test_segments import RATE, recording
+
+
+def job(config, folder):
+    return transforms.Job(config, str(folder / "out"), Ticks(None), {})
+
+
+@pytest.mark.parametrize(
+    ("split", "windows", "count"),
+    [
+        ("train", 2, 2),
+        ("train", 1000, 4),
+        ("eval", 1000, 1),
+        ("train", 10_000_000, 306),  # 2 KiB each, 64 MiB a shard
+    ],
+)
+def test_number_of_shards(tiny, split, windows, count):
+    assert transforms.shard_count((split, windows), tiny) == count
+
+
+def test_planning_gives_segments_and_dead_letters(tiny, tmp_path):
+    good, bad = tmp_path / "good.wav", tmp_path / "bad.wav"
+    soundfile.write(good, noise(2000), RATE)
+    bad.write_text("no sound")
+    with test_pipeline.TestPipeline() as pipeline:
+        planned, dead = (
+            pipeline
+            | beam.Create([recording(good), recording(bad)])
+            | transforms.PlanSegments(job(tiny, tmp_path))
+        )
+        names = planned | beam.Map(lambda s: (s.recording.name, s.windows))
+        assert_that(names, equal_to([(str(good), 4)]), "segments")
+        letter = {
+            "path": str(bad),
+            "reason": "undecodable",
+            "exception": "Format not recognised.",
+        }
+        wanted = [letter]
+        assert_that(dead | beam.Map(json.loads), equal_to(wanted), "dead")
+
+
+def test_a_recording_that_vanishes_after_planning_is_a_dead_letter(
+    tiny, tmp_path
+):
+    good, gone = tmp_path / "good.wav", tmp_path / "gone.wav"
+    found = []
+    decoder = Decoder(tiny.audio)
+    for path in (good, gone):
+        soundfile.write(path, noise(2000), RATE)
+        (segment,) = segments.plan(recording(path), tiny, decoder.answer)
+        found.append(dataclasses.replace(segment, split="train"))
+    decoder.close()
+    gone.unlink()
+    with test_pipeline.TestPipeline() as pipeline:
+        shards = (
+            pipeline
+            | beam.Create(found)
+            | transforms.WriteShards(job(tiny, tmp_path))
+        )
+        written = (
+            shards | beam.Map(lambda s: s.records) | beam.CombineGlobally(sum)
+        )
+        assert_that(written, equal_to([4]), "written")
+        paths = shards | beam.FlatMap(
+            lambda s: [json.loads(text)["path"] for text in s.dead_letters]
+        )
+        assert_that(paths, equal_to([str(gone)]), "dead")

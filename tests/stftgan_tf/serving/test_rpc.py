@@ -1,0 +1,212 @@
+import numpy as np
+import pytest
+
+from stftgan_tf.saved_model import loading as exported
+from tests.conftest import serve
+
+grpc = pytest.importorskip("grpc")
+pytest.importorskip("tensorflow_serving")
+
+import tensorflow as tf  # noqa: E402
+from grpc_health.v1 import health_pb2, health_pb2_grpc  # noqa: E402
+from tensorflow_serving.apis import (  # noqa: E402
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+Code = grpc.StatusCode
+
+
+@pytest.fixture(scope="module")
+def channel(export, tmp_path_factory):
+    """To the shared export as model `digits`, version 1."""
+    base = tmp_path_factory.mktemp("served")
+    (base / "1").symlink_to(export)
+    server = serve(base, "--model_name=digits", "--max_request_bytes=100000")
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as made:
+        yield made
+    server.stop()
+
+
+def ask(channel, name="digits", signature="", version=None, **inputs):
+    """A Predict request; arrays, or TensorProtos, by name."""
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = name
+    request.model_spec.signature_name = signature
+    if version is not None:
+        request.model_spec.version.value = version
+    request.output_filter.extend(inputs.pop("output_filter", []))
+    for key, value in inputs.items():
+        if not hasattr(value, "tensor_shape"):
+            value = tf.make_tensor_proto(value)
+        request.inputs[key].CopyFrom(value)
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    return stub.Predict(request, timeout=60)
+
+
+SEED = np.array([5, 6])
+
+
+def test_the_audio_of_the_seed(channel, export):
+    answer = ask(channel, seed=SEED)
+    assert answer.model_spec.name == "digits"
+    assert answer.model_spec.version.value == 1
+    assert answer.model_spec.signature_name == "serving_default"
+    wanted = next(exported.load(export).batches(5, 2, 2))
+    wanted.pop("seed")
+    assert answer.outputs.keys() == wanted.keys()
+    for name, value in wanted.items():
+        made = tf.make_ndarray(answer.outputs[name])
+        np.testing.assert_array_equal(made, value)
+    # Where clients of TensorFlow Serving look for it.
+    audio = answer.outputs["audio"].float_val
+    np.testing.assert_array_equal(np.float32(audio), wanted["audio"].ravel())
+
+
+def test_defaults_typed_fields_and_the_output_filter(channel):
+    typed = tf.compat.v1.make_tensor_proto(SEED)
+    typed.ClearField("tensor_content")
+    typed.int64_val.extend(SEED)
+    plain = ask(channel, seed=SEED)
+    found = ask(
+        channel, signature="sample", seed=typed, output_filter=["audio"]
+    )
+    assert list(found.outputs) == ["audio"]
+    np.testing.assert_array_equal(
+        tf.make_ndarray(found.outputs["audio"]),
+        tf.make_ndarray(plain.outputs["audio"]),
+    )
+
+
+def shaped(*shape):
+    """One number that says it is many."""
+    proto = tf.make_tensor_proto(np.array([1.0], np.float32))
+    proto.ClearField("tensor_shape")
+    proto.tensor_content = b""
+    proto.float_val.append(1.0)
+    for size in shape:
+        proto.tensor_shape.dim.add(size=size)
+    return proto
+
+
+def cut_short():
+    proto = tf.make_tensor_proto(SEED)
+    proto.tensor_content = proto.tensor_content[:-3]
+    return proto
+
+
+@pytest.mark.parametrize(
+    ("request_", "code", "message"),
+    [
+        ({"name": "x", "seed": SEED}, Code.NOT_FOUND, "Latest(x)"),
+        ({"version": 7, "seed": SEED}, Code.NOT_FOUND, "Specific(digits, 7)"),
+        ({"name": ""}, Code.INVALID_ARGUMENT, "ModelSpec has no name"),
+        (
+            {"signature": "x", "seed": SEED},
+            Code.FAILED_PRECONDITION,
+            'Serving signature key "x" not found.',
+        ),
+        ({}, Code.INVALID_ARGUMENT, "Missing but required: {seed}"),
+        (
+            {"seed": SEED, "speed": SEED},
+            Code.INVALID_ARGUMENT,
+            "Sent extra: {speed}",
+        ),
+        (
+            {"seed": np.float32([1])},
+            Code.INVALID_ARGUMENT,
+            "input seed is float32; expected int64",
+        ),
+        (
+            {"seed": SEED[None]},
+            Code.INVALID_ARGUMENT,
+            "input seed has shape [1, 2]; expected [-1]",
+        ),
+        ({"seed": SEED[:0]}, Code.INVALID_ARGUMENT, "0 rows; expected 1 to 64"),
+        ({"seed": np.arange(65)}, Code.INVALID_ARGUMENT, "65 rows"),
+        (
+            {"signature": "generate", "latent": np.full([1, 8], np.nan, "f4")},
+            Code.INVALID_ARGUMENT,
+            "latent has values that are not finite",
+        ),
+        (
+            {"signature": "generate", "latent": shaped(10**9, 8)},
+            Code.INVALID_ARGUMENT,
+            "1000000000 rows",
+        ),
+        (
+            {"signature": "generate", "latent": shaped(-5, 8)},
+            Code.INVALID_ARGUMENT,
+            "-5 rows",
+        ),
+        ({"seed": cut_short()}, Code.INVALID_ARGUMENT, "tensor parsing error"),
+        (
+            {"seed": SEED, "output_filter": ["x"]},
+            Code.INVALID_ARGUMENT,
+            "output tensor alias not found in signature: x",
+        ),
+        (
+            {"seed": SEED, "output_filter": ["audio", "audio"]},
+            Code.INVALID_ARGUMENT,
+            "duplicate output tensor alias",
+        ),
+        (
+            {"seed": np.zeros(1_000_000, np.int64)},
+            Code.RESOURCE_EXHAUSTED,
+            "100000",
+        ),
+    ],
+)
+def test_a_bad_request_is_told_and_the_next_good_one_served(
+    channel, request_, code, message
+):
+    with pytest.raises(grpc.RpcError) as caught:
+        ask(channel, **request_)
+    assert caught.value.code() == code
+    assert message in caught.value.details()
+    assert "\n" not in caught.value.details()
+    assert ask(channel, seed=SEED).outputs
+
+
+def test_signatures_as_metadata(channel):
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    request = get_model_metadata_pb2.GetModelMetadataRequest()
+    request.model_spec.name = "digits"
+    for fields, message in (([], "at least one"), (["x"], "not supported")):
+        request.metadata_field[:] = fields
+        with pytest.raises(grpc.RpcError, match=message) as caught:
+            stub.GetModelMetadata(request)
+        assert caught.value.code() == Code.INVALID_ARGUMENT
+    request.metadata_field[:] = ["signature_def"]
+    found = get_model_metadata_pb2.SignatureDefMap()
+    answer = stub.GetModelMetadata(request)
+    answer.metadata["signature_def"].Unpack(found)
+    assert set(found.signature_def) == set(exported.SIGNATURES)
+    assert answer.model_spec.version.value == 1
+
+
+def test_status_and_health(channel):
+    stub = model_service_pb2_grpc.ModelServiceStub(channel)
+    request = get_model_status_pb2.GetModelStatusRequest()
+    request.model_spec.name = "digits"
+    (status,) = stub.GetModelStatus(request).model_version_status
+    assert status.version == 1
+    assert status.state == get_model_status_pb2.ModelVersionStatus.AVAILABLE
+    request.model_spec.name = "x"
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.GetModelStatus(request)
+    assert caught.value.code() == Code.NOT_FOUND
+    health = health_pb2_grpc.HealthStub(channel)
+    answer = health.Check(health_pb2.HealthCheckRequest())
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_what_is_not_served_says_so(channel):
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.Classify(classification_pb2.ClassificationRequest())
+    assert caught.value.code() == Code.UNIMPLEMENTED
