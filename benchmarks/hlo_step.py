@@ -129,12 +129,10 @@ def find_updates(text: str) -> dict[int, int]:
 
 def make_batch(config: Config) -> tuple[tf.Tensor, tf.Tensor]:
     """Noise for windows, float32 [critic_steps * B, T, F], and labels.
-
-    (2 F where frequencies are learnt.)
     """
     count = windows_per_step(config)
     rng = np.random.default_rng(0)
-    windows = rng.uniform(-1, 1, (count, *config.learnt_shape))
+    windows = rng.uniform(-1, 1, (count, *config.window_shape))
     labels = rng.integers(_CLASSES, size=count)
     return _short(tf.constant(windows)), tf.constant(labels, tf.int64)
 
@@ -159,7 +157,7 @@ def step_flops(config: Config, model: wgan.WGAN) -> float:
     """
     batch, loss = config.train.batch_size, config.train.loss
     made = 2 * networks.macs(model.generator)
-    scored = 2 * networks.macs(model.critic) / config.model.pac_size
+    scored = 2 * networks.macs(model.critic)
     # The relativistic loss has real windows in both of these, too.
     both = loss == "rpgan-r1r2"
     penalty = 0 if loss == "wgan" else 4 * (1 + both) * scored

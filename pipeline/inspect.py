@@ -246,14 +246,12 @@ class Check:
                 f"has {', '.join(sorted(record))}; expected "
                 f"{', '.join(sorted(FIELDS))}"
             )
-        shape, window = self._config.record_shape, record["window"]
+        shape, window = self._config.window_shape, record["window"]
         if window.size != np.prod(shape):
             raise ValueError(f"{window.size} values; expected {shape}")
         if not np.isfinite(window).all():
             raise ValueError("a value is not finite")
         window = window.reshape(shape)
-        if self._config.window.phase:
-            window = window[..., 0]
         floor = np.float32(self._config.log_floor)
         if window.min() < floor - 1e-4:
             raise ValueError(f"{window.min():.3f} is below the floor {floor}")

@@ -193,7 +193,6 @@ def _pictures(
     config = manifest["config"]
     frames = config["window"]["frames"]
     bins = config["stft"]["frame_length"] // 2
-    channels = 2 if config["window"].get("phase") else 1
     every = max(1, manifest["windows"][split] // count)
     times = np.linspace(0, frames, min(_TIMES, frames) + 1).astype(int)[:-1]
     bands = np.linspace(0, bins, min(_BANDS, bins) + 1).astype(int)[:-1]
@@ -207,8 +206,8 @@ def _pictures(
                 record = example_io.decode(data) if index % every == 0 else None
                 if record is None or record["label"] < 0:
                     continue
-                window = record["window"].reshape(frames, bins, channels)
-                coarse = np.add.reduceat(window[..., 0], times, axis=0)
+                window = record["window"].reshape(frames, bins)
+                coarse = np.add.reduceat(window, times, axis=0)
                 coarse = np.add.reduceat(coarse, bands, axis=1)
                 pictures.append(coarse.ravel())
                 labels.append(record["label"])

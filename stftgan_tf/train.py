@@ -428,15 +428,12 @@ def _announce(
             "no windows are held out: nothing can be evaluated or blessed; see "
             "split of the config, and preprocess again"
         )
-    for network, windows in (
-        (model.generator, 1),
-        (model.critic, config.model.pac_size),
-    ):
+    for network in (model.generator, model.critic):
         _LOG.info(
             "%s: %s parameters, %s multiply-adds a window",
             network.name,
             f"{network.count_params():,}",
-            f"{networks.macs(network) // windows:,}",
+            f"{networks.macs(network):,}",
         )
     _LOG.info(
         "%s, jit_compile %s became %s (%d GPUs), %d replicas",

@@ -167,8 +167,7 @@ class Cut:
     """The windows of a segment.
 
     Attributes:
-      windows: W float32 [T, F] of log-magnitudes, or [T, F, 2] with
-        instantaneous frequencies.
+      windows: W float32 [T, F] of log-magnitudes.
       audible: bool [W], false for a window `silence_db` below its recording.
       frames: float32 [T', F], the log-magnitudes that windows are cut from.
       times: int [T'], how many audible windows hold each frame.
@@ -212,19 +211,13 @@ def cut(segment: Segment, answer: Any, config: Config) -> Cut | None:
 
 def _cut(samples: np.ndarray, windows: int, rms: float, config: Config) -> Cut:
     """Windows of samples that are at their level."""
-    size, stride = config.window_samples, config.stride_samples
     frames = features.log_spectrogram(samples, config)
     audible = _audible(samples, windows, rms, config)
     found, times = [], np.zeros(len(frames), np.int64)
     for index, heard in enumerate(audible):
         start = index * config.window.stride_frames
         part = slice(start, start + config.window.frames)
-        window = frames[part]
-        if config.window.phase:
-            stfts = features.stft(samples[index * stride :][:size], config.stft)
-            turned = features.instantaneous_frequency(stfts)
-            window = np.stack([window, turned], axis=-1)
-        found.append(window)
+        found.append(frames[part])
         times[part] += heard
     return Cut(found, audible, frames, times)
 

@@ -170,7 +170,7 @@ def schema(config: Config, labels: list[str]) -> str:
     for name, kind in example_io.FIELDS.items():
         feature = message.feature.add(name=name, type=types[kind])
         feature.presence.min_fraction = 1.0
-        for size in config.record_shape if name == "window" else (1,):
+        for size in config.window_shape if name == "window" else (1,):
             feature.shape.dim.add(size=size)
     _domains({f.name: f for f in message.feature}, config, labels)
     return text_format.MessageToString(message)

@@ -54,7 +54,7 @@ class ShardResult:
 def shard_count(split_windows: tuple[str, int], config: Config) -> int:
     """How many shards a split with so many windows has."""
     split, windows = split_windows
-    size = windows * int(np.prod(config.record_shape)) * 4
+    size = windows * int(np.prod(config.window_shape)) * 4
     least = MIN_TRAIN_SHARDS if split == "train" else 1
     return min(windows, max(least, -(-size // SHARD_BYTES)))
 

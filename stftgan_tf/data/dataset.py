@@ -305,10 +305,10 @@ def load_windows(
     files, total = shards.files(split), shards.windows(split)
     every = max(1, math.ceil(total / limit))
     dataset = tf.data.TFRecordDataset(files, _compression(files))
-    windows, labels = [np.zeros((0, *config.learnt_shape), np.float32)], [[]]
+    windows, labels = [np.zeros((0, *config.window_shape), np.float32)], [[]]
     for batch in dataset.shard(every, 0).batch(256):
         parsed = _parse(batch, config, ("window", "label"))
-        scaled = _standardised(parsed["window"], shards, config)
+        scaled = features.standardise(parsed["window"], shards.moments)
         windows.append(scaled.numpy())
         labels.append(parsed["label"].numpy())
     return np.concatenate(windows), np.concatenate(labels).astype(np.int64)
@@ -317,32 +317,21 @@ def load_windows(
 def _parser(shards: Shards, config: Config, classes: Any):
     def parse(serialised: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         parsed = _parse(serialised, config, ("window", "label"))
-        windows = _standardised(parsed["window"], shards, config)
+        windows = features.standardise(parsed["window"], shards.moments)
         labels = parsed["label"]
         return windows, classes(windows, labels) if classes else labels
 
     return parse
 
 
-def _standardised(
-    records: tf.Tensor, shards: Shards, config: Config
-) -> tf.Tensor:
-    """Windows [B, *learnt_shape] of records [B, ...]."""
-    magnitudes = records[..., 0] if config.window.phase else records
-    windows = features.standardise(magnitudes, shards.moments)
-    if config.model.phase != "frequency":
-        return windows
-    return tf.concat([windows, records[..., 1]], axis=-1)
-
-
 def _parse(
     serialised: tf.Tensor, config: Config, names: tuple[str, ...]
 ) -> dict[str, tf.Tensor]:
-    """Serialised records [B] as tensors; `window` is [B, *record_shape]."""
+    """Serialised records [B] as tensors; `window` is [B, T, F]."""
     types = {"float": tf.float32, "int64": tf.int64, "bytes": tf.string}
     spec = {}
     for name in names:
-        shape = config.record_shape if name == "window" else ()
+        shape = config.window_shape if name == "window" else ()
         kind = types[example_io.FIELDS[name]]
         spec[name] = tf.io.FixedLenFeature(shape, kind)
     return tf.io.parse_example(serialised, spec)

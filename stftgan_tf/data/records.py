@@ -23,8 +23,7 @@ SPLITS = ("train", "eval")
 # Label of a recording that has none.
 UNKNOWN_LABEL = -1
 
-# Name -> kind of list. `window` is `Config.record_shape`, row by row: the
-# log-magnitude [T, F], or [T, F, 2] with the instantaneous frequency.
+# Name -> type of the feature. `window` is the log-magnitude [T, F], row by row.
 FIELDS = {
     "window": "float",
     "window_index": "int64",

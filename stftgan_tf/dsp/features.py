@@ -2,7 +2,6 @@
 
     samples -> stft -> log_magnitude -> standardise -> window in [-1, 1]
     samples <- inverse_stft <- inverse_log_magnitude <- inverse_standardise
-               stft -> instantaneous_frequency
 
 Analysis is NumPy and SciPy in float32, so that pipeline workers need no
 TensorFlow; what runs inside graphs (training input, export) is TensorFlow,
@@ -12,7 +11,6 @@ F + 1 bins (with Nyquist), a window F (without).
 
 import dataclasses
 import functools
-import math
 from typing import Any
 
 import numpy as np
@@ -60,11 +58,8 @@ class Moments:
 @functools.lru_cache(maxsize=8)
 def analysis_window(config: StftConfig) -> np.ndarray:
     """The periodic window, float32 [frame_length], read-only."""
-    length, kind = config.frame_length, config.window
-    if kind == "gaussian":
-        deviation = length * math.sqrt(config.spread / (2 * math.pi))
-        kind = (kind, deviation)
-    window = scipy.signal.get_window(kind, length).astype(np.float32)
+    window = scipy.signal.get_window("hann", config.frame_length)
+    window = window.astype(np.float32)
     window.setflags(write=False)
     return window
 
@@ -196,37 +191,6 @@ def inverse_log_magnitude(log_magnitudes: Any) -> Any:
 
     magnitudes = tf.exp(log_magnitudes)
     return tf.concat([magnitudes, tf.zeros_like(magnitudes[..., :1])], axis=-1)
-
-
-def instantaneous_frequency(stfts: np.ndarray) -> np.ndarray:
-    """How far each bin's phase turns from frame to frame; Nyquist is dropped.
-
-    In half turns, wrapped to [-1, 1], as in GANSynth (Engel et al. 2019,
-    section 2.2); the first frame holds its phase.
-
-    Args:
-      stfts: complex64 [T, F + 1] as `stft` gives it.
-
-    Returns:
-      float32 [T, F].
-    """
-    phases = np.angle(stfts[..., :-1]) / np.float32(np.pi)
-    turned = np.diff(phases, axis=-2, prepend=np.zeros_like(phases[..., :1, :]))
-    return turned - 2 * np.round(turned / 2)
-
-
-def inverse_instantaneous_frequency(turned: Any) -> Any:
-    """Phases in radians; the inverse of `instantaneous_frequency`.
-
-    Args:
-      turned: float32 tensor [..., T, F].
-
-    Returns:
-      float32 tensor of the same shape, not wrapped.
-    """
-    import tensorflow as tf
-
-    return np.float32(np.pi) * tf.cumsum(turned, axis=-2)
 
 
 def standardise(log_magnitudes: Any, moments: Moments) -> Any:

@@ -35,21 +35,15 @@ def audio_of(
     """Audio of standardised windows, as `audible` makes it.
 
     Args:
-      windows: float32 [B, *learnt_shape] in [-1, 1].
+      windows: float32 [B, T, F] in [-1, 1].
       moments: of the training split.
       config: STFT and phase step.
 
     Returns:
       float32 [B, N].
     """
-    bins = config.stft.bins
-    logs = features.inverse_standardise(windows[..., :bins], moments)
-    magnitudes = features.inverse_log_magnitude(logs)
-    if config.model.phase != "frequency":
-        return audible(magnitudes, config)
-    turned = features.inverse_instantaneous_frequency(windows[..., bins:])
-    turned = tf.concat([turned, tf.zeros_like(turned[..., :1])], axis=-1)
-    return audible(magnitudes, config, _unit(turned))
+    logs = features.inverse_standardise(windows, moments)
+    return audible(features.inverse_log_magnitude(logs), config)
 
 
 def audible(

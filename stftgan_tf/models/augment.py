@@ -8,7 +8,6 @@ Limited Data"), so that the changes do not leak into what is generated.
 
 import math
 
-import numpy as np
 import tensorflow as tf
 
 from stftgan_tf.config import Config
@@ -27,14 +26,11 @@ class Augment:
     def __init__(self, config: Config, moments: features.Moments):
         """`moments` are of the training split: they say what silence is."""
         settings = config.augment
-        self._frames, self._bins = config.learnt_shape
-        # Frequencies have no gain, and 0 in silence.
-        others = [(0, self._bins - config.stft.bins)]
+        self._frames, self._bins = config.window_shape
         sigmas = features.CLIP_SIGMAS * moments.std
         most = settings.gain_db / 20 * math.log(10)
-        self._gain = tf.constant(np.pad(most / sigmas, others))  # (F,)
-        silence = features.silence(moments, config)
-        self._silence = tf.constant(np.pad(silence, others))
+        self._gain = tf.constant(most / sigmas)  # (F,)
+        self._silence = tf.constant(features.silence(moments, config))
         self._shift = min(settings.shift_frames, self._frames - 1)
         self._mask_frames = min(settings.mask_frames, self._frames)
         self._mask_bins = min(settings.mask_bins, self._bins)

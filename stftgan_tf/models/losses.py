@@ -16,9 +16,6 @@ Critic = Callable[[tf.Tensor], tf.Tensor]
 # Under the root of the gradient norm, whose derivative is infinite at zero.
 _EPSILON = 1e-12
 
-# Exponent of WGAN-div's penalty (Wu et al. 2018, section 4.3).
-_DIV_POWER = 6.0
-
 
 def wasserstein_critic(real: tf.Tensor, fake: tf.Tensor) -> tf.Tensor:
     """Negative Wasserstein estimate (Arjovsky et al. 2017, equation 2)."""
@@ -77,29 +74,6 @@ def gradient_penalty(
     return tf.square(tf.sqrt(square + _EPSILON) - 1.0)
 
 
-def one_sided_penalty(
-    critic: Critic, real: tf.Tensor, fake: tf.Tensor, weights: tf.Tensor
-) -> tf.Tensor:
-    """max(0, norm - 1)^2 between real and generated windows, [B].
-
-    WGAN-LP (Petzka et al. 2018, equation 8).
-    """
-    square = squared_gradient_norm(critic, between(real, fake, weights))
-    return tf.square(tf.nn.relu(tf.sqrt(square + _EPSILON) - 1.0))
-
-
-def divergence_penalty(
-    critic: Critic, real: tf.Tensor, fake: tf.Tensor, weights: tf.Tensor
-) -> tf.Tensor:
-    """norm^6 between real and generated windows, [B].
-
-    WGAN-div (Wu et al. 2018, equation 6, with its p = 6; its k, the weight,
-    is 2).
-    """
-    square = squared_gradient_norm(critic, between(real, fake, weights))
-    return tf.pow(square, _DIV_POWER / 2)
-
-
 def zero_centred_penalty(
     critic: Critic, real: tf.Tensor, fake: tf.Tensor, weights: tf.Tensor
 ) -> tf.Tensor:
@@ -111,14 +85,6 @@ def zero_centred_penalty(
     square = squared_gradient_norm(critic, tf.concat([real, fake], 0))
     ours, theirs = tf.split(square, 2)
     return (ours + theirs) / 2
-
-
-def drift(real: tf.Tensor) -> tf.Tensor:
-    """Squared scores of real windows, to hold their offset near zero.
-
-    Karras et al. 2018, appendix A.1 (there with the weight .001).
-    """
-    return tf.reduce_mean(tf.square(real))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,12 +109,6 @@ LOSSES = {
     "wgan": Loss(wasserstein_critic, wasserstein_generator, None),
     "wgan-gp": Loss(
         wasserstein_critic, wasserstein_generator, gradient_penalty
-    ),
-    "wgan-lp": Loss(
-        wasserstein_critic, wasserstein_generator, one_sided_penalty
-    ),
-    "wgan-div": Loss(
-        wasserstein_critic, wasserstein_generator, divergence_penalty
     ),
     "rpgan-r1r2": Loss(
         relativistic_critic,

@@ -1,10 +1,8 @@
 """Generators and critics, as Functional models built from the config.
 
-A generator maps latents [B, Z] to windows [B, T, F] in [-1, 1] (2 F where
-frequencies are learnt, too); a critic maps k packed windows [B, T, F, k] to
-scores [B, 1]. Where both are told the label
-(or the cluster) of a window, inputs are lists: [latents, int [B]] and
-[windows, int [B, k]].
+A generator maps latents [B, Z] to windows [B, T, F] in [-1, 1] ;
+a critic maps windows [B, T, F, 1] to scores [B, 1]. Conditional networks take
+a class (label or cluster) too: [latents, int [B]] and [windows, int [B, 1]].
 """
 
 import math
@@ -57,16 +55,14 @@ def macs(model: keras.Model) -> int:
     """Multiplications with an addition for one row, of all matrix products."""
     total = 0
     for layer in model.layers:
-        # Spectral normalisation wraps a layer.
-        inner = getattr(layer, "layer", layer)
-        if not hasattr(inner, "kernel"):
+        if not hasattr(layer, "kernel"):
             continue
-        shape = inner.kernel.shape
-        if isinstance(inner, layers.Conv2DTranspose):
+        shape = layer.kernel.shape
+        if isinstance(layer, layers.Conv2DTranspose):
             # Each input value meets all weights of its channel.
             total += math.prod(layer.input.shape[1:-1]) * math.prod(shape)
-        elif isinstance(inner, UpConv1D):
-            total += math.prod(layer.output.shape[1:]) * inner.taps * shape[1]
+        elif isinstance(layer, UpConv1D):
+            total += math.prod(layer.output.shape[1:]) * layer.taps * shape[1]
         else:
             # Each output value takes all weights of its channel.
             total += math.prod(layer.output.shape[1:]) * math.prod(shape[:-1])
@@ -79,7 +75,6 @@ class _Parts:
     def __init__(self, config: Config, network: str, classes: int):
         self._dtype = config.train.precision
         self._classes = classes
-        self._normalised = network == "critic" and config.model.spectral_norm
         self._initializers = _initializers(config, network)
         self.label = None
 
@@ -119,11 +114,10 @@ class _Parts:
     def averaged(self, x: Any) -> Any:
         return layers.AveragePooling1D(2, dtype=self._dtype)(x)
 
-    def inputs(self, shape: list[int], name: str, packed: int | None) -> Any:
-        """The network's main input; that of labels, where it has one."""
+    def inputs(self, shape: list[int], name: str, label: list[int]) -> Any:
+        """The network's main input; makes that of labels if it has one."""
         if self._classes:
-            labels = [] if packed is None else [packed]
-            self.label = keras.Input(labels, dtype="int64", name="label")
+            self.label = keras.Input(label, dtype="int64", name="label")
         return keras.Input(shape, name=name)
 
     def model(self, main: Any, output: Any, name: str) -> keras.Model:
@@ -159,14 +153,13 @@ class _Parts:
         init = keras.initializers.RandomNormal(
             stddev=x.shape[-1] ** -0.5, seed=next(self._initializers).seed
         )
-        # Of all packed windows, (B, k, D).
         vectors = layers.Embedding(
             self._classes,
             x.shape[-1],
             embeddings_initializer=init,
             dtype="float32",
         )(self.label)
-        vectors = layers.GlobalAveragePooling1D(dtype="float32")(vectors)
+        vectors = layers.Flatten(dtype="float32")(vectors)  # (B, D)
         projection = layers.Dot(axes=1, dtype="float32")([x, vectors])
         return layers.Add(dtype="float32")([score, projection])
 
@@ -176,9 +169,7 @@ class _Parts:
             kernel_initializer=next(self._initializers),
             **{"dtype": self._dtype, **more},
         )
-        if not self._normalised:
-            return layer(x)
-        return SpectralNorm(layer, next(self._initializers))(x)
+        return layer(x)
 
 
 class UpConv1D(layers.Layer):
@@ -232,54 +223,6 @@ class UpConv1D(layers.Layer):
         return shape[0], 2 * shape[1], self._width
 
 
-class SpectralNorm(layers.Wrapper):
-    """A layer whose kernel is divided by its largest singular value.
-
-    Miyato et al. 2018, algorithm 1, one power iteration a call. The gradient
-    knows of the division (section 2.1), unlike that of Keras' own layer, which
-    writes the quotient into the weights.
-    """
-
-    def __init__(self, layer: layers.Layer, initializer: Any):
-        """`layer` is a convolution or dense; `initializer` of the iteration."""
-        super().__init__(layer, dtype="float32")
-        self._initializer = initializer
-
-    def build(self, shape: tuple) -> None:
-        """The layer's weights, and the vector that the iteration goes on."""
-        super().build(shape)
-        self.vector = self.add_weight(
-            (1, self.layer.kernel.shape[-1]),
-            self._initializer,
-            trainable=False,
-            aggregation="only_first_replica",
-            name="vector",
-        )
-
-    def call(self, x: tf.Tensor) -> tf.Tensor:
-        """What the layer gives, of the divided kernel."""
-        layer, dtype = self.layer, self.layer.compute_dtype
-        kernel = tf.convert_to_tensor(layer.kernel)
-        matrix = tf.reshape(kernel, [-1, kernel.shape[-1]])
-        known = tf.stop_gradient(matrix)
-        left = tf.math.l2_normalize(
-            tf.matmul(self.vector, known, transpose_b=True)
-        )
-        right = tf.math.l2_normalize(tf.matmul(left, known))
-        self.vector.assign(right)
-        largest = tf.reduce_sum(tf.matmul(left, matrix) * right)
-        x, kernel = tf.cast(x, dtype), tf.cast(kernel / largest, dtype)
-        if isinstance(layer, layers.Dense):
-            made = tf.matmul(x, kernel)
-        else:
-            made = keras.ops.conv(x, kernel, layer.strides, layer.padding)
-        return made + tf.cast(layer.bias, dtype)
-
-    def compute_output_shape(self, shape: tuple) -> tuple:
-        """The layer's."""
-        return self.layer.compute_output_shape(shape)
-
-
 class MinibatchStddev(layers.Layer):
     """Adds a channel: the spread of each group of neighbouring rows.
 
@@ -328,10 +271,10 @@ def _frames_generator(
     A third of a recording may be at the floor exactly, which a smooth function
     cannot be: cut off at silence.
     """
-    model, (frames, bins) = config.model, config.learnt_shape
+    model, (frames, bins) = config.model, config.window_shape
     width, kernel = model.generator.width, model.generator.kernel
     base = frames // 2**model.num_downsamples
-    latent = parts.inputs([model.latent_dim], "latent", None)
+    latent = parts.inputs([model.latent_dim], "latent", [])
     x = parts.dense(latent, base * width)
     x = parts.scaled(layers.Reshape([base, width])(x))  # (B, base, width)
     for _ in range(model.num_downsamples):
@@ -343,9 +286,7 @@ def _frames_generator(
     window = layers.Activation("tanh", dtype="float32")(x)
     if moments is not None:
         silence = features.silence(moments, config)
-        # Frequencies, where they are learnt, come after and have no floor.
-        least = np.pad(silence, (0, bins - len(silence)), constant_values=-1)
-        window = keras.ops.maximum(window, least)
+        window = keras.ops.maximum(window, silence)
     return parts.model(latent, window, "generator")
 
 
@@ -354,12 +295,10 @@ def _frames_critic(config: Config, parts: _Parts) -> keras.Model:
 
     (Blocks as those of Gulrajani et al. 2017, appendix C, on time alone.)
     """
-    model, (frames, bins) = config.model, config.learnt_shape
+    model, (frames, bins) = config.model, config.window_shape
     width, kernel = model.critic.width, model.critic.kernel
-    window = parts.inputs(
-        [frames, bins, model.pac_size], "window", model.pac_size
-    )
-    x = layers.Reshape([frames, bins * model.pac_size])(window)
+    window = parts.inputs([frames, bins, 1], "window", [1])
+    x = layers.Reshape([frames, bins])(window)
     x = parts.conv1d(x, width, _KERNEL)
     # As in the generator, a block costs what one convolution would.
     inner = -(-width * kernel // (kernel + _KERNEL))
@@ -371,12 +310,12 @@ def _frames_critic(config: Config, parts: _Parts) -> keras.Model:
 
 def _dcgan_generator(config: Config, parts: _Parts) -> keras.Model:
     """SpecGAN's generator (Donahue et al. 2019, appendix D, table 6)."""
-    model, (frames, bins) = config.model, config.learnt_shape
+    model, (frames, bins) = config.model, config.window_shape
     width, kernel = model.generator.width, model.generator.kernel
     factor = 2**model.num_downsamples
     widest = width * factor // 2 if model.num_downsamples else width
     base = (frames // factor, bins // factor, widest)
-    latent = parts.inputs([model.latent_dim], "latent", None)
+    latent = parts.inputs([model.latent_dim], "latent", [])
     x = parts.dense(latent, math.prod(base))
     x = parts.scaled(parts.relu(layers.Reshape(base)(x)))
     for left in reversed(range(model.num_downsamples)):
@@ -392,11 +331,9 @@ def _dcgan_generator(config: Config, parts: _Parts) -> keras.Model:
 
 def _dcgan_critic(config: Config, parts: _Parts) -> keras.Model:
     """SpecGAN's critic (Donahue et al. 2019, appendix D, table 7)."""
-    model, (frames, bins) = config.model, config.learnt_shape
+    model, (frames, bins) = config.model, config.window_shape
     width, kernel = model.critic.width, model.critic.kernel
-    window = parts.inputs(
-        [frames, bins, model.pac_size], "window", model.pac_size
-    )
+    window = parts.inputs([frames, bins, 1], "window", [1])
     x = window
     for halving in range(model.num_downsamples):
         x = parts.leaky(parts.conv2d(x, width * 2**halving, kernel))

@@ -30,15 +30,13 @@ _EMA_RAMP = 0.05
 class WGAN(keras.Model):
     """A generator, its critic and the running average of the generator.
 
-    All noise is drawn from (seed, rollbacks, replica, step), so that a resumed
-    training is the uninterrupted one. (With XLA the same seed gives other
-    noise.)
+    All noise is drawn from (seed, replica, step), so a resumed training equals
+    an uninterrupted one. (With XLA the same seed gives different noise.)
 
     Attributes:
       generator, critic: the networks that learn.
       ema_generator: the average of the generator's weights, to be exported.
       augment_p: float32, the probability of each change by augmentation.
-      rollbacks: int64, how often training went back to a checkpoint.
       first_bad_step: int64, the first step with a value that is not finite,
         or -1.
     """
@@ -61,7 +59,6 @@ class WGAN(keras.Model):
         self._changes = changes
         self._trackers = {n: keras.metrics.Mean(name=n) for n in TRACKED}
         self.augment_p = _state(0.0, tf.float32)
-        self.rollbacks = _state(0, tf.int64)
         self.first_bad_step = _state(-1, tf.int64)
         strategy = tf.distribute.get_strategy()
         self._replicas = strategy.num_replicas_in_sync
@@ -109,20 +106,6 @@ class WGAN(keras.Model):
             for weight in network.get_weights():
                 found.update(weight.tobytes())
         return found.hexdigest()[:8]
-
-    def go_another_way(self, rollbacks: int) -> tuple[float, float]:
-        """After a rollback: other noise, smaller learning rates.
-
-        Returns:
-          The rates of generator and critic from here on.
-        """
-        self.rollbacks.assign(rollbacks)
-        factor = self._settings.watch.rollback_lr_factor**rollbacks
-        config = self._config
-        rates = config.generator_lr * factor, config.critic_lr * factor
-        self.generator_optimizer.learning_rate = rates[0]
-        self.critic_optimizer.learning_rate = rates[1]
-        return rates
 
     def call(self, latent: tf.Tensor, label: tf.Tensor | None = None):
         """Windows [B, T, F] of latents [B, Z], by the averaged generator."""
@@ -207,7 +190,6 @@ class WGAN(keras.Model):
                 if penalised:
                     penalty = self._penalty(real, fake, label, step, index)
                 total = loss + config.penalty_weight * penalty
-                total += config.drift_weight * losses.drift(ours)
             gradients = _dense_gradients(tape, total, variables)
             return loss, tf.convert_to_tensor(penalty), ours, theirs, gradients
 
@@ -246,19 +228,13 @@ class WGAN(keras.Model):
         return self.generator(inputs, training=True)
 
     def _score(self, windows: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
-        """Scores of windows [B, T, F]; labels are repeated where B is more."""
-        return self._score_packs(
-            pack(windows, self._settings.model.pac_size), label
-        )
-
-    def _score_packs(self, packs: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
+        """Scores [B, 1] of windows [B, T, F]; labels repeat to B."""
+        windows = windows[..., None]  # (B, T, F, 1)
         if not self._conditional:
-            return self.critic(packs, training=True)
-        labels = pack(label, self._settings.model.pac_size)
-        repeats = tf.shape(packs)[0] // tf.shape(labels)[0]
-        return self.critic(
-            [packs, tf.tile(labels, [repeats, 1])], training=True
-        )
+            return self.critic(windows, training=True)
+        repeats = tf.shape(windows)[0] // tf.shape(label)[0]
+        labels = tf.tile(label[:, None], [repeats, 1])  # (B, 1)
+        return self.critic([windows, labels], training=True)
 
     def _penalty(
         self,
@@ -268,15 +244,10 @@ class WGAN(keras.Model):
         step: tf.Tensor,
         index: int,
     ) -> tf.Tensor:
-        """The mean penalty, as much larger as it is rarer.
-
-        Of what the critic takes, hence of packs as a whole.
-        """
-        k = self._settings.model.pac_size
-        real, fake = pack(real, k), pack(fake, k)
+        """The mean penalty, as much larger as it is rarer."""
         weights = self._uniform([tf.shape(real)[0]], step, index, _MIXING)
         each = self._loss.penalty(
-            lambda packs: self._score_packs(packs, label), real, fake, weights
+            lambda windows: self._score(windows, label), real, fake, weights
         )
         return self._config.penalty_interval * tf.reduce_mean(each)
 
@@ -365,7 +336,7 @@ class WGAN(keras.Model):
         context = tf.distribute.get_replica_context()
         replica = tf.cast(context.replica_id_in_sync_group, tf.int64)
         # The seed has 31 bits.
-        key = self._config.seed + (replica + 1024 * self.rollbacks) * 2**32
+        key = self._config.seed + replica * 2**32
         return tf.stack([key, number])
 
 
@@ -375,18 +346,6 @@ def _dense_gradients(
     """The gradients by each variable; those of embeddings are sparse."""
     found = tape.gradient(loss, variables)
     return [tf.convert_to_tensor(gradient) for gradient in found]
-
-
-def pack(values: tf.Tensor, k: int) -> tf.Tensor:
-    """k neighbours as one: [B, ...] -> [B / k, ..., k].
-
-    PacGAN (Lin et al. 2018, section 3): the critic judges k windows at once,
-    so that a lack of variety shows in what it sees.
-    """
-    shape = tf.concat([[-1, k], tf.shape(values)[1:]], 0)
-    grouped = tf.reshape(values, shape)
-    rank = values.shape.rank
-    return tf.transpose(grouped, [0, *range(2, rank + 1), 1])
 
 
 def _state(value: Any, dtype: tf.DType) -> tf.Variable:

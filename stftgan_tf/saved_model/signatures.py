@@ -173,7 +173,7 @@ class SamplingModule(tf.Module):
         classes = self._classes(seed, label)
         if classes is not None:
             classes = tf.repeat(classes, parts)
-        window = self._magnitudes(self._window(latent, classes))
+        window = self._window(latent, classes)
         logs = features.inverse_standardise(window, self._moments)
         power = tf.square(features.inverse_log_magnitude(logs))
         power = tf.reshape(power, [-1, parts, *power.shape[1:]])
@@ -208,11 +208,7 @@ class SamplingModule(tf.Module):
     ) -> dict[str, tf.Tensor]:
         window = self._window(latent, classes)
         audio = phase.audio_of(window, self._moments, self._config)
-        return {"window": self._magnitudes(window), **self._heard(audio)}
-
-    def _magnitudes(self, window: tf.Tensor) -> tf.Tensor:
-        """Without the frequencies, where they are learnt."""
-        return window[..., : self._config.stft.bins]
+        return {"window": window, **self._heard(audio)}
 
     def _window(
         self, latent: tf.Tensor, classes: tf.Tensor | None

@@ -57,12 +57,12 @@ def open_strategy(config: Config) -> Devices:
     else:
         devices = Devices(tf.distribute.get_strategy())
     replicas = devices.strategy.num_replicas_in_sync
-    group = replicas * config.model.pac_size * config.model.minibatch_stddev
+    group = replicas * config.model.minibatch_stddev
     if config.train.batch_size % group:
         raise UserError(
             f"train.batch_size is {config.train.batch_size}; expected a "
-            f"multiple of {group}: {replicas} replicas times model.pac_size "
-            "times model.minibatch_stddev"
+            f"multiple of {group}: {replicas} replicas times "
+            "model.minibatch_stddev"
         )
     return devices
 

@@ -22,14 +22,9 @@ def test_a_data_set_that_is_whole(shards, tmp_path):
     assert len(set(image.numpy().ravel().tolist())) > 100
 
 
-@pytest.mark.parametrize("flag", ["window.phase=true", "window.frames=1"])
-def test_other_kinds_of_windows(recordings, tmp_path, flag, capsys):
-    more = [f"--set={flag}"]
-    if "frames" in flag:
-        more += [
-            "--set=window.stride_frames=8",
-            "--set=model.num_downsamples=0",
-        ]
+def test_windows_of_one_frame(recordings, tmp_path):
+    more = ["--set=window.frames=1", "--set=window.stride_frames=8"]
+    more.append("--set=model.num_downsamples=0")
     assert preprocess_tiny(recordings, tmp_path / "x", *more) == 0
     picture = f"--picture={tmp_path / 'p.png'}"
     assert inspect.main([str(tmp_path / "x"), picture]) == 0

@@ -225,29 +225,6 @@ def test_an_existing_export_is_replaced_only_on_demand(
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
 
 
-def test_frequencies_are_learnt_and_used(recordings, tmp_path):
-    """From preprocessing with phases to audio, and evaluated."""
-    from stftgan_tf import evaluate
-
-    changes = ["--set=window.phase=true", "--set=model.phase=frequency"]
-    changes += ["--set=augment.target=0.6", "--set=model.condition=cluster"]
-    changes += ["--set=model.clusters=5"]
-    data, run = tmp_path / "data", tmp_path / "run"
-    assert preprocess_tiny(recordings, data, *changes) == 0
-    assert train.main(train_args(data, run, "--steps=10", *changes)) == 0
-    output = tmp_path / "export"
-    args = ["--run", str(run), "--output", str(output)]
-    assert export_lib.main(args) == 0
-    loaded = exported.load(output)
-    assert loaded.metadata["config"]["model"]["phase"] == "frequency"
-    made = next(loaded.batches(0, 2, 2))
-    assert made["window"].shape == (2, 16, 32)
-    assert np.isfinite(made["audio"]).all() and made["audio"].any()
-    assert next(loaded.batches(0, 2, 2, long=True))["audio"].any()
-    args = ["--model", str(output), "--data", str(data)]
-    assert evaluate.main(args) == 0
-
-
 def conditional(shards, tmp_path, kind):
     """The export of a model that has learnt labels or clusters."""
 

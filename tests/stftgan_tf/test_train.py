@@ -118,14 +118,8 @@ REMEDIES = [
     [],
     ["--set=train.critic_steps=3", "--set=train.loss=wgan"],
     [
-        "--set=train.loss=wgan-lp",
         "--set=train.optimizer=rmsprop",
-        "--set=train.drift_weight=0.001",
         "--set=model.networks=dcgan",
-    ],
-    [
-        "--set=train.loss=wgan-div",
-        "--set=model.spectral_norm=true",
         "--set=train.critic_lr=4e-4",
     ],
     [
@@ -137,7 +131,6 @@ REMEDIES = [
     ["--set=model.condition=cluster", "--set=model.clusters=5"],
     [
         "--set=model.condition=label",
-        "--set=model.pac_size=2",
         "--set=model.minibatch_stddev=4",
         "--set=train.precision=mixed_bfloat16",
     ],
