@@ -1,1 +1,1 @@
-"""Distances between sets of windows, and the embedding they use."""
+"""Metrics of generated windows, and the table that names them."""

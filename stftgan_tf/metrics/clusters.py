@@ -1,0 +1,102 @@
+"""K-means clusters, and the number of statistically different bins (NDB)."""
+
+import dataclasses
+
+import numpy as np
+import scipy.stats
+from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
+
+# Significance level of the two-proportion test (Richardson & Weiss 2018).
+_SIGNIFICANCE = 0.05
+
+
+def cluster(vectors: np.ndarray, count: int, seed: int) -> KMeans:
+    """K-means of vectors [B, D]; the same seed gives the same clusters.
+
+    One thread only: several threads add partial sums in the order in which
+    they finish, so the last digits would differ from run to run.
+    """
+    with threadpool_limits(1, "openmp"):
+        return KMeans(count, n_init=1, random_state=seed).fit(vectors)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bins:
+    """Result of comparing vectors with the training vectors, per cluster.
+
+    Attributes:
+      different: NDB, the number of clusters whose share differs.
+      clusters: K.
+      jensen_shannon: divergence of the two histograms, in nats.
+      shares: float [K], share of the compared vectors in each cluster.
+      training: float [K], share of the training vectors in each cluster.
+      differ: bool [K], which clusters `different` counts.
+    """
+
+    different: int
+    clusters: int
+    jensen_shannon: float
+    shares: np.ndarray
+    training: np.ndarray
+    differ: np.ndarray
+
+
+class BinTest:
+    """Compares vectors with training vectors by their shares of clusters.
+
+    Richardson & Weiss 2018, "On GANs and GMMs", section 3: K-means clusters
+    of the training vectors, and a two-proportion test for each cluster.
+
+    Attributes:
+      clusters: K.
+    """
+
+    def __init__(self, training: np.ndarray, clusters: int, seed: int):
+        """Clusters training vectors [B, D].
+
+        Raises:
+          ValueError: if there are fewer vectors than clusters.
+        """
+        if len(training) < clusters:
+            raise ValueError(
+                f"{len(training)} training windows; expected at least "
+                f"{clusters}, one for each cluster"
+            )
+        self.clusters = clusters
+        self._means = cluster(training, clusters, seed)
+        labels = self._means.labels_
+        self._counts = np.bincount(labels, minlength=clusters)
+
+    def compare(self, vectors: np.ndarray) -> Bins:
+        """Counts the clusters whose shares differ from the training shares."""
+        labels = self._means.predict(vectors)
+        counts = np.bincount(labels, minlength=len(self._counts))
+        p, q = counts / counts.sum(), self._counts / self._counts.sum()
+        differ = proportions_differ(counts, self._counts)
+        return Bins(
+            different=int(differ.sum()),
+            clusters=len(counts),
+            jensen_shannon=jensen_shannon(p, q),
+            shares=p,
+            training=q,
+            differ=differ,
+        )
+
+
+def jensen_shannon(p: np.ndarray, q: np.ndarray) -> float:
+    """Jensen-Shannon divergence of two distributions, in nats."""
+    middle = (p + q) / 2
+    return float(
+        (scipy.stats.entropy(p, middle) + scipy.stats.entropy(q, middle)) / 2
+    )
+
+
+def proportions_differ(counts: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Two-proportion z-test of each cluster with pooled variance, bool [K]."""
+    m, n = counts.sum(), reference.sum()
+    pooled = (counts + reference) / (m + n)
+    error = np.sqrt(pooled * (1 - pooled) * (1 / m + 1 / n))
+    gap = np.abs(counts / m - reference / n)
+    z = np.divide(gap, error, out=np.zeros_like(gap), where=error > 0)
+    return z > scipy.stats.norm.ppf(1 - _SIGNIFICANCE / 2)

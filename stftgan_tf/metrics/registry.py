@@ -1,0 +1,372 @@
+"""The registry of metrics: name, meaning, best value and source of each.
+
+`stftgan_tf.evaluate` measures an export and writes `EVALUATION` names to
+evaluation.json. The watch of a training measures fewer windows against
+training windows; its figures have names of their own, which start with
+`watch/`, in metrics.jsonl and TensorBoard. Two quantities never share a name.
+
+    python -m stftgan_tf.metrics.registry      prints the table as Markdown
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+WATCH_PREFIX = "watch/"
+
+_RICHARDSON = "Richardson & Weiss 2018, section 3"
+_NAEEM = "Naeem et al. 2020, section 3"
+_KYNKAANNIEMI = "Kynkäänniemi et al. 2019, equation 2"
+_DONAHUE = "Donahue et al. 2019, section 6.1"
+_HEUSEL = "Heusel et al. 2017, equation 6"
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+      name: its key in files, tables and TensorBoard.
+      meaning: one plain sentence.
+      best: the value of a perfect generator; "real" where that is the value
+        of real windows.
+      source: paper and section, or empty.
+      digits: significant digits to print.
+    """
+
+    name: str
+    meaning: str
+    best: str
+    source: str = ""
+    digits: int = 4
+
+
+# Metrics that `evaluate` prints for real and for generated windows.
+EVALUATION = (
+    Metric("windows", "Number of windows that were compared.", "-"),
+    Metric(
+        "ndb",
+        "Number of clusters of training windows whose share differs by more "
+        "than chance.",
+        "0",
+        _RICHARDSON,
+    ),
+    Metric(
+        "jensen_shannon",
+        "Divergence between the two histograms over these clusters, in nats.",
+        "0",
+        _RICHARDSON,
+    ),
+    Metric(
+        "diversity_ratio",
+        "Mean distance between two windows, divided by that of real windows; "
+        "near 0 if all windows look alike.",
+        "1",
+    ),
+    Metric(
+        "density",
+        "How densely windows fill the neighbourhoods of real windows.",
+        "real",
+        _NAEEM,
+    ),
+    Metric(
+        "coverage",
+        "Share of real neighbourhoods that contain at least one window.",
+        "1",
+        _NAEEM,
+    ),
+    Metric(
+        "precision",
+        "Share of windows that are among real windows.",
+        "real",
+        _KYNKAANNIEMI,
+    ),
+    Metric(
+        "recall",
+        "Share of real windows that are among these windows.",
+        "real",
+        _KYNKAANNIEMI,
+    ),
+    Metric(
+        "nearest_self",
+        "Mean distance to the nearest other window; near 0 if windows are "
+        "repeated.",
+        "real",
+        _DONAHUE,
+    ),
+    Metric(
+        "nearest_train",
+        "Mean distance to the nearest training window.",
+        "real",
+        _DONAHUE,
+    ),
+    Metric(
+        "memorised",
+        "Share of windows that are so close to a training window that they "
+        "count as copies.",
+        "0",
+    ),
+    Metric(
+        "frechet",
+        "Distance between the distributions of these and of training windows, "
+        "in the log-mel embedding.",
+        "real",
+        _HEUSEL,
+    ),
+    Metric(
+        "consistency",
+        "STFT consistency: whether the magnitudes can belong to a signal.",
+        "real",
+        "Marafioti et al. 2019, section 3",
+    ),
+    Metric(
+        "label_recognised",
+        "Share of samples whose label the classifier recognises.",
+        "1",
+    ),
+    Metric(
+        "label_diversity",
+        "Mean distance between two samples with the same label, divided by "
+        "that of training windows.",
+        "1",
+    ),
+    Metric(
+        "inception_score",
+        "High if each sample clearly has one label and all labels occur.",
+        "number of labels",
+        "Salimans et al. 2016, section 4",
+    ),
+    Metric(
+        "modified_inception_score",
+        "As inception_score, averaged over pairs of samples.",
+        "real",
+        "Gurumurthy et al. 2017",
+    ),
+    Metric(
+        "fid",
+        "Frechet distance in the embedding of the label classifier.",
+        "real",
+        _HEUSEL,
+    ),
+    Metric(
+        "am_score",
+        "Distance from the training labels, plus the uncertainty about the "
+        "label of each sample.",
+        "0",
+        "Zhou et al. 2018, equation 20",
+    ),
+    Metric(
+        "classifier_ndb",
+        "As ndb, in the embedding of the label classifier.",
+        "0",
+        _RICHARDSON,
+    ),
+    Metric(
+        "classifier_density",
+        "As density, in the embedding of the label classifier.",
+        "real",
+        _NAEEM,
+    ),
+    Metric(
+        "classifier_coverage",
+        "As coverage, in the embedding of the label classifier.",
+        "1",
+        _NAEEM,
+    ),
+)
+
+# Metrics that the watch measures during a training, without the prefix:
+# `watch.windows` generated windows against as many training windows, all in
+# the log-mel embedding. These are the keys of `metadata["watch"]`, too.
+WATCH = (
+    Metric(
+        "variety",
+        "The smaller of diversity_ratio and nearest_ratio; the watch raises "
+        "an alarm if it is below watch.min_variety.",
+        "1",
+        digits=2,
+    ),
+    Metric(
+        "diversity_ratio",
+        "Mean distance between two windows, divided by that of training "
+        "windows; near 0 if all windows look alike.",
+        "1",
+        digits=2,
+    ),
+    Metric(
+        "nearest_ratio",
+        "Mean distance to the nearest other window, divided by that of "
+        "training windows; near 0 if a few windows are repeated.",
+        "1",
+        digits=2,
+    ),
+    Metric(
+        "ndb",
+        "Number of watch.clusters clusters whose share differs by more than "
+        "chance.",
+        "0",
+        _RICHARDSON,
+    ),
+    Metric(
+        "jensen_shannon",
+        "Divergence between the two histograms over these clusters, in nats.",
+        "0",
+        _RICHARDSON,
+        2,
+    ),
+    Metric(
+        "precision",
+        "Share of windows that are among training windows.",
+        "about 1",
+        _KYNKAANNIEMI,
+        2,
+    ),
+    Metric(
+        "recall",
+        "Share of training windows that are among generated windows.",
+        "about 1",
+        _KYNKAANNIEMI,
+        2,
+    ),
+    Metric(
+        "density",
+        "How densely windows fill the neighbourhoods of training windows.",
+        "about 1",
+        _NAEEM,
+        2,
+    ),
+    Metric(
+        "coverage",
+        "Share of the neighbourhoods of training windows that contain at "
+        "least one window.",
+        "about 1",
+        _NAEEM,
+        2,
+    ),
+    Metric(
+        "nearest_self",
+        "Mean distance to the nearest other window.",
+        "-",
+        _DONAHUE,
+        3,
+    ),
+    Metric(
+        "nearest_train",
+        "Mean distance to the nearest training window.",
+        "-",
+        _DONAHUE,
+        3,
+    ),
+    Metric(
+        "memorised",
+        "Share of windows that are so close to a training window that they "
+        "count as copies.",
+        "0",
+        digits=2,
+    ),
+    Metric(
+        "consistency",
+        "STFT consistency: whether the magnitudes can belong to a signal.",
+        "-",
+        "Marafioti et al. 2019, section 3",
+        2,
+    ),
+    Metric(
+        "frechet",
+        "Distance between the distributions of generated and of training "
+        "windows.",
+        "0",
+        _HEUSEL,
+        3,
+    ),
+)
+
+_EVALUATION_BY_NAME = {metric.name: metric for metric in EVALUATION}
+_WATCH_BY_NAME = {metric.name: metric for metric in WATCH}
+
+# Names in evaluation.json files of earlier versions.
+_RENAMED = {
+    "judge_ndb": "classifier_ndb",
+    "judge_density": "classifier_density",
+    "judge_coverage": "classifier_coverage",
+}
+
+
+def evaluation_metric(name: str) -> Metric:
+    """The metric of a figure in evaluation.json."""
+    return _EVALUATION_BY_NAME.get(name, Metric(name, "", "-"))
+
+
+def watch_metric(name: str) -> Metric:
+    """The metric of a watch's figure, with or without `watch/`."""
+    name = name.removeprefix(WATCH_PREFIX)
+    return _WATCH_BY_NAME.get(name, Metric(name, "", "-"))
+
+
+def watch_row(figures: Mapping[str, float]) -> dict[str, float]:
+    """A watch's figures under the names of metrics.jsonl and TensorBoard."""
+    return {WATCH_PREFIX + name: value for name, value in figures.items()}
+
+
+def from_watch_row(row: Mapping[str, float]) -> dict[str, float]:
+    """The watch's figures in a row of metrics.jsonl; empty if it has none.
+
+    Rows of earlier versions have the names without `watch/`.
+    """
+    return {
+        metric.name: value
+        for metric in WATCH
+        for name in (metric.name, WATCH_PREFIX + metric.name)
+        if (value := row.get(name)) is not None
+    }
+
+
+def watch_line(figures: Mapping[str, float]) -> str:
+    """A watch's figures as one line of a log."""
+    return "  ".join(
+        f"{metric.name} {shown(figures[metric.name], metric)}"
+        for metric in WATCH
+        if metric.name in figures
+    )
+
+
+def shown(value: float | None, metric: Metric) -> str:
+    """A figure as text; a dash where there is none."""
+    return "-" if value is None else f"{value:.{metric.digits}g}"
+
+
+def current_names(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures of an evaluation.json under the names of this version."""
+    return {_RENAMED.get(name, name): v for name, v in figures.items()}
+
+
+def markdown() -> str:
+    """All metrics as two Markdown tables, for the documentation."""
+    watch = (
+        dataclasses.replace(metric, name=WATCH_PREFIX + metric.name)
+        for metric in WATCH
+    )
+    return "\n".join(
+        [
+            "Measured by `stftgan_tf.evaluate`, in `evaluation.json`:",
+            "",
+            *_table(EVALUATION),
+            "",
+            "Measured by the watch during a training, in `metrics.jsonl` and "
+            "TensorBoard:",
+            "",
+            *_table(watch),
+        ]
+    )
+
+
+def _table(metrics: Iterable[Metric]) -> list[str]:
+    rows = ["| name | meaning | best | source |", "| --- | --- | --- | --- |"]
+    rows += [
+        f"| `{m.name}` | {m.meaning} | {m.best} | {m.source} |" for m in metrics
+    ]
+    return rows
+
+
+if __name__ == "__main__":
+    print(markdown())
