@@ -1,81 +1,82 @@
-# make install      the virtual environment of demo and test, .venv
-# make demo         all of it on the built-in corpus: report, version, audio
-# make test         lint and tests, in a virtual environment made for it
-# make test-latest  the same on the newest TensorFlow, without tensorflow-io
-# make tfx          an environment with TFX, for pipeline.tfx_pipeline
-# make tfx-test     the tests of it
-# make format       the code as ruff formats it
-# make clean        removes the virtual environments, never data or runs
+# make install    create the virtual environment .venv that the other targets use
+# make demo       run the whole pipeline on the built-in corpus: report, model, audio
+# make test       lint, then all tests but the slow ones
+# make test-fast  the tests that train nothing, in about a minute
+# make test-slow  the slow tests: kills at random moments, load, several workers
+# make docs       build the documentation into site/
+# make tfx        create an environment with TFX, for pipeline.tfx_pipeline
+# make tfx-test   run the TFX tests in it
+# make format     format the code with ruff
+# make clean      remove the virtual environments, never data or runs
 
-.PHONY: help install demo test test-latest has-python-tfx tfx tfx-test format clean
+.PHONY: help install demo test test-fast test-slow docs has-python-tfx tfx tfx-test format clean
 .DEFAULT_GOAL := help
 
-# The first Python on the path that the default install supports.
-PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10; do \
-	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' \
+# The first supported Python on the path.
+PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10 python3.13; do \
+	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
 	2>/dev/null && echo $$p && break; done)
-PYTHON_LATEST ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
-	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
-	2>/dev/null && echo $$p && break; done)
-# TFX can be installed on 3.10 alone.
+# TFX 1.16 supports no Python above 3.10.
 PYTHON_TFX ?= $(shell for p in python3 python3.10 $(HOME)/.pyenv/versions/3.10.*/bin/python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 10))' \
 	2>/dev/null && echo $$p && break; done)
 
 VENV := .venv
-VENV_LATEST := .venv-latest
 VENV_TFX := .venv-tfx
-STEPS ?= 2500
+PYTEST := $(VENV)/bin/python -m pytest -n 2 --dist loadscope
+STEPS ?= 2000
 
 help:
 	@grep '^# make' Makefile | cut -c3-
 
 install: $(VENV)/installed
 
-# A new environment each time: what is in it comes from the project's files.
+# Always a new environment, so that it contains what the project's files name.
 $(VENV)/installed: setup.py constraints.txt
-	@test -n "$(PYTHON)" || { echo "no Python 3.10 to 3.12 found" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.10 to 3.13 found" \
+		"($$(python3 --version 2>&1)); TensorFlow supports these versions." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 13))' || exit 0; \
+		echo "Python 3.13: installing the newest TensorFlow, without tensorflow-io" \
+		"(its last release supports Python 3.12 at most)"
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install -q --disable-pip-version-check \
-		-c constraints.txt -e '.[io,demo,serving,test]'
-	touch $@
-
-$(VENV_LATEST)/installed: setup.py constraints-latest.txt
-	@test -n "$(PYTHON_LATEST)" || { echo "no Python 3.11 to 3.13 found" >&2; exit 1; }
-	rm -rf $(VENV_LATEST)
-	$(PYTHON_LATEST) -m venv $(VENV_LATEST)
-	$(VENV_LATEST)/bin/pip install -q --disable-pip-version-check \
-		-c constraints-latest.txt -e '.[demo,serving,test]'
+		-c constraints.txt -e '.[all,docs,test]'
 	touch $@
 
 $(VENV_TFX)/installed: setup.py constraints-tfx.txt
-	@test -n "$(PYTHON_TFX)" || { echo "no Python 3.10 found" >&2; exit 1; }
+	@test -n "$(PYTHON_TFX)" || { echo "error: no Python 3.10 found" >&2; exit 1; }
 	rm -rf $(VENV_TFX)
 	$(PYTHON_TFX) -m venv $(VENV_TFX)
-	$(VENV_TFX)/bin/pip install -q --disable-pip-version-check \
-		-c constraints-tfx.txt -e '.[demo,serving]' 'tfx[kfp]' dill pytest
+	$(VENV_TFX)/bin/pip install -q --disable-pip-version-check -c constraints-tfx.txt \
+		-e '.[train,pipeline,serving,demo]' 'tfx[kfp]' dill pytest
 	touch $@
 
-# Called again, it goes on where it was, or says that nothing is to do.
-# What is not blessed is not served, but can be listened to.
+# Run again after an interruption, it continues where it stopped. A model that is
+# not blessed is not published, but can still be heard.
 DEMO = $(VENV)/bin/python -m pipeline.run --config digits8k --source demo \
 	--root pipelines/demo --base_path serving/demo \
-	--set train.steps=$(STEPS) --runner=DirectRunner
+	--steps $(STEPS) --runner=DirectRunner
 demo: install
 	$(DEMO); code=$$?; \
-	model="$$($(DEMO) --dry-run | awk '$$1 == "export" { print $$NF }')"; \
-	test -d "$$model" && echo "samples of $$model" && \
+	model="$$($(DEMO) --dry_run | awk '$$1 == "export" { print $$NF }')"; \
+	test -d "$$model" && \
 	$(VENV)/bin/python -m stftgan_tf.sample --model "$$model" --num 16 \
 		--seed 0 --output samples/demo && exit $$code
 
 test: install
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
+	$(PYTEST) -m 'not slow'
 
-test-latest: $(VENV_LATEST)/installed
-	$(VENV_LATEST)/bin/python -m pytest -n 2 --dist loadfile
+test-fast: install
+	$(PYTEST) -q -m 'not slow and not trains'
+
+test-slow: install
+	$(PYTEST) -m slow
+
+docs: install
+	$(VENV)/bin/mkdocs build --strict
 
 has-python-tfx:
 	@test -n "$(PYTHON_TFX)"
@@ -83,11 +84,11 @@ has-python-tfx:
 tfx: $(VENV_TFX)/installed
 
 tfx-test: tfx
-	$(VENV_TFX)/bin/python -m pytest -W ignore tests/test_tfx_pipeline.py
+	$(VENV_TFX)/bin/python -m pytest -W ignore tests/pipeline/test_tfx_pipeline.py
 
 format: install
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
 clean:
-	rm -rf $(VENV) $(VENV_LATEST) $(VENV_TFX) *.egg-info build dist
+	rm -rf $(VENV) $(VENV_TFX) *.egg-info build dist site

@@ -1,10 +1,74 @@
-"""Packaging. The tested set of versions is in constraints.txt."""
+"""Packaging. constraints.txt has the tested versions."""
 
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
+
+EXTRAS = {
+    # Training, evaluating and reporting.
+    "train": [
+        "google-crc32c",
+        "jinja2",
+        "scikit-learn",
+        "tensorboard",
+        "threadpoolctl",
+    ],
+    # Recordings to shards. Together with `train`, the whole pipeline.
+    "pipeline": [
+        "apache-beam>=2.60",
+        # Beam needs it to write TFRecord files and does not install it.
+        "google-crc32c",
+        # TensorFlow Datasets needs it and does not declare it.
+        "importlib-resources",
+        "scikit-learn",
+        "soxr>=0.4",
+        "tensorflow-datasets>=4.9.6",
+        "tensorflow-metadata>=1.15",
+    ],
+    # The local server, its client, and warm-up requests in exports.
+    "serving": [
+        "grpcio",
+        "grpcio-health-checking",
+        "orjson",
+        "prometheus-client",
+        "requests",
+        "starlette",
+        "tensorflow-serving-api",
+        "uvicorn",
+    ],
+    # Its native ops load on TensorFlow 2.16 only, which ends at Python 3.12.
+    "io": [
+        "tensorflow==2.16.2; python_version < '3.13'",
+        "tensorflow-io==0.37.1; python_version < '3.13'",
+    ],
+    # The voices of the demo corpus.
+    "demo": ["espeakng-loader"],
+    "s3": ["apache-beam[aws]"],
+    "gcs": ["apache-beam[gcp]"],
+    "hdfs": ["apache-beam[hadoop]"],
+    "dask": ["apache-beam[dask]"],
+    "gpu": ["tensorflow[and-cuda]"],
+    "docs": ["mkdocs-material"],
+    # Real peers to test against: an S3 server (moto), a Dask cluster, a browser
+    # (Chromium comes from the distribution), the schemas of Kubernetes.
+    "test": [
+        "apache-beam[aws,dask]",
+        "flask",
+        "flask-cors",
+        "kubernetes-validate",
+        "moto[s3]",
+        "nbclient",
+        "ipykernel",
+        "playwright",
+        "pytest",
+        "pytest-xdist",
+        "ruff",
+    ],
+    "benchmarks": ["librosa", "pesq", "pystoi", "torch"],
+}
+EVERYTHING = ("train", "pipeline", "serving", "io", "demo")
 
 setup(
     name="stftgan-tf",
@@ -25,64 +89,23 @@ setup(
         "stftgan_tf.evaluation": ["report.html"],
         "stftgan_tf.configs": ["*.yaml"],
     },
+    # What sampling an export requires.
     install_requires=[
-        "apache-beam>=2.60",
-        "doit>=0.36",
-        # Beam alone cannot checksum TFRecords, and neither could we.
-        "google-crc32c",
-        # TensorFlow Datasets needs it and does not say so.
-        "importlib-resources",
-        "jinja2",
+        "filelock",
         "keras>=3.8",
         "matplotlib",
         "numpy",
         "pillow",
         "pyyaml",
-        "scikit-learn",
         "scipy",
         "soundfile>=0.12",
-        "soxr>=0.4",
-        "tensorboard",
         "tensorflow>=2.16.2",
-        "tensorflow-datasets>=4.9.6",
-        "tensorflow-metadata>=1.15",
-        "threadpoolctl",
     ],
     extras_require={
-        # Its native ops load on TensorFlow 2.16 only, which ends at 3.12.
-        "io": [
-            "tensorflow==2.16.2; python_version < '3.13'",
-            "tensorflow-io==0.37.1; python_version < '3.13'",
-        ],
-        "demo": ["espeakng-loader"],
-        "s3": ["apache-beam[aws]"],
-        "gcs": ["apache-beam[gcp]"],
-        "hdfs": ["apache-beam[hadoop]"],
-        "dask": ["apache-beam[dask]"],
-        "serving": [
-            "grpcio",
-            "grpcio-health-checking",
-            "orjson",
-            "prometheus-client",
-            "requests",
-            "starlette",
-            "tensorflow-serving-api",
-            "uvicorn",
-        ],
-        "gpu": ["tensorflow[and-cuda]"],
-        # An S3 server (moto), a Dask cluster, a browser (the distribution's)
-        # and Kubernetes' schemas to test against.
-        "test": [
-            "apache-beam[aws,dask]",
-            "flask",
-            "flask-cors",
-            "kubernetes-validate",
-            "moto[s3]",
-            "playwright",
-            "pytest",
-            "pytest-xdist",
-            "ruff",
-        ],
-        "benchmarks": ["librosa", "pesq", "pystoi", "torch"],
+        **EXTRAS,
+        "all": sorted({r for extra in EVERYTHING for r in EXTRAS[extra]}),
+    },
+    entry_points={
+        "console_scripts": ["stftgan = stftgan_tf.__main__:main"],
     },
 )
