@@ -1,0 +1,83 @@
+"""What ran in a root, and what a pushed version was made from."""
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from stftgan_tf.errors import UserError
+from stftgan_tf.evaluation import blessing, lineage
+
+
+def status(root: Path) -> str:
+    """A table of all records below a root, in the order of their start.
+
+    Raises:
+      UserError: if there are none.
+    """
+    records = [lineage.read(p) for p in (root / "records").glob("*.json")]
+    if not records:
+        raise UserError(
+            f"no step has been completed in {root} (no records); run "
+            f"python -m pipeline.run --root={root} first"
+        )
+    records.sort(key=lambda record: record["started"])
+    header = f"{'step':15s}{'id':14s}{'started':27s}{'seconds':>8s}  output"
+    rows = [
+        f"{record['step']:15s}{record['id']:14s}{record['started']:27s}"
+        f"{record['secs']:8.1f}  {record['output']}"
+        for record in records
+    ]
+    return "\n".join([header, *rows])
+
+
+def version_lineage(version: Path) -> str:
+    """The steps behind a pushed version, each with its command.
+
+    Raises:
+      UserError: if it is not a pushed version.
+    """
+    file = version / blessing.PUSHED
+    if not file.is_file():
+        raise UserError(f"{version} is not a pushed version (no {file.name})")
+    pushed = lineage.read(file)
+    problem = pushed["unblessed"]
+    verdict = f"unblessed: {problem}" if problem else "blessed"
+    lines = [f"{version}  pushed {pushed['pushed']}  {verdict}"]
+    model = Path(pushed["model"])
+    # An export of a pipeline is located at <root>/export/<id>.
+    records = model.resolve().parent.parent / "records"
+    export = records / f"export-{model.name}.json"
+    if not export.is_file():
+        lines.append(
+            f"  {model}  (not made by pipeline.run, or its records are gone)"
+        )
+        return "\n".join(lines)
+    # A version that was pushed by hand has no push record.
+    first = _first_push(records, version, export) or export
+    for depth, record in lineage.walk(first, 1):
+        lines += _entry(record, "  " * depth)
+    return "\n".join(lines)
+
+
+def _first_push(records: Path, version: Path, export: Path) -> Path | None:
+    """The record of the push that created the version.
+
+    Pushing the newest version again leaves it as it is but adds a record.
+    """
+    pushes = [
+        (record["started"], path)
+        for path in records.glob("push-*.json")
+        if (record := lineage.read(path))
+        and Path(record["output"]).resolve() == version.resolve()
+        and export.name in record["inputs"]
+    ]
+    return min(pushes)[1] if pushes else None
+
+
+def _entry(record: dict[str, Any], indent: str) -> Iterator[str]:
+    yield (
+        f"{indent}{record['step']} {record['output']}  "
+        f"{record['started']}, {record['secs']} s, code {record['code']}"
+    )
+    yield f"{indent}  {shlex.join(record['command'])}"
