@@ -103,7 +103,7 @@ def shards_copy(shards, tmp_path) -> Path:
 
 
 def preprocess_tiny(source, output, *more) -> int:
-    return preprocess.run(
+    return preprocess.main(
         [
             "--runner=FnApiRunner",
             "--config=tiny",

@@ -231,7 +231,7 @@ def recordings_fingerprint(request: Request) -> Any:
     files, TensorFlow Datasets and the demo corpus: only what they are called.
     """
     name = [request.source, request.pattern, request.tfds_data_dir]
-    if request.source == "demo" or not Path(request.source).exists():
+    if not Path(request.source).exists() or request.source == "demo":
         return name
     # Loads the audio libraries.
     from pipeline.sources import recordings as recordings_lib

@@ -486,7 +486,7 @@ def test_a_limit_of_file_sizes_is_one_line_and_publishes_nothing(
     script = (
         "import resource, sys; from pipeline import preprocess;"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000));"
-        "sys.exit(preprocess.run(sys.argv[1:]))"
+        "sys.exit(preprocess.main(sys.argv[1:]))"
     )
     done = subprocess.run(
         [

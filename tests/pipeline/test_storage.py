@@ -47,7 +47,7 @@ def s3(monkeypatch):
 
 
 def preprocess_s3(source, output, *more):
-    return preprocess.run(
+    return preprocess.main(
         [
             "--runner=FnApiRunner",
             "--config=tiny",
@@ -193,7 +193,7 @@ def test_s3_without_credentials_is_refused_at_once(
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     args = ["--config=tiny", "--source=s3://a/b", f"--output={tmp_path / 'x'}"]
-    assert preprocess.run(args) == 1
+    assert preprocess.main(args) == 1
     assert "s3://a/b: no credentials for S3" in capsys.readouterr().err
     assert inspect.main(["s3://a/b"]) == 1
     assert "s3://a/b: no credentials for S3" in capsys.readouterr().err

@@ -1,0 +1,116 @@
+"""The files of a data set beside its shards: manifest, statistics, schema."""
+
+import collections
+import importlib.metadata
+import json
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import scipy
+import soundfile
+import soxr
+
+from pipeline import storage
+from pipeline.beam import statistics
+from pipeline.sources.recordings import Source
+from stftgan_tf.config import Config
+from stftgan_tf.data import records
+
+
+def write(
+    root: str, config: Config, source: Source, summary: dict[str, Any]
+) -> dict[str, Any]:
+    """Writes the manifest, stats.json, schema.pbtxt and dead_letters.jsonl.
+
+    Args:
+      root: directory of the data set.
+      config: of the data set.
+      source: its recordings.
+      summary: what the Beam job returned (`transforms.WriteSummary`).
+
+    Returns:
+      The manifest.
+    """
+    manifest = _manifest(config, source, summary)
+    texts = {
+        records.MANIFEST: json.dumps(manifest, indent=1) + "\n",
+        "stats.json": json.dumps(_stats(config, source, summary)) + "\n",
+        "schema.pbtxt": statistics.schema(config, source.labels),
+        "dead_letters.jsonl": "".join(
+            json.dumps(letter) + "\n" for letter in summary["dead_letters"]
+        ),
+    }
+    for name, text in texts.items():
+        storage.write_text(storage.join(root, name), text)
+    return manifest
+
+
+def _manifest(
+    config: Config, source: Source, summary: dict[str, Any]
+) -> dict[str, Any]:
+    windows = dict.fromkeys(records.SPLITS, 0)
+    for shard in summary["shards"]:
+        windows[shard["split"]] += shard["records"]
+    secs = config.stride_samples / config.audio.sample_rate_hz
+    dead = {letter["path"] for letter in summary["dead_letters"]}
+    return {
+        "format_version": records.FORMAT_VERSION,
+        "config_hash": config.data_hash(),
+        "config": config.data_dict(),
+        "labels": source.labels,
+        "recordings": len(source.recordings),
+        "dead_letters": len(dead),
+        "duplicates": source.duplicates,
+        "windows": windows,
+        "hours": {k: v * secs / 3600 for k, v in windows.items()},
+        "silent_windows": sum(s["silent"] for s in summary["shards"]),
+        "clipped_share": summary["clipped_share"],
+        "moments": summary["moments"],
+        "shards": [
+            {k: shard[k] for k in ("path", "records", "bytes", "sha256")}
+            for shard in summary["shards"]
+        ],
+        "versions": {
+            "decoder": _decoder_version(config),
+            "resampler": f"soxr {soxr.__version__}",
+            "numpy": np.__version__,
+            "scipy": scipy.__version__,
+            "apache_beam": beam.__version__,
+        },
+    }
+
+
+def _decoder_version(config: Config) -> str:
+    if config.audio.decoder == "tfio":
+        return f"tensorflow-io {importlib.metadata.version('tensorflow-io')}"
+    return f"libsndfile {soundfile.__libsndfile_version__}"
+
+
+def _stats(
+    config: Config, source: Source, summary: dict[str, Any]
+) -> dict[str, Any]:
+    """Histograms of the bins, and windows per label and per speaker."""
+    stats: dict[str, Any] = {
+        "histogram": {
+            "low": config.log_floor,
+            "cells": statistics.HISTOGRAM_CELLS,
+            "counts": summary["histogram"],
+        }
+    }
+    for kind in ("labels", "speakers"):
+        stats[kind] = _counts(summary["shards"], kind, source.labels)
+    return stats
+
+
+def _counts(
+    shards: list[dict[str, Any]], kind: str, labels: list[str]
+) -> dict[str, dict[str, int]]:
+    """Windows per label or speaker, by split."""
+    counts: dict[str, collections.Counter] = {}
+    for shard in shards:
+        counter = counts.setdefault(shard["split"], collections.Counter())
+        for key, count in shard[kind].items():
+            known = kind == "labels" and int(key) >= 0
+            counter[labels[int(key)] if known else key] += count
+    return {split: dict(sorted(c.items())) for split, c in counts.items()}
