@@ -1,1 +1,1 @@
-"""Reading recordings: decoding, container checks, the decoder process."""
+"""Decoding of recordings: containers, decoders, levels, the worker process."""

@@ -1,7 +1,8 @@
-"""Decodes recordings in a process of its own, so that no file crashes a worker.
+"""Decodes recordings in a separate process, so that no file crashes a worker.
 
-Decoders are C and meet whatever a folder holds. While a worker uses one answer,
-its child works on the next.
+Decoders are C code and read whatever a directory contains. The decoder process
+works on the next request while its parent uses the previous result. It runs
+`python -m pipeline.audio.worker`.
 """
 
 import collections
@@ -13,206 +14,234 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
 from pipeline import storage
-from pipeline.audio import reading as audio
-from pipeline.audio.reading import AudioError
+from pipeline.audio import reading
+from pipeline.audio.errors import AudioError
 from stftgan_tf.config import AudioConfig
 
-# A decoder that takes longer over one recording has lost its way: that is
-# time for some hundred hours.
-_PATIENCE_SECS = 600.0
+# Time to decode some hundred hours: a decoder that takes longer is stuck.
+_TIMEOUT_SECS = 600.0
 
-# Errors that tell of this machine and not of a recording: its disk is full, or
-# it has no file handle or memory left.
-_OURS = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+# Errors of this machine rather than of a recording: the disk is full, or no
+# file handle or memory is left.
+_MACHINE_ERRORS = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+)
 
-# Room for the samples of half a minute, so that the child need not wait.
+# Holds the samples of half a minute, so that the process need not wait.
 _PIPE_BYTES = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
-class Question:
-    """A call of `audio`: its function's name, the path, what comes after."""
+class Request:
+    """A function call for the decoder process.
 
-    call: str
+    Attributes:
+      function: `probe`, `measure`, `load` or `read` of
+        `pipeline.audio.reading`.
+      path: the recording, its first argument; the config is the second.
+      args: the remaining arguments.
+    """
+
+    function: Callable[..., Any]
     path: str
-    more: tuple[Any, ...] = ()
+    args: tuple[Any, ...] = ()
 
 
-class Decoder:
-    """Asks a child, which is started when it is needed."""
+class DecoderProcess:
+    """Runs requests in a decoder process, which is started on demand."""
 
-    # Children that are asked nothing now: whose they are, and for what.
+    # Idle processes: id of the parent process, config, decoder process.
     _idle: ClassVar[list[tuple[int, AudioConfig, "_Child"]]] = []
 
-    def __init__(self, config: AudioConfig):
+    def __init__(
+        self, config: AudioConfig, timeout_secs: float = _TIMEOUT_SECS
+    ):
         self._config = config
+        self._timeout_secs = timeout_secs
         self._child: _Child | None = None
 
-    def answer(self, question: Question) -> Any:
-        """What the call returns.
+    @property
+    def pid(self) -> int | None:
+        """Id of the decoder process; None if it is not running."""
+        return self._child.process.pid if self._child else None
+
+    def run(self, request: Request) -> Any:
+        """Returns the result of a request.
 
         Raises:
-          AudioError: as the call; also where the decoder crashed or did not
-            come to an end.
+          AudioError: as the function, or if the decoder crashed or did not
+            finish in time.
         """
-        (answer,) = self.answers([question])
-        if isinstance(answer, AudioError):
-            raise answer
-        return answer
+        (result,) = self.run_all([request])
+        if isinstance(result, AudioError):
+            raise result
+        return result
 
-    def answers(self, questions: Iterable[Question]) -> Iterator[Any]:
-        """What the calls return, or the AudioErrors that they raise.
+    def run_all(self, requests: Iterable[Request]) -> Iterator[Any]:
+        """Yields the result of every request, or its AudioError, in order.
 
-        In the order of the questions, of which the next one is always asked
-        before an answer is given out.
+        The next request is always sent before a result is yielded.
         """
-        asked = collections.deque()
+        pending = collections.deque()
         try:
-            for question in questions:
-                asked.append(self._ask(question))
-                if len(asked) > 1:
-                    yield self._take(asked)
-            while asked:
-                yield self._take(asked)
+            for request in requests:
+                pending.append(self._submit(request))
+                if len(pending) > 1:
+                    yield self._receive(pending)
+            while pending:
+                yield self._receive(pending)
         finally:
-            # Left in the middle: nobody else shall get these answers.
-            if asked:
-                self._end()
-                for left in asked:
-                    left.files.close()
+            # If the caller stops early, the remaining results must not reach
+            # the next caller.
+            if pending:
+                self._end_child()
+                for call in pending:
+                    call.files.close()
 
     def release(self) -> None:
-        """Leaves the child to whoever needs one next."""
+        """Keeps the process for the next `DecoderProcess` with this config."""
         if self._child:
             self._idle.append((os.getpid(), self._config, self._child))
             self._child = None
 
     def close(self) -> None:
-        """Ends the child, and those like it that nobody uses."""
-        self._end()
-        while child := self._found():
+        """Ends the process, and the idle ones with the same config."""
+        self._end_child()
+        while child := self._take_idle():
             child.end()
 
-    def _end(self) -> int:
-        """Ends the child; its exit code."""
+    def _end_child(self) -> int:
+        """Ends the process and returns its exit code."""
         child, self._child = self._child, None
         return child.end() if child else 0
 
-    def _ask(self, question: Question) -> "_Asked":
-        asked = _Asked(question, contextlib.ExitStack())
-        if storage.is_remote(question.path):
-            # The child knows nothing of Beam's file systems.
-            try:
-                if question.call == "read":
-                    # Of a long recording, which it has survived as a whole.
-                    asked.answer = _call(question, self._config)
-                    return asked
-                copy = storage.local_copy(question.path)
-                path = asked.files.enter_context(copy)
-                asked.question = dataclasses.replace(question, path=path)
-            except AudioError as error:
-                asked.answer = error
-            except OSError as error:
-                if error.errno in _OURS:
-                    raise
-                asked.answer = AudioError(f"unreadable: {error.strerror}")
-        if asked.answer is None:
-            self._send(asked.question)
-        return asked
+    def _submit(self, request: Request) -> "_PendingCall":
+        call = _PendingCall(request, contextlib.ExitStack())
+        if storage.is_remote(request.path):
+            self._fetch(call)
+        if call.result is None:
+            self._send(call.request)
+        return call
 
-    def _send(self, question: Question) -> None:
-        self._child = self._child or self._found() or _Child(self._config)
-        # If it has gone, that is seen where its answer is waited for.
+    def _fetch(self, call: "_PendingCall") -> None:
+        """Gets a remote recording, which the decoder process cannot open.
+
+        Beam's file systems are configured in this process only.
+        """
+        try:
+            if call.request.function is reading.read:
+                # Only for long recordings; `probe` has decoded the whole
+                # recording in the decoder process without a crash.
+                call.result = _run(call.request, self._config)
+                return
+            copy = storage.local_copy(call.request.path)
+            path = call.files.enter_context(copy)
+            call.request = dataclasses.replace(call.request, path=path)
+        except AudioError as error:
+            call.result = error
+        except OSError as error:
+            if error.errno in _MACHINE_ERRORS:
+                raise
+            call.result = AudioError(f"unreadable: {error.strerror}")
+
+    def _send(self, request: Request) -> None:
+        self._child = self._child or self._take_idle() or _Child(self._config)
+        # If the process has died, receiving its result will show that.
         with contextlib.suppress(BrokenPipeError):
-            self._child.link.send(question)
+            self._child.connection.send(request)
 
-    def _found(self) -> "_Child | None":
-        """A child that is left over, of this process (not its parent's)."""
+    def _take_idle(self) -> "_Child | None":
+        """An idle process that this process (not its parent) started."""
         for entry in list(self._idle):
-            owner, config, child = entry
-            if (owner, config) == (os.getpid(), self._config):
-                # Another thread may have taken it.
+            parent_pid, config, child = entry
+            if (parent_pid, config) == (os.getpid(), self._config):
+                # ValueError: another thread has taken it.
                 with contextlib.suppress(ValueError):
                     self._idle.remove(entry)
                     return child
         return None
 
-    def _take(self, asked: collections.deque) -> Any:
-        """The first answer that is due."""
-        first = asked.popleft()
+    def _receive(self, pending: "collections.deque[_PendingCall]") -> Any:
+        """Removes the first pending call and returns its result."""
+        first = pending.popleft()
         with first.files:
-            if first.answer is not None:
-                return first.answer
+            if first.result is not None:
+                return first.result
             try:
-                if self._child.link.poll(_PATIENCE_SECS):
+                if self._child.connection.poll(self._timeout_secs):
                     return self._child.receive()
-                self._end()
-                problem = f"did not end within {_PATIENCE_SECS:.0f} s"
+                self._end_child()
+                problem = f"did not finish within {self._timeout_secs:g} s"
             except (EOFError, ConnectionResetError):
-                problem = f"crashed (exit code {self._end()})"
-        for other in asked:
-            if other.answer is None:
-                self._send(other.question)
+                problem = f"crashed (exit code {self._end_child()})"
+        # A new process gets the requests that the old one has lost.
+        for call in pending:
+            if call.result is None:
+                self._send(call.request)
         return AudioError(f"undecodable: the decoder {problem}")
 
 
 @dataclasses.dataclass
-class _Asked:
-    """A question, the files it needs, and its answer if that is there."""
+class _PendingCall:
+    """A request, the files it needs, and its result once that is known."""
 
-    question: Question
+    request: Request
     files: contextlib.ExitStack
-    answer: Any = None
+    result: Any = None
 
 
 class _Child:
-    """A process that decodes; it ends with the worker that started it."""
+    """A running decoder process, which ends when its parent does."""
 
     def __init__(self, config: AudioConfig):
         root = str(Path(__file__).resolve().parents[2])
-        paths = [root, os.environ.get("PYTHONPATH", "")]
-        self.link, link = Pipe()
-        reading, writing = os.pipe()
+        python_path = [root, os.environ.get("PYTHONPATH", "")]
+        self.connection, child_connection = Pipe()
+        read_fd, write_fd = os.pipe()
         with contextlib.suppress(OSError):
-            fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        self._arrays = open(reading, "rb")
-        with link, open(writing, "wb"):
-            numbers = [link.fileno(), writing]
+            fcntl.fcntl(write_fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        self._arrays = open(read_fd, "rb")
+        with child_connection, open(write_fd, "wb"):
+            child_fds = [child_connection.fileno(), write_fd]
             self.process = subprocess.Popen(
                 [
                     sys.executable,
                     "-m",
                     "pipeline.audio.worker",
-                    *map(str, numbers),
+                    *map(str, child_fds),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                pass_fds=numbers,
-                # Ctrl-C is for the worker, and what ends that ends this.
+                pass_fds=child_fds,
+                # Ctrl-C must reach the parent only; its end ends this process.
                 start_new_session=True,
-                # Nothing there needs the threads that NumPy would start.
+                # Decoding does not use the threads that NumPy would start.
                 env={
                     **os.environ,
-                    "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+                    "PYTHONPATH": os.pathsep.join(filter(None, python_path)),
                     "OPENBLAS_NUM_THREADS": "1",
                 },
             )
-        self.link.send(config)
+        self.connection.send(config)
 
     def receive(self) -> Any:
-        """The next answer.
+        """Returns the next result.
 
         Raises:
-          EOFError: if the child has gone.
+          EOFError: if the process has died.
         """
-        data, sizes = self.link.recv()
+        data, sizes = self.connection.recv()
         buffers = [bytearray(size) for size in sizes]
         for buffer in buffers:
             if self._arrays.readinto(buffer) < len(buffer):
@@ -220,36 +249,36 @@ class _Child:
         return pickle.loads(data, buffers=buffers)
 
     def end(self) -> int:
-        """Ends it, if it has not ended; its exit code."""
+        """Kills the process if it is running; returns its exit code."""
         self.process.kill()
         code = self.process.wait()
-        self.link.close()
+        self.connection.close()
         self._arrays.close()
         return code
 
 
-def _call(question: Question, config: AudioConfig) -> Any:
-    return getattr(audio, question.call)(question.path, config, *question.more)
+def _run(request: Request, config: AudioConfig) -> Any:
+    return request.function(request.path, config, *request.args)
 
 
-def _serve(link: Connection, arrays: BinaryIO) -> None:
-    """The child: questions come in, answers or errors go out."""
-    config = link.recv()
+def _serve(connection: Connection, arrays: BinaryIO) -> None:
+    """The loop of the decoder process: requests in, results or errors out."""
+    config = connection.recv()
     while True:
         try:
-            question = link.recv()
-        # The worker has gone.
+            request = connection.recv()
+        # The parent has ended.
         except EOFError:
             return
         try:
-            answer = _call(question, config)
+            result = _run(request, config)
         except AudioError as error:
-            answer = error
-        # Arrays go beside the pickle, so that they are not copied.
-        apart: list[pickle.PickleBuffer] = []
-        data = pickle.dumps(answer, 5, buffer_callback=apart.append)
-        views = [array.raw() for array in apart]
-        link.send((data, [view.nbytes for view in views]))
+            result = error
+        # Arrays are sent beside the pickle, which avoids copies.
+        buffers: list[pickle.PickleBuffer] = []
+        data = pickle.dumps(result, 5, buffer_callback=buffers.append)
+        views = [buffer.raw() for buffer in buffers]
+        connection.send((data, [view.nbytes for view in views]))
         for view in views:
             arrays.write(view)
         arrays.flush()

@@ -1,1 +1,1 @@
-"""Where recordings come from: folders, manifests, TFDS, the demo corpus."""
+"""Sources of recordings: directories, manifests, TFDS, the demo corpus."""

@@ -1,144 +1,114 @@
-"""Recordings of data sets that TensorFlow Datasets has prepared on this disk.
+"""Recordings of data sets that TensorFlow Datasets (TFDS) has prepared.
 
-`tfds:NAME[:CONFIG][:SPLIT]` is found below `--tfds_data_dir`; nothing is
-downloaded, and the code that prepared the set is not needed. The set's files
-are TFRecord, and a recording is one record: its path tells where it lies and
-how its audio is stored, so that workers read it without TensorFlow.
+`tfds:NAME[:CONFIG][:SPLIT]` is searched for in `--tfds_data_dir`. Nothing is
+downloaded, and the code that prepared the data set is not needed. The data
+set's files are TFRecord files, of which each record is one recording.
 """
 
 import dataclasses
 import logging
 import os
 import re
-import urllib.parse
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from stftgan_tf.data import records as example_io
+from pipeline.audio.tfds_records import StoredAudio, parse_example, record_path
+from pipeline.sources.entries import Entry
+from stftgan_tf.data import records
 from stftgan_tf.errors import UserError, first_line
 from stftgan_tf.progress import Progress
 
 PREFIX = "tfds:"
-_SCHEME = "tfrecord:"
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """A recording as it is listed: where, called what, of what and whom."""
+def list_entries(source: str, data_dir: str | None) -> tuple[list[Entry], str]:
+    """Lists the recordings of a prepared data set.
 
-    path: str
-    name: str
-    label: str | None
-    speaker: str | None
+    Args:
+      source: `tfds:NAME[:CONFIG][:SPLIT]`.
+      data_dir: directory of the prepared data sets (default: $TFDS_DATA_DIR,
+        or ~/tensorflow_datasets).
 
-
-@dataclasses.dataclass(frozen=True)
-class Record:
-    """A recording's audio.
-
-    Attributes:
-      encoded: the bytes of an audio file where the set decodes lazily.
-      samples: integers or floats [N] or [N, C] where it does not.
-      rate_hz: of the samples.
-    """
-
-    encoded: bytes | None
-    samples: np.ndarray | None
-    rate_hz: int
-
-
-def is_record(path: str) -> bool:
-    """Whether a recording's path is one that `rows` made."""
-    return path.startswith(_SCHEME)
-
-
-def read(path: str) -> Record:
-    """The audio of a recording.
+    Returns:
+      The recordings, and the data set's name.
 
     Raises:
-      OSError: if the record cannot be read.
-    """
-    file, _, query = path.removeprefix(_SCHEME).partition("?")
-    where = dict(urllib.parse.parse_qsl(query))
-    with open(urllib.parse.unquote(file), "rb") as stream:
-        stream.seek(int(where["offset"]))
-        data = stream.read(int(where["bytes"]))
-    try:
-        feature = _example(data)[where["audio"]]
-    except Exception as error:
-        raise OSError(0, f"damaged record: {error}", file) from error
-    rate_hz = int(where["rate"])
-    if where["stored"] == "file":
-        return Record(feature.bytes_list.value[0], None, rate_hz)
-    samples = _samples(feature, where["stored"], where["dtype"])
-    return Record(None, samples.reshape(-1, int(where["channels"])), rate_hz)
-
-
-def rows(source: str, data_dir: str | None) -> tuple[list[Row], str]:
-    """The recordings of `tfds:NAME[:CONFIG][:SPLIT]` and the set's name.
-
-    Raises:
-      UserError: if there is no such set, or it is none of speech.
+      UserError: if there is no such data set, or it is not a speech data set.
     """
     import tensorflow_datasets as tfds
 
-    # It warns of its own use of its own features.
+    # TFDS warns about its own use of its own features.
     logging.getLogger("absl").setLevel(logging.ERROR)
-    # A split may have a slice, with a colon of its own.
-    name, *more = re.split(r":(?![^[]*\])", source.removeprefix(PREFIX))
+    # A split may have a slice, which can contain a colon.
+    name, *parts = re.split(r":(?![^[]*\])", source.removeprefix(PREFIX))
     root = Path(
         data_dir
         or os.environ.get("TFDS_DATA_DIR")
         or Path.home() / "tensorflow_datasets"
     )
-    folder = _folder(root, name, more[:1])
+    directory = _version_dir(root, name, parts[:1])
     try:
-        builder = tfds.builder_from_directory(folder)
-    # Of protobuf's parser, of JSON, of what TFDS asserts.
+        info = tfds.builder_from_directory(directory).info
+    # From protobuf's parser, from JSON, or from TFDS's assertions.
     except Exception as error:
         raise UserError(
-            f"{folder} is no prepared data set: {first_line(error)}"
+            f"{directory} is not a prepared data set: {first_line(error)}"
         ) from error
-    info, splits = builder.info, list(builder.info.splits)
-    # The second part may be the split of a set without configs.
-    asked = more[1:] if more and more[0] in _configs(root / name) else more
-    wanted = asked or splits
-    if len(asked) > 1 or wanted[0].split("[")[0] not in splits:
-        raise UserError(
-            f"source {source}: expected one of the splits {', '.join(splits)}"
-        )
+    # The first part may be the split of a data set without configs.
+    has_config = parts and parts[0] in _configs(root / name)
+    splits = _select_splits(source, parts[1:] if has_config else parts, info)
     if info.file_format.value != "tfrecord":
         raise UserError(
             f"source {source} is stored as {info.file_format.value}; "
             "expected tfrecord"
         )
     layout = _layout(source, info.features, tfds)
-    found = []
+    return _list_splits(source, splits, info, layout), info.name
+
+
+def _select_splits(source: str, names: list[str], info: Any) -> list[str]:
+    """The splits in `names` (at most one), or all of them if there is none."""
+    known = list(info.splits)
+    splits = names or known
+    if len(names) > 1 or splits[0].split("[")[0] not in known:
+        raise UserError(
+            f"source {source}: expected one of the splits {', '.join(known)}"
+        )
+    return splits
+
+
+def _list_splits(
+    source: str, splits: list[str], info: Any, layout: "_Layout"
+) -> list[Entry]:
+    entries = []
     progress = Progress("list", info.splits.total_num_examples, "recordings")
-    for split in wanted:
+    for split in splits:
         try:
-            part = info.splits[split]
+            split_info = info.splits[split]
         except ValueError as error:
             raise UserError(f"source {source}: {error}") from error
-        for row in _split_rows(part, split, layout):
-            found.append(row)
-            progress.update(len(found))
-    return found, info.name
+        for entry in _split_entries(split_info, split, layout):
+            entries.append(entry)
+            progress.update(len(entries))
+    return entries
 
 
 @dataclasses.dataclass(frozen=True)
 class _Layout:
-    """Which feature is what, and how the audio is stored."""
+    """The features of a data set, and how its audio is stored.
 
-    audio: str
-    stored: str
-    dtype: str
-    channels: int
-    rate_hz: int
+    Attributes:
+      audio: the audio feature.
+      label: name of the label feature; None if there is none.
+      label_names: names of the labels' values; empty if they have no names.
+      speaker: name of the speaker feature; None if there is none.
+      speaker_names: as `label_names`.
+    """
+
+    audio: StoredAudio
     label: str | None
     label_names: list[str]
     speaker: str | None
@@ -146,107 +116,91 @@ class _Layout:
 
 
 def _layout(source: str, features: Any, tfds: Any) -> _Layout:
-    audio = [
-        name
-        for name, feature in features.items()
-        if isinstance(feature, tfds.features.Audio)
-    ]
-    if len(audio) != 1:
-        raise UserError(
-            f"source {source} has {len(audio)} audio features; expected one"
-        )
-    feature = features[audio[0]]
-    told = feature.to_json_content()
-    stored = "file" if told.lazy_decode else told.encoding.lower()
-    if stored != "file" and not feature.sample_rate:
-        raise UserError(
-            f"source {source} does not tell its sample rate; expected "
-            f"{audio[0]} to have a sample_rate"
-        )
-
-    def names(key: str) -> list[str]:
+    def names(key: str | None) -> list[str]:
         if key not in features:
             return []
-        named = isinstance(features[key], tfds.features.ClassLabel)
-        return features[key].names if named else []
+        has_names = isinstance(features[key], tfds.features.ClassLabel)
+        return features[key].names if has_names else []
 
     speakers = [n for n in ("speaker", "speaker_id") if n in features]
     speaker = speakers[0] if speakers else None
     return _Layout(
-        audio=audio[0],
-        stored=stored,
-        dtype=np.dtype(feature.np_dtype).name,
-        channels=feature.shape[1] if len(feature.shape) > 1 else 1,
-        rate_hz=feature.sample_rate or 0,
+        audio=_stored_audio(source, features, tfds),
         label="label" if "label" in features else None,
         label_names=names("label"),
         speaker=speaker,
-        speaker_names=names(speaker) if speaker else [],
+        speaker_names=names(speaker),
     )
 
 
-def _split_rows(info: Any, split: str, layout: _Layout) -> Iterator[Row]:
+def _stored_audio(source: str, features: Any, tfds: Any) -> StoredAudio:
+    names = [
+        name
+        for name, feature in features.items()
+        if isinstance(feature, tfds.features.Audio)
+    ]
+    if len(names) != 1:
+        raise UserError(
+            f"source {source} has {len(names)} audio features; expected one"
+        )
+    feature = features[names[0]]
+    description = feature.to_json_content()
+    is_file = description.lazy_decode
+    if not is_file and not feature.sample_rate:
+        raise UserError(
+            f"source {source} does not give its sample rate; expected "
+            f"{names[0]} to have a sample_rate"
+        )
+    return StoredAudio(
+        feature=names[0],
+        encoding="file" if is_file else description.encoding.lower(),
+        dtype=np.dtype(feature.np_dtype).name,
+        channels=feature.shape[1] if len(feature.shape) > 1 else 1,
+        rate_hz=feature.sample_rate or 0,
+    )
+
+
+def _split_entries(
+    split_info: Any, split: str, layout: _Layout
+) -> Iterator[Entry]:
     """The recordings of a split, in the order of its files."""
-    for instruction in info.file_instructions:
+    for instruction in split_info.file_instructions:
         file = str(instruction.filename)
-        stop, records = instruction.skip + instruction.take, 0
-        for index, (offset, data) in enumerate(_records(file)):
-            records += 1
-            if not instruction.skip <= index < stop:
+        start, stop = instruction.skip, instruction.skip + instruction.take
+        count = 0
+        for index, (offset, data) in enumerate(_read_records(file)):
+            count += 1
+            if not start <= index < stop:
                 continue
-            example = _example(data)
-            label = _named(example, layout.label, layout.label_names)
-            yield Row(
-                path=_path(file, offset, len(data), layout),
+            example = parse_example(data)
+            yield Entry(
+                path=record_path(file, offset, len(data), layout.audio),
                 name=f"{split.split('[')[0]}/{Path(file).name}/{index:06d}",
-                label=label,
-                speaker=_named(example, layout.speaker, layout.speaker_names),
+                label=_text(example, layout.label, layout.label_names),
+                speaker=_text(example, layout.speaker, layout.speaker_names),
             )
-        if records < stop:
+        if count < stop:
             raise UserError(
-                f"{file} holds {records} recordings; expected {stop}: it is "
+                f"{file} contains {count} recordings; expected {stop}: it is "
                 "truncated"
             )
 
 
-def _records(file: str) -> Iterator[tuple[int, bytes]]:
+def _read_records(file: str) -> Iterator[tuple[int, bytes]]:
     """(offset, data) of the records of a TFRecord file."""
     with open(file, "rb") as stream:
         try:
-            for data in example_io.read_records(stream):
-                # Four bytes of checksum come after the data.
+            for data in records.read_records(stream):
+                # A checksum of four bytes follows the data.
                 yield stream.tell() - 4 - len(data), data
         except ValueError as error:
             raise UserError(
-                f"{file} is truncated or damaged: of a record, {error}"
+                f"{file} is truncated or damaged: invalid record: {error}"
             ) from error
 
 
-def _path(file: str, offset: int, size: int, layout: _Layout) -> str:
-    query = urllib.parse.urlencode(
-        {
-            "offset": offset,
-            "bytes": size,
-            "audio": layout.audio,
-            "stored": layout.stored,
-            "dtype": layout.dtype,
-            "channels": layout.channels,
-            "rate": layout.rate_hz,
-        }
-    )
-    return f"{_SCHEME}{urllib.parse.quote(file)}?{query}"
-
-
-def _example(data: bytes) -> Any:
-    """The features of a serialised `tf.train.Example`, by name."""
-    # TFDS' own copy of the message, which needs no TensorFlow.
-    from tensorflow_datasets.proto import tf_example_pb2
-
-    return tf_example_pb2.Example.FromString(data).features.feature
-
-
-def _named(example: Any, key: str | None, names: list[str]) -> str | None:
-    """A feature's value as text: the name of a class, if it has names."""
+def _text(example: Any, key: str | None, names: list[str]) -> str | None:
+    """A feature's value as text: the name of a class if it has names."""
     if key is None or key not in example:
         return None
     feature = example[key]
@@ -257,59 +211,57 @@ def _named(example: Any, key: str | None, names: list[str]) -> str | None:
     number = feature.int64_list.value[0]
     if not names:
         return str(number)
-    # -1 stands for none.
+    # -1 means unknown.
     return names[number] if number >= 0 else None
 
 
-def _samples(feature: Any, stored: str, dtype: str) -> np.ndarray:
-    if stored in ("bytes", "zlib"):
-        data = feature.bytes_list.value[0]
-        data = zlib.decompress(data) if stored == "zlib" else data
-        samples = np.frombuffer(data, dtype)
-    else:
-        lists = feature.float_list.value or feature.int64_list.value
-        samples = np.array(lists, dtype)
-    if samples.dtype != np.int64:
-        return samples
-    # TFDS decodes to the file's own width: 16 bits, or 32 (also for 24).
-    wide = len(samples) and np.abs(samples).max() > 1 << 15
-    return samples.astype(np.int32 if wide else np.int16)
+def _version_dir(root: Path, name: str, parts: list[str]) -> Path:
+    """The directory of a prepared data set's newest version.
 
-
-def _configs(root: Path) -> list[str]:
-    """Configs of a prepared set; those without have versions at once."""
-    if not root.is_dir():
-        return []
-    return [p.name for p in root.iterdir() if p.is_dir() and _versions(p)]
-
-
-def _versions(root: Path) -> list[Path]:
-    """Prepared versions, the newest last."""
-    found = [p.parent for p in root.glob("*/dataset_info.json")]
-    return sorted(found, key=_version)
-
-
-def _version(path: Path) -> list[int]:
-    return [int(part) for part in path.name.split(".") if part.isdigit()]
-
-
-def _folder(root: Path, name: str, more: list[str]) -> Path:
-    """Where the newest version of a prepared set lies."""
+    Args:
+      root: directory of the prepared data sets.
+      name: of the data set.
+      parts: the name of the config, if the first part is one.
+    """
     base, configs = root / name, _configs(root / name)
     if configs:
-        if more and more[0] in configs:
-            base = base / more[0]
+        if parts and parts[0] in configs:
+            base = base / parts[0]
         elif len(configs) == 1:
             base = base / configs[0]
         else:
             raise UserError(
                 f"source tfds:{name} has the configs {', '.join(configs)}; "
-                f"name one: tfds:{name}:{configs[0]}"
+                f"choose one, such as tfds:{name}:{configs[0]}"
             )
     versions = _versions(base)
     if not versions:
         raise UserError(
-            f"source tfds:{name} is not prepared below {root}; prepare it "
-            f"there (tfds build {name}), or give --tfds_data_dir"
+            f"source tfds:{name} is not prepared in {root}; prepare it there "
+            f"(tfds build {name}), or give --tfds_data_dir"
         )
     return versions[-1]
+
+
+def _configs(directory: Path) -> list[str]:
+    """The configs of a prepared data set; empty if it has none.
+
+    A data set without configs has its versions directly in its directory.
+    """
+    if not directory.is_dir():
+        return []
+    return [
+        path.name
+        for path in directory.iterdir()
+        if path.is_dir() and _versions(path)
+    ]
+
+
+def _versions(directory: Path) -> list[Path]:
+    """Directories of the prepared versions, the newest last."""
+    infos = directory.glob("*/dataset_info.json")
+    return sorted((path.parent for path in infos), key=_version_numbers)
+
+
+def _version_numbers(path: Path) -> list[int]:
+    return [int(part) for part in path.name.split(".") if part.isdigit()]

@@ -1,0 +1,263 @@
+"""Decoders: libsndfile (soundfile), tensorflow-io, and TFDS records."""
+
+import contextlib
+import io
+import os
+import stat
+from collections.abc import Iterator
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+import soundfile
+
+from pipeline import storage
+from pipeline.audio import containers, tfds_records
+from pipeline.audio.errors import AudioError
+from stftgan_tf.config import AudioConfig
+from stftgan_tf.errors import first_line
+
+# Speech is recorded at rates in this range; outside of it a header is damaged.
+_RATES_HZ = (1000, 768000)
+
+# libsndfile reports a huge length if the header does not give one.
+_UNKNOWN_FRAMES = 1 << 62
+
+# libsndfile estimates the length of an MP3 without a Xing header from the file
+# size; the estimate is off by at most one MPEG frame.
+_MP3_FRAME_SAMPLES = 1152
+
+
+class Decoder(Protocol):
+    """An open recording.
+
+    Attributes:
+      rate_hz: its own sample rate.
+      frames: its length in sample frames.
+      channels: its number of channels.
+      slack: how many frames fewer than `frames` may be decoded, because the
+        length is an estimate.
+    """
+
+    rate_hz: int
+    frames: int
+    channels: int
+    slack: int
+
+    def read(self, start: int, count: int) -> np.ndarray:
+        """Up to `count` frames from `start`, float32 [frames, channels]."""
+
+
+@contextlib.contextmanager
+def open_recording(path: str, config: AudioConfig) -> Iterator[Decoder]:
+    """Opens a recording with the configured decoder.
+
+    Args:
+      path: a local file, a remote one (`s3://...`) or a record of a TFDS data
+        set (`tfds_records`).
+      config: names the decoder.
+
+    Raises:
+      AudioError: if the recording does not exist or cannot be decoded.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            decoder = _open(path, config, stack)
+        except soundfile.LibsndfileError as error:
+            raise AudioError(f"undecodable: {error.error_string}") from error
+        except OSError as error:
+            reason = error.strerror or first_line(error)
+            raise AudioError(f"unreadable: {reason}") from error
+        low, high = _RATES_HZ
+        if not low <= decoder.rate_hz <= high:
+            raise AudioError(
+                f"rate: {decoder.rate_hz} Hz; expected {low} to {high}"
+            )
+        if decoder.frames >= _UNKNOWN_FRAMES:
+            raise AudioError(
+                "length: the header does not give the length; encode the "
+                "recording again, into a file instead of a pipe"
+            )
+        yield decoder
+
+
+def check_decoder(config: AudioConfig) -> None:
+    """Checks that the configured decoder works on this machine.
+
+    tensorflow-io can be imported even where its ops do not load, so this calls
+    one of them.
+
+    Raises:
+      AudioError: if the decoder does not work.
+    """
+    if config.decoder != "tfio":
+        return
+    try:
+        import tensorflow as tf
+        import tensorflow_io as tfio
+
+        wav = tf.audio.encode_wav(tf.zeros([1, 1]), 8000)
+        tfio.audio.decode_wav(wav, dtype=tf.int16)
+    except (ImportError, NotImplementedError) as error:
+        raise AudioError(
+            "audio.decoder is tfio, but tensorflow-io does not work here "
+            f"({first_line(error)}); its ops load on TensorFlow 2.16 only: "
+            "pip install '.[io]', or choose sndfile"
+        ) from error
+
+
+def _open(
+    path: str, config: AudioConfig, stack: contextlib.ExitStack
+) -> Decoder:
+    """Opens a recording; `stack` closes it."""
+    if tfds_records.is_record_path(path):
+        record = tfds_records.read_record(path)
+        if record.encoded is None:
+            return _ArrayDecoder(_as_float(record.samples), record.rate_hz)
+        encoded = io.BytesIO(record.encoded)
+        containers.check_complete(encoded)
+        return _open_sndfile(encoded, stack)
+    if storage.is_remote(path):
+        file = stack.enter_context(storage.open_input(path))
+        containers.check_complete(file)
+        return _open_sndfile(stack.enter_context(_keep_errors(file)), stack)
+    _check_regular_file(path)
+    with open(path, "rb") as file:
+        containers.check_complete(file)
+    if config.decoder == "tfio":
+        return _TfioDecoder(path)
+    # As bytes, because a file name is not always valid UTF-8.
+    return _open_sndfile(os.fsencode(path), stack)
+
+
+def _check_regular_file(path: str) -> None:
+    try:
+        mode = os.stat(path).st_mode
+    # ValueError: a name that no file can have.
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise AudioError("missing: no such file") from error
+    if stat.S_ISDIR(mode):
+        # Raises PermissionError, the better reason, for an unreadable one.
+        os.scandir(path).close()
+    # Reading a FIFO or a device could block forever.
+    if not stat.S_ISREG(mode):
+        raise AudioError("not a regular file")
+
+
+def _open_sndfile(file: Any, stack: contextlib.ExitStack) -> "_SndfileDecoder":
+    return stack.enter_context(contextlib.closing(_SndfileDecoder(file)))
+
+
+class _SndfileDecoder:
+    """libsndfile, for a path or an open file."""
+
+    def __init__(self, file: Any):
+        self._file = soundfile.SoundFile(file)
+        self.rate_hz = self._file.samplerate
+        self.frames, self.channels = self._file.frames, self._file.channels
+        self.slack = _MP3_FRAME_SAMPLES if self._file.format == "MP3" else 0
+
+    def read(self, start: int, count: int) -> np.ndarray:
+        try:
+            # Sequential reads must not seek: that is slow and can be inexact.
+            if start != self._file.tell():
+                self._file.seek(start)
+            return self._file.read(count, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise AudioError(f"undecodable: {error.error_string}") from error
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _ArrayDecoder:
+    """Samples in memory, float32 [frames, channels]."""
+
+    slack = 0
+
+    def __init__(self, samples: np.ndarray, rate_hz: int):
+        self._samples, self.rate_hz = samples, rate_hz
+        self.frames, self.channels = samples.shape
+
+    def read(self, start: int, count: int) -> np.ndarray:
+        return self._samples[start : start + count]
+
+
+class _TfioDecoder:
+    """tensorflow-io, for a local path."""
+
+    slack = 0
+
+    def __init__(self, path: str):
+        # Imported here because the other decoders must not load TensorFlow.
+        import tensorflow as tf
+        import tensorflow_io as tfio
+
+        self._op_error = tf.errors.OpError
+        try:
+            self._audio = tfio.audio.AudioIOTensor(path)
+            self.rate_hz = int(self._audio.rate.numpy())
+            shape = self._audio.shape.numpy()
+        except (self._op_error, ValueError, NotImplementedError) as error:
+            raise AudioError(f"undecodable: {first_line(error)}") from error
+        self.frames, self.channels = int(shape[0]), int(shape[1])
+
+    def read(self, start: int, count: int) -> np.ndarray:
+        stop = min(start + count, self.frames)
+        if start >= stop:
+            return np.zeros((0, self.channels), np.float32)
+        try:
+            samples = self._audio[start:stop].numpy()
+        except (self._op_error, ValueError) as error:
+            raise AudioError(f"undecodable: {first_line(error)}") from error
+        return _as_float(samples)
+
+
+@contextlib.contextmanager
+def _keep_errors(file: BinaryIO) -> Iterator["_ErrorKeepingFile"]:
+    """A remote file for libsndfile, which takes a read error for the end.
+
+    Raises:
+      AudioError: on leaving the context, if a read failed.
+    """
+    wrapper = _ErrorKeepingFile(file)
+    decoder_error = None
+    try:
+        yield wrapper
+    except AudioError as error:
+        decoder_error = error
+    if wrapper.error:
+        reason = first_line(wrapper.error)
+        raise AudioError(f"unreadable: {reason}") from wrapper.error
+    if decoder_error:
+        raise decoder_error
+
+
+class _ErrorKeepingFile:
+    """The file methods that libsndfile calls; keeps the first read error."""
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+        self.error: Exception | None = None
+
+    def read(self, size: int) -> bytes:
+        if self.error:
+            return b""
+        try:
+            return self._file.read(size)
+        # Every file system raises exceptions of its own.
+        except Exception as error:
+            self.error = error
+            return b""
+
+
+def _as_float(samples: np.ndarray) -> np.ndarray:
+    """Samples [N] or [N, C] of any type as float32 [N, C], full scale at 1."""
+    if samples.ndim == 1:
+        samples = samples[:, None]
+    if np.issubdtype(samples.dtype, np.floating):
+        return samples.astype(np.float32)
+    if samples.dtype == np.uint8:
+        return (samples.astype(np.float32) - 128) / 128
+    full_scale = -float(np.iinfo(samples.dtype).min)
+    return (samples / full_scale).astype(np.float32)
