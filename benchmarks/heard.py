@@ -15,16 +15,18 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.audio import reading as audio
+from pipeline.audio import reading
+from pipeline.audio.errors import AudioError
 from pipeline.beam import segments
 from pipeline.sources import recordings as sources
 from stftgan_tf import cli, evaluate
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
 from stftgan_tf.data import dataset
-from stftgan_tf.dsp import features
+from stftgan_tf.dsp import stft
 from stftgan_tf.errors import UsageError, UserError
 from stftgan_tf.evaluation import classifier as judge
+from stftgan_tf.metrics import clusters, label_scores
 from stftgan_tf.metrics import distances as metrics
 from stftgan_tf.saved_model import loading as exported
 
@@ -42,14 +44,14 @@ def recordings(
         if recording.label < 0:
             continue
         try:
-            (seen,) = audio.scan(recording.path, config.audio)
+            (seen,) = reading.measure(recording.path, config.audio)
             start = seen.start + (seen.samples - config.window_samples) // 2
             stop = start + config.window_samples
-            samples = audio.read(recording.path, config.audio, start, stop)
-        except audio.AudioError as error:
+            samples = reading.read(recording.path, config.audio, start, stop)
+        except AudioError as error:
             raise UserError(f"{recording.path}: {error}") from error
         rows, labels = found[segments.split_of(recording, config)]
-        rows.append(samples * np.float32(audio.gain(seen, config.audio)))
+        rows.append(samples * np.float32(reading.gain(seen, config.audio)))
         labels.append(recording.label)
     for split, (rows, _) in found.items():
         if len(rows) < _CLUSTERS:
@@ -64,9 +66,9 @@ def through_windows(
     samples: np.ndarray, shards: dataset.Shards, config: Config
 ) -> np.ndarray:
     """Audio [B, N] as windows and back, as the export would make it."""
-    stfts = np.stack([features.stft(row, config.stft) for row in samples])
-    logs = features.log_magnitude(stfts, config)
-    windows = features.standardise(logs, shards.moments).numpy()
+    stfts = np.stack([stft.forward(row, config.stft) for row in samples])
+    logs = stft.log_magnitude(stfts, config)
+    windows = shards.moments.standardise(logs).numpy()
     return evaluate.to_audio(windows, shards.moments, config)
 
 
@@ -82,7 +84,7 @@ class Table:
         """
         self._hears, self._part = hears, part
         _, self._vectors = hears(training)
-        self._bins = metrics.BinTest(self._vectors, _CLUSTERS, 0)
+        self._bins = clusters.BinTest(self._vectors, _CLUSTERS, 0)
         print(
             f"{'':24s}{'IS':>6s}{'FID':>8s}{'of all':>8s}{'NDB':>5s}"
             f"{'coverage':>10s}{'density':>9s}{'labels':>16s}{'right':>8s}"
@@ -107,7 +109,7 @@ class Table:
         shares = 100 * shares / len(heard)
         right = "-" if labels is None else f"{(heard == labels).mean():.3f}"
         print(
-            f"{name:24s}{metrics.inception_score(probabilities):6.2f}"
+            f"{name:24s}{label_scores.inception_score(probabilities):6.2f}"
             f"{np.mean(fids):8.2f}"
             f"{metrics.frechet_distance(vectors, self._vectors):8.2f}"
             f"{self._bins.compare(vectors).different:5d}{coverage:10.3f}"
@@ -141,8 +143,7 @@ def main() -> int:
 def _run(args: argparse.Namespace) -> int:
     config = config_lib.load(args.config, args.set)
     if args.print_config:
-        print(config.to_yaml(), end="")
-        return 0
+        return config_lib.print_config(config)
     if args.draws < 1:
         raise UsageError(f"--draws is {args.draws}; expected at least 1")
     shards = dataset.open_shards(args.data, config)

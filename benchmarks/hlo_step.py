@@ -35,7 +35,7 @@ import tensorflow as tf
 from stftgan_tf import cli, train
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
-from stftgan_tf.dsp import features
+from stftgan_tf.dsp.moments import Moments
 from stftgan_tf.errors import UserError
 from stftgan_tf.files import published_dir
 from stftgan_tf.models import networks, wgan
@@ -60,8 +60,8 @@ class Step:
 
     def __init__(self, config: Config):
         classes = _CLASSES if config.model.condition != "none" else 0
-        moments = features.Moments.neutral(config)
-        self.model = train.build(config, moments, classes)
+        moments = Moments.neutral(config)
+        self.model = build_wgan(config, moments, classes)
         self._batch = make_batch(config)
         self._function = tf.function(self.model.train_step, jit_compile=True)
         graph = self._function.get_concrete_function(self._batch)
@@ -232,8 +232,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace) -> int:
     base = config_lib.load(args.config, args.set)
     if args.print_config:
-        print(base.to_yaml(), end="")
-        return 0
+        return config_lib.print_config(base)
     sizes = args.batch_size or [base.train.batch_size]
     configs = [_with_batch(args, size) for size in sizes]
     for config in configs:

@@ -23,10 +23,9 @@ import scipy.spatial
 import tensorflow as tf
 
 from stftgan_tf import config as config_lib
-from stftgan_tf import train
-from stftgan_tf.dsp import features
-from stftgan_tf.metrics import distances as metrics
-from stftgan_tf.metrics import embedding
+from stftgan_tf.models.build import build_wgan
+from stftgan_tf.dsp.moments import Moments
+from stftgan_tf.metrics import clusters, embedding
 from stftgan_tf.models import condition
 
 # Networks and loop of all rows; the sizes are those of a second's training.
@@ -153,7 +152,7 @@ def judge(windows: np.ndarray, kinds: np.ndarray) -> tuple[int, float, float]:
     shares = counts / max(1, counts.sum())
     even = np.full(len(centres), 1 / len(centres))
     divergence = (
-        metrics.jensen_shannon(shares, even) if good.any() else np.log(2)
+        clusters.jensen_shannon(shares, even) if good.any() else np.log(2)
     )
     return int((counts > 0).sum()), float(good.mean()), divergence
 
@@ -164,7 +163,7 @@ def run(changes: list[str], modes: int, seed: int, windows: int) -> Found:
     config = config_lib.load("tiny", [*BASE, *changes, f"train.seed={seed}"])
     kinds = patterns(modes)
     real, labels = draw(kinds, 4096, seed)
-    moments = features.Moments(
+    moments = Moments(
         np.zeros(32, np.float32), np.full(32, 1 / 3, np.float32)
     )
     space = embedding.fit(real, moments, config)
@@ -172,7 +171,7 @@ def run(changes: list[str], modes: int, seed: int, windows: int) -> Found:
         told = condition.Condition(np.full(modes, 1 / modes, np.float32))
     else:
         told = condition.find(config, None, real, space.log_mel)
-    model = train.build(config, moments, told.classes if told else 0)
+    model = build_wgan(config, moments, told.classes if told else 0)
     if told:
         labels = told.of(tf.constant(real), tf.constant(labels))
     batch = config.train.batch_size * config.train.critic_steps

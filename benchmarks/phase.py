@@ -22,13 +22,13 @@ import pesq
 import pystoi
 import tensorflow as tf
 
-from pipeline.audio import reading as audio
+from pipeline.audio import reading
+from pipeline.audio.errors import AudioError
 from pipeline.sources import recordings as sources
 from stftgan_tf import cli
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
-from stftgan_tf.dsp import features, phase
-from stftgan_tf.dsp import pghi as heap
+from stftgan_tf.dsp import pghi, phase, stft
 from stftgan_tf.errors import UsageError, UserError
 
 # Magnitudes [T, F + 1] or, for librosa, samples -> samples.
@@ -45,8 +45,8 @@ def excerpts(args: argparse.Namespace, config: Config, secs: float):
     found = []
     for recording in source.recordings:
         try:
-            seen, *_ = audio.scan(recording.path, config.audio)
-        except audio.AudioError:
+            seen, *_ = reading.measure(recording.path, config.audio)
+        except AudioError:
             continue
         if seen.samples >= count:
             found.append((recording.path, seen))
@@ -58,8 +58,8 @@ def excerpts(args: argparse.Namespace, config: Config, secs: float):
     chosen = found[:: max(1, len(found) // args.recordings)][: args.recordings]
     for path, seen in chosen:
         start = (seen.samples - count) // 2
-        samples = audio.read(path, config.audio, start, start + count)
-        yield samples * audio.gain(seen, config.audio)
+        samples = reading.read(path, config.audio, start, start + count)
+        yield samples * reading.gain(seen, config.audio)
 
 
 def ours(config: Config, iterations: int) -> Method:
@@ -70,7 +70,7 @@ def ours(config: Config, iterations: int) -> Method:
         return phase.griffin_lim(magnitudes, config.stft, iterations)
 
     def method(samples):
-        magnitudes = np.abs(features.stft(samples, config.stft))
+        magnitudes = np.abs(stft.forward(samples, config.stft))
         return graph(tf.constant(magnitudes[None])).numpy()[0]
 
     return method
@@ -80,8 +80,8 @@ def heaps(config: Config, iterations: int) -> Method:
     """From heap integration, offline; numba compiles it."""
 
     def method(samples):
-        magnitudes = np.abs(features.stft(samples, config.stft))[None]
-        start = heap.integrated(magnitudes, config.stft)
+        magnitudes = np.abs(stft.forward(samples, config.stft))[None]
+        start = pghi.integrated(magnitudes, config.stft)
         made = phase.griffin_lim(magnitudes, config.stft, iterations, start)
         return made.numpy()[0]
 
@@ -111,7 +111,7 @@ def librosas(config: Config, iterations: int) -> Method:
 def convergence_db(got: np.ndarray, samples: np.ndarray, config: Config):
     """Spectral convergence."""
     wanted, found = (
-        np.abs(features.stft(x, config.stft)) for x in (samples, got)
+        np.abs(stft.forward(x, config.stft)) for x in (samples, got)
     )
     error = np.linalg.norm(found - wanted) / np.linalg.norm(wanted)
     return 20 * np.log10(error)
@@ -191,8 +191,7 @@ def main() -> int:
 def _run(args: argparse.Namespace) -> int:
     config = config_lib.load(args.config, args.set)
     if args.print_config:
-        print(config.to_yaml(), end="")
-        return 0
+        return config_lib.print_config(config)
     if min(args.rounds, args.recordings) < 1:
         raise UsageError("--rounds and --recordings: expected at least 1")
     window = config.window_samples / config.audio.sample_rate_hz

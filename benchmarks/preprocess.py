@@ -25,14 +25,14 @@ import apache_beam as beam
 import numpy as np
 import soundfile
 
-from pipeline.audio import reading as audio
+from pipeline.audio import reading
 from pipeline.beam import segments
 from pipeline.sources import recordings as sources
 from stftgan_tf import cli
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
 from stftgan_tf.data import records as example_io
-from stftgan_tf.dsp import features
+from stftgan_tf.dsp import stft
 
 
 def windows_of(path: str, config: Config):
@@ -44,8 +44,8 @@ def windows_of(path: str, config: Config):
     low = max(0, -offset)
     kept = samples[low : low + len(padded) - max(0, offset)]
     padded[max(0, offset) :][: len(kept)] = kept
-    stfts = features.stft(padded, config.stft)
-    logs = features.log_magnitude(stfts, config)
+    stfts = stft.forward(padded, config.stft)
+    logs = stft.log_magnitude(stfts, config)
     for index in range(count):
         start = index * config.window.stride_frames
         yield index, logs[start : start + config.window.frames]
@@ -162,7 +162,7 @@ def compare(args: argparse.Namespace) -> None:
     """Prints the table of speeds."""
     config = config_lib.load(args.config, args.set)
     source = sources.open_source(args.source, config.audio)
-    found = [audio.scan(r.path, config.audio)[0] for r in source.recordings]
+    found = [reading.measure(r.path, config.audio)[0] for r in source.recordings]
     rate = config.audio.sample_rate_hz
     total = sum(seen.samples for seen in found) / rate
     one = source.recordings[0].name
@@ -231,9 +231,9 @@ def show_memory(args: argparse.Namespace) -> None:
     source = sources.open_source(args.source, config.audio)
     speech = []
     for recording in source.recordings[:60]:
-        (seen,) = audio.scan(recording.path, config.audio)
+        (seen,) = reading.measure(recording.path, config.audio)
         path, length = recording.path, seen.samples
-        speech.append(audio.read(path, config.audio, 0, length))
+        speech.append(reading.read(path, config.audio, 0, length))
     speech = np.concatenate(speech)
     print(f"{'':26s}{'peak MB':>10s}{'s':>8s}{'windows':>10s}")
     for hours in (0.1, 1, 10):
@@ -278,8 +278,7 @@ def main() -> int:
 def _run(args: argparse.Namespace) -> int:
     config = config_lib.load(args.config, args.set)
     if args.print_config:
-        print(config.to_yaml(), end="")
-        return 0
+        return config_lib.print_config(config)
     if args.row:
         name, _, folder = args.row.partition("=")
         run_row(name, args, folder)

@@ -15,12 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.audio import reading as audio
+from pipeline.audio import reading
+from pipeline.audio.errors import AudioError
 from pipeline.sources import recordings as sources
 from stftgan_tf import cli
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
-from stftgan_tf.dsp import features
+from stftgan_tf.dsp import stft
 from stftgan_tf.saved_model import loading as exported
 
 _QUANTILES = (50, 90, 95, 99)
@@ -34,7 +35,7 @@ _PAUSE_DB = 40.0
 
 def changes(samples: np.ndarray, config: Config) -> tuple:
     """(energy steps [T - 1], flux [T - 1], whether it is heard [T - 1])."""
-    logs = features.log_spectrogram(samples, config)
+    logs = stft.log_spectrogram(samples, config)
     logs = logs * (20 / np.log(10))
     level = 10 * np.log10(np.sum(10 ** (logs / 10), axis=1))
     heard = level > level.max() - _PAUSE_DB
@@ -84,11 +85,11 @@ def _run(args: argparse.Namespace) -> int:
     recordings = sources.open_source(args.source, config.audio).recordings
     for recording in recordings[:: max(1, len(recordings) // _RECORDINGS)]:
         try:
-            seen, *_ = audio.scan(recording.path, config.audio)
-            samples = audio.read(recording.path, config.audio, 0, seen.samples)
-        except audio.AudioError:
+            seen, *_ = reading.measure(recording.path, config.audio)
+            samples = reading.read(recording.path, config.audio, 0, seen.samples)
+        except AudioError:
             continue
-        gain = np.float32(audio.gain(seen, config.audio))
+        gain = np.float32(reading.gain(seen, config.audio))
         if seen.samples < config.stft.frame_length:
             continue
         steps, flux, heard = changes(samples * gain, config)

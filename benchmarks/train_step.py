@@ -27,7 +27,7 @@ from stftgan_tf import cli, train
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
 from stftgan_tf.data import dataset
-from stftgan_tf.dsp import features
+from stftgan_tf.dsp.moments import Moments
 from stftgan_tf.errors import UsageError
 from stftgan_tf.models import networks
 
@@ -195,7 +195,7 @@ class OurStep:
 
     def __init__(self, config: Config, *changes: str, eager: bool = False):
         config = config_lib.from_dict(config.to_dict(), changes)
-        self.model = train.build(config, features.Moments.neutral(config))
+        self.model = build_wgan(config, Moments.neutral(config))
         self.model.run_eagerly = eager
         self.model.make_train_function()
 
@@ -213,8 +213,8 @@ class ExampleShapedStep:
     """
 
     def __init__(self, config: Config):
-        moments = features.Moments.neutral(config)
-        self.config, model = config, train.build(config, moments)
+        moments = Moments.neutral(config)
+        self.config, model = config, build_wgan(config, moments)
         self.generator, self.critic = model.generator, model.critic
         self.critic_optimizer = model.critic_optimizer
         self.generator_optimizer = model.generator_optimizer
@@ -334,8 +334,7 @@ def _run(args: argparse.Namespace) -> int:
     if min(args.rounds, args.steps) < 1:
         raise UsageError("--rounds and --steps: expected at least 1")
     if args.print_config:
-        print(config.to_yaml(), end="")
-        return 0
+        return config_lib.print_config(config)
     if config.model.networks != "frames" or config.train.loss != "wgan-gp":
         raise UsageError(
             "PyTorch's side has the frames networks and wgan-gp only"

@@ -26,7 +26,8 @@ from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
 from stftgan_tf.data import records as example_io
 from stftgan_tf.data.records import FIELDS, MANIFEST, UNKNOWN_LABEL
-from stftgan_tf.dsp import features
+from stftgan_tf.dsp import stft
+from stftgan_tf.dsp.moments import CLIP_SIGMAS, Moments
 from stftgan_tf.errors import UserError
 from stftgan_tf.files import write_atomically
 from stftgan_tf.progress import Progress
@@ -165,10 +166,10 @@ class Check:
 
     def picture(self) -> bytes:
         """Windows, moments and histograms as a PNG file."""
-        moments = features.Moments.from_dict(self._manifest["moments"])
-        sigmas = features.CLIP_SIGMAS * moments.std
+        moments = Moments.from_dict(self._manifest["moments"])
+        sigmas = CLIP_SIGMAS * moments.std
         windows = (np.stack(self.shown) - moments.mean) / sigmas
-        hz = features.bin_hz(self._config)
+        hz = stft.bin_hz(self._config)
         return pictures.data_set(
             windows, hz, self._manifest["moments"], self._moments.histogram
         )

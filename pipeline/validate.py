@@ -20,7 +20,7 @@ from stftgan_tf import cli
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config, ValidateConfig
 from stftgan_tf.data import records as example_io
-from stftgan_tf.dsp import features
+from stftgan_tf.dsp.moments import MIN_STD, Moments
 from stftgan_tf.errors import UserError
 from stftgan_tf.files import write_atomically
 
@@ -63,8 +63,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace) -> int:
     config = config_lib.load(args.config, args.set)
     if args.print_config:
-        print(config.to_yaml(), end="")
-        return 0
+        return config_lib.print_config(config)
     reference = (
         inspect.read_manifest(args.reference) if args.reference else None
     )
@@ -231,7 +230,7 @@ def drift(
         np.array(m["moments"]["mean"]) for m in (manifest, other)
     )
     # Some bins may never vary: telephone speech at 16 kHz.
-    varies = np.array(other["moments"]["std"]) > features.MIN_STD
+    varies = np.array(other["moments"]["std"]) > MIN_STD
     if not varies.any():
         return [f"spectrum: {other_root} has the same value everywhere"]
     level = float((mean - reference)[varies].mean())
@@ -240,7 +239,7 @@ def drift(
             f"level: {level * _DB:+.1f} dB from {other_root}'s; expected at "
             f"most {limits.max_level_db:g} dB"
         )
-    spread = features.Moments.from_dict(other["moments"]).std
+    spread = Moments.from_dict(other["moments"]).std
     change = (mean - reference - np.where(varies, level, 0)) / spread
     shape = float(np.sqrt(np.mean(change**2)))
     if shape > limits.max_spectrum:

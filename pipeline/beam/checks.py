@@ -15,7 +15,7 @@ from pipeline.audio.errors import AudioError
 from pipeline.sources import recordings as recordings_lib
 from stftgan_tf.config import AudioConfig
 from stftgan_tf.errors import UsageError, UserError
-from stftgan_tf.files import claim, give_up, remove_leftovers
+from stftgan_tf.files import locked, remove_leftovers
 
 
 def default_output(source: str) -> str:
@@ -111,12 +111,8 @@ def output_lock(output: str) -> Iterator[None]:
         return
     path = Path(os.path.realpath(output))
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = claim(path.parent / f".{path.name}.lock")
-    if lock is None:
-        raise UserError(f"another job is writing {path}; wait for it to end")
-    try:
-        # A killed job may have moved the old data set away.
+    message = f"another job is writing {path}; wait for it to finish"
+    with locked(path.parent / f".{path.name}.lock", message, remove=True):
+        # Restores what a killed job was replacing, before anything is checked.
         remove_leftovers(path)
         yield
-    finally:
-        give_up(lock)

@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.audio import reading as audio
-from pipeline.audio.reading import AudioError, Scan, Survey
-from pipeline.audio.worker import Question
+from pipeline.audio import reading
+from pipeline.audio.errors import AudioError
+from pipeline.audio.reading import ChannelStats, RecordingInfo
+from pipeline.audio.worker import Request
 from pipeline.sources.recordings import Recording
 from stftgan_tf.config import Config
 from stftgan_tf.data import records as example_io
-from stftgan_tf.dsp import features
+from stftgan_tf.dsp import stft
 
 # What is in memory at once.
 SEGMENT_SECS = 60.0
@@ -47,7 +48,7 @@ class Segment:
     split: str
     key: str
     channel: int
-    scan: Scan | None
+    scan: ChannelStats | None
     first_window: int
     windows: int
 
@@ -68,7 +69,7 @@ def split_of(recording: Recording, config: Config) -> str:
 def plan(
     recording: Recording,
     config: Config,
-    answer: Callable[[Question], Any],
+    answer: Callable[[Request], Any],
 ) -> list[Segment]:
     """The segments of a recording, whole windows each.
 
@@ -80,7 +81,7 @@ def plan(
     Raises:
       AudioError: if the recording cannot be used, as far as that is seen yet.
     """
-    survey = answer(Question("survey", recording.path, (SEGMENT_SECS,)))
+    survey = answer(Request(reading.probe, recording.path, (SEGMENT_SECS,)))
     segments: list[Segment] = []
     for channel in range(survey.channels):
         segments += _planned(recording, config, survey, channel)
@@ -88,19 +89,19 @@ def plan(
 
 
 def _planned(
-    recording: Recording, config: Config, survey: Survey, channel: int
+    recording: Recording, config: Config, survey: RecordingInfo, channel: int
 ) -> Iterator[Segment]:
     """The segments of one channel."""
     name = recording.name
     if survey.channels > 1:
         name = f"{name}#{channel}"
-    scan = survey.scans[channel] if survey.scans else None
+    scan = survey.stats[channel] if survey.stats else None
     if scan:
         _check_length(scan, config)
         windows, _ = window_grid(scan.samples, config)
         rate = config.audio.sample_rate_hz
         each = max(1, int(SEGMENT_SECS * rate / config.stride_samples))
-    elif survey.scans:
+    elif survey.stats:
         # Nothing can be heard in this channel, but in another one.
         return
     else:
@@ -120,7 +121,7 @@ def _planned(
         )
 
 
-def _check_length(scan: Scan, config: Config) -> None:
+def _check_length(scan: ChannelStats, config: Config) -> None:
     if scan.samples < config.stft.frame_length:
         raise AudioError(
             f"short: {scan.samples} samples; expected at least one frame, "
@@ -143,17 +144,21 @@ def window_grid(samples: int, config: Config) -> tuple[int, int]:
     return count, (covered - samples) // 2
 
 
-def question(segment: Segment, config: Config) -> Question:
+def question(segment: Segment, config: Config) -> Request:
     """What `cut` needs of a decoder."""
     path, scan = segment.recording.path, segment.scan
     if not scan:
-        return Question("load", path, (segment.channel,))
+        return Request(reading.load, path, (segment.channel,))
     first = segment.first_window
     span = _span(scan, config, first, first + segment.windows)
-    return Question("read", path, (*span, segment.channel, scan.frames))
+    return Request(
+        reading.read, path, (*span, segment.channel, scan.source_frames)
+    )
 
 
-def _span(scan: Scan, config: Config, first: int, last: int) -> tuple[int, int]:
+def _span(
+    scan: ChannelStats, config: Config, first: int, last: int
+) -> tuple[int, int]:
     """First and last sample of windows [first, last)."""
     _, offset = window_grid(scan.samples, config)
     start = scan.start - offset
@@ -203,15 +208,17 @@ def cut(segment: Segment, answer: Any, config: Config) -> Cut | None:
             return None
         _check_length(scan, config)
         windows, _ = window_grid(scan.samples, config)
-        samples = audio.between(recorded, *_span(scan, config, 0, windows))
-    gain = audio.gain(scan, config.audio)
+        samples = reading.slice_padded(
+            recorded, *_span(scan, config, 0, windows)
+        )
+    gain = reading.gain(scan, config.audio)
     samples *= np.float32(gain)
     return _cut(samples, windows, scan.rms * gain, config)
 
 
 def _cut(samples: np.ndarray, windows: int, rms: float, config: Config) -> Cut:
     """Windows of samples that are at their level."""
-    frames = features.log_spectrogram(samples, config)
+    frames = stft.log_spectrogram(samples, config)
     audible = _audible(samples, windows, rms, config)
     found, times = [], np.zeros(len(frames), np.int64)
     for index, heard in enumerate(audible):

@@ -14,7 +14,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from stftgan_tf.config import Config
 from stftgan_tf.data import records as example_io
-from stftgan_tf.dsp import features
+from stftgan_tf.dsp.moments import CLIP_SIGMAS, MIN_STD
 
 # Cells of a bin's histogram, which spans the log-magnitudes from the floor to
 # `_HISTOGRAM_TOP`, about 12 dB above a full-scale sine.
@@ -153,9 +153,9 @@ class PartialMoments:
         low, high = _histogram_range(config)
         edges = np.linspace(low, high, HISTOGRAM_CELLS + 1)
         centres = (edges[1:] + edges[:-1]) / 2
-        std = np.maximum(self.std, features.MIN_STD)
+        std = np.maximum(self.std, MIN_STD)
         sigmas = np.abs(centres - self.mean[:, None]) / std[:, None]
-        beyond = self.histogram[sigmas > features.CLIP_SIGMAS].sum()
+        beyond = self.histogram[sigmas > CLIP_SIGMAS].sum()
         return float(beyond / max(self.histogram.sum(), 1))
 
 

@@ -15,8 +15,8 @@ import numpy as np
 from apache_beam.metrics import Metrics
 
 from pipeline import storage
-from pipeline.audio.reading import AudioError
-from pipeline.audio.worker import Decoder
+from pipeline.audio.errors import AudioError
+from pipeline.audio.worker import DecoderProcess
 from pipeline.beam import segments as segments_lib
 from pipeline.beam.progress import Ticks
 from pipeline.beam.segments import Segment
@@ -156,7 +156,7 @@ class _Plan(beam.DoFn):
 
     def setup(self):
         storage.use_options(self._job.storage_options)
-        self._decoder = Decoder(self._config.audio)
+        self._decoder = DecoderProcess(self._config.audio)
 
     def finish_bundle(self):
         self._decoder.release()
@@ -167,7 +167,7 @@ class _Plan(beam.DoFn):
     def process(self, recording: Recording):
         try:
             found = segments_lib.plan(
-                recording, self._config, self._decoder.answer
+                recording, self._config, self._decoder.run
             )
         except AudioError as error:
             self._dead.inc()
@@ -187,7 +187,7 @@ class _WriteShard(beam.DoFn):
 
     def setup(self):
         storage.use_options(self._job.storage_options)
-        self._decoder = Decoder(self._config.audio)
+        self._decoder = DecoderProcess(self._config.audio)
         self._syncs = storage.Syncs()
 
     def finish_bundle(self):
@@ -225,7 +225,7 @@ class _WriteShard(beam.DoFn):
         )
         with (
             storage.create(path, self._syncs) as file,
-            contextlib.closing(self._decoder.answers(questions)) as answers,
+            contextlib.closing(self._decoder.run_all(questions)) as answers,
         ):
             writer = example_io.ShardWriter(file)
             for segment, answer in zip(ordered, answers, strict=True):

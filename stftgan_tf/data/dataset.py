@@ -21,7 +21,7 @@ from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
 from stftgan_tf.data import records as example_io
 from stftgan_tf.data.records import UNKNOWN_LABEL as UNKNOWN_LABEL
-from stftgan_tf.dsp import features
+from stftgan_tf.dsp.moments import Moments
 from stftgan_tf.errors import UserError
 
 # Shards read at the same time, so that a batch mixes them.
@@ -43,9 +43,9 @@ class Shards:
     home: str
 
     @property
-    def moments(self) -> features.Moments:
+    def moments(self) -> Moments:
         """Of the training split."""
-        return features.Moments.from_dict(self.manifest["moments"])
+        return Moments.from_dict(self.manifest["moments"])
 
     def windows(self, split: str) -> int:
         """How many windows a split has."""
@@ -308,7 +308,7 @@ def load_windows(
     windows, labels = [np.zeros((0, *config.window_shape), np.float32)], [[]]
     for batch in dataset.shard(every, 0).batch(256):
         parsed = _parse(batch, config, ("window", "label"))
-        scaled = features.standardise(parsed["window"], shards.moments)
+        scaled = shards.moments.standardise(parsed["window"])
         windows.append(scaled.numpy())
         labels.append(parsed["label"].numpy())
     return np.concatenate(windows), np.concatenate(labels).astype(np.int64)
@@ -317,7 +317,7 @@ def load_windows(
 def _parser(shards: Shards, config: Config, classes: Any):
     def parse(serialised: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         parsed = _parse(serialised, config, ("window", "label"))
-        windows = features.standardise(parsed["window"], shards.moments)
+        windows = shards.moments.standardise(parsed["window"])
         labels = parsed["label"]
         return windows, classes(windows, labels) if classes else labels
 

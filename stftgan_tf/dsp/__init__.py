@@ -1,1 +1,1 @@
-"""The STFT and its inverse, phase reconstruction."""
+"""Signal processing: the STFT and its inverse, window values, phase."""

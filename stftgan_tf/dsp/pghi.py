@@ -1,7 +1,7 @@
-"""Phase by heap integration: the reference that no graph can hold.
+"""Phase gradient heap integration, the offline reference for phase.
 
-For comparison, and for who makes audio offline; with numba installed it is
-compiled.
+It is slower than `phase.integrated` and cannot run in a TensorFlow graph, but
+the phase is better. With numba installed the inner loop is compiled.
 """
 
 import heapq
@@ -16,40 +16,39 @@ try:
 except ImportError:
 
     def njit(function):
-        """Leaves a function as it is."""
+        """Returns the function unchanged."""
         return function
 
 
-# Bins this far below the largest take no part and keep phase 0.
+# Bins this far below the largest one are skipped and keep phase 0.
 _TOLERANCE = 1e-6
 
 
 def integrated(magnitudes: np.ndarray, config: StftConfig) -> np.ndarray:
-    """Phase from the gradients that magnitudes imply, strongest bins first.
+    """Integrates the phase gradients that magnitudes imply, strongest first.
 
-    Phase gradient heap integration (Prusa et al. 2017, "A Noniterative Method
-    for Reconstruction of Phase from STFT Magnitude", algorithm 1). A starting
-    point for `phase.griffin_lim`, like `phase.integrated`.
+    Prusa et al. 2017, "A Noniterative Method for Reconstruction of Phase from
+    STFT Magnitude", algorithm 1. Like `phase.integrated`, the result is a
+    starting point for `phase.griffin_lim`.
 
     Args:
       magnitudes: float32 [B, T, F + 1].
-      config: frame length, step and window.
+      config: frame length and step.
 
     Returns:
       Unit complex64 [B, T, F + 1].
     """
-    parts = phase.gradients(magnitudes, config)
-    logs, in_time, in_frequency = (np.float64(part) for part in parts)
-    phases = np.stack(
-        [_row(*row) for row in zip(logs, in_time, in_frequency, strict=True)]
-    )
-    # Frames are referred to their start, gradients to their middle.
+    gradients = phase.gradients(magnitudes, config)
+    logs, in_time, in_frequency = (np.float64(x) for x in gradients)
+    rows = zip(logs, in_time, in_frequency, strict=True)
+    phases = np.stack([_integrate_row(*row) for row in rows])
+    # The STFT refers phases to the start of a frame, gradients to its middle.
     phases += np.pi * (np.arange(magnitudes.shape[-1]) % 2)
     return np.exp(1j * phases).astype(np.complex64)
 
 
 @njit
-def _row(logs, in_time, in_frequency):
+def _integrate_row(logs, in_time, in_frequency):
     """Phases [T, F] of one row's log-magnitudes and gradients [T, F]."""
     frames, bins = logs.shape
     phases = np.zeros((frames, bins))
@@ -63,16 +62,16 @@ def _row(logs, in_time, in_frequency):
             place = heapq.heappop(heap)[1]
             t, f = place // bins, place % bins
             for step in (-1, 1):
-                other = t + step
-                if 0 <= other < frames and not done[other, f]:
-                    turn = (in_time[t, f] + in_time[other, f]) / 2
-                    phases[other, f] = phases[t, f] + step * turn
-                    done[other, f] = True
-                    heapq.heappush(heap, (-logs[other, f], other * bins + f))
-                other = f + step
-                if 0 <= other < bins and not done[t, other]:
-                    turn = (in_frequency[t, f] + in_frequency[t, other]) / 2
-                    phases[t, other] = phases[t, f] + step * turn
-                    done[t, other] = True
-                    heapq.heappush(heap, (-logs[t, other], t * bins + other))
+                near = t + step
+                if 0 <= near < frames and not done[near, f]:
+                    turn = (in_time[t, f] + in_time[near, f]) / 2
+                    phases[near, f] = phases[t, f] + step * turn
+                    done[near, f] = True
+                    heapq.heappush(heap, (-logs[near, f], near * bins + f))
+                near = f + step
+                if 0 <= near < bins and not done[t, near]:
+                    turn = (in_frequency[t, f] + in_frequency[t, near]) / 2
+                    phases[t, near] = phases[t, f] + step * turn
+                    done[t, near] = True
+                    heapq.heappush(heap, (-logs[t, near], t * bins + near))
     return phases

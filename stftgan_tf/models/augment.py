@@ -11,7 +11,7 @@ import math
 import tensorflow as tf
 
 from stftgan_tf.config import Config
-from stftgan_tf.dsp import features
+from stftgan_tf.dsp.moments import CLIP_SIGMAS, Moments
 
 # Uniform numbers that one window's changes take.
 DRAWS = 9
@@ -23,14 +23,14 @@ class Augment:
     The masks are those of SpecAugment (Park et al. 2019, section 2).
     """
 
-    def __init__(self, config: Config, moments: features.Moments):
+    def __init__(self, config: Config, moments: Moments):
         """`moments` are of the training split: they say what silence is."""
         settings = config.augment
         self._frames, self._bins = config.window_shape
-        sigmas = features.CLIP_SIGMAS * moments.std
+        sigmas = CLIP_SIGMAS * moments.std
         most = settings.gain_db / 20 * math.log(10)
         self._gain = tf.constant(most / sigmas)  # (F,)
-        self._silence = tf.constant(features.silence(moments, config))
+        self._silence = tf.constant(moments.silent_frame(config))
         self._shift = min(settings.shift_frames, self._frames - 1)
         self._mask_frames = min(settings.mask_frames, self._frames)
         self._mask_bins = min(settings.mask_bins, self._bins)

@@ -17,7 +17,7 @@ from stftgan_tf.config import Config
 from stftgan_tf.data import dataset
 from stftgan_tf.errors import UserError, first_line
 from stftgan_tf.files import atomic_file
-from stftgan_tf.metrics import distances as metrics
+from stftgan_tf.metrics import clusters
 from stftgan_tf.metrics import embedding
 
 FILE = "condition.npz"
@@ -125,10 +125,10 @@ def find(
             f"{len(windows)} training windows; expected at least "
             f"{count} (model.clusters)"
         )
-    vectors = embedding.in_parts(
+    vectors = embedding.in_batches(
         lambda part: embedding.cepstra(log_mel(part)), windows
     )
-    means = metrics.cluster(vectors, count, config.train.seed)
+    means = clusters.cluster(vectors, count, config.train.seed)
     counts = np.bincount(means.labels_, minlength=count)
     return Condition(
         prior=np.float32(counts / counts.sum()),

@@ -16,7 +16,7 @@ import tensorflow as tf
 from keras import layers
 
 from stftgan_tf.config import Config
-from stftgan_tf.dsp import features
+from stftgan_tf.dsp.moments import Moments
 
 # Slope of the leaky ReLUs, as in DCGAN (Radford et al. 2016, section 3).
 _SLOPE = 0.2
@@ -28,7 +28,7 @@ _KERNEL = 3
 def build_generator(
     config: Config,
     classes: int = 0,
-    moments: features.Moments | None = None,
+    moments: Moments | None = None,
 ) -> keras.Model:
     """The generator that `model.networks` names.
 
@@ -261,7 +261,7 @@ def _initializers(config: Config, network: str) -> Iterator:
 
 
 def _frames_generator(
-    config: Config, parts: _Parts, moments: features.Moments | None
+    config: Config, parts: _Parts, moments: Moments | None
 ) -> keras.Model:
     """1-D convolutions over time; each layer mixes all frequencies.
 
@@ -285,7 +285,7 @@ def _frames_generator(
     x = parts.conv1d(parts.leaky(x), bins, _KERNEL)  # (B, T, F)
     window = layers.Activation("tanh", dtype="float32")(x)
     if moments is not None:
-        silence = features.silence(moments, config)
+        silence = moments.silent_frame(config)
         window = keras.ops.maximum(window, silence)
     return parts.model(latent, window, "generator")
 

@@ -1,1 +1,1 @@
-"""The exported SavedModel: its signatures, and loading it."""
+"""Exports: SavedModels that turn seeds into audio."""

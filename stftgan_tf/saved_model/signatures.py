@@ -21,7 +21,8 @@ import numpy as np
 import tensorflow as tf
 
 from stftgan_tf.config import Config
-from stftgan_tf.dsp import features, phase
+from stftgan_tf.dsp import phase, stft
+from stftgan_tf.dsp.moments import Moments
 
 
 class SamplingModule(tf.Module):
@@ -30,7 +31,7 @@ class SamplingModule(tf.Module):
     def __init__(
         self,
         generator: keras.Model,
-        moments: features.Moments,
+        moments: Moments,
         config: Config,
         prior: np.ndarray | None = None,
         long_secs: float = 5.0,
@@ -174,12 +175,12 @@ class SamplingModule(tf.Module):
         if classes is not None:
             classes = tf.repeat(classes, parts)
         window = self._window(latent, classes)
-        logs = features.inverse_standardise(window, self._moments)
-        power = tf.square(features.inverse_log_magnitude(logs))
+        logs = self._moments.inverse_standardise(window)
+        power = tf.square(stft.inverse_log_magnitude(logs))
         power = tf.reshape(power, [-1, parts, *power.shape[1:]])
         faded = faded_together(tf.transpose(power, [0, 3, 1, 2]))
         magnitudes = tf.sqrt(tf.transpose(faded, [0, 2, 1]))
-        return self._heard(phase.audible(magnitudes, self._config))
+        return self._heard(phase.magnitudes_to_audio(magnitudes, self._config))
 
     def _classes(
         self, seed: tf.Tensor, label: tf.Tensor | None
@@ -207,7 +208,7 @@ class SamplingModule(tf.Module):
         self, latent: tf.Tensor, classes: tf.Tensor | None
     ) -> dict[str, tf.Tensor]:
         window = self._window(latent, classes)
-        audio = phase.audio_of(window, self._moments, self._config)
+        audio = phase.windows_to_audio(window, self._moments, self._config)
         return {"window": window, **self._heard(audio)}
 
     def _window(

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from stftgan_tf import config as config_lib
-from stftgan_tf.dsp import features
+from stftgan_tf.dsp.moments import Moments
 from stftgan_tf.models import augment
 
 MEAN, STD = np.full(32, -4.0, np.float32), np.full(32, 2.0, np.float32)
@@ -11,7 +11,7 @@ MEAN, STD = np.full(32, -4.0, np.float32), np.full(32, 2.0, np.float32)
 
 def made(*overrides):
     config = config_lib.load("tiny", overrides)
-    return augment.Augment(config, features.Moments(MEAN, STD))
+    return augment.Augment(config, Moments(MEAN, STD))
 
 
 def only(change):

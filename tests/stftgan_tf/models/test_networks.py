@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from stftgan_tf import config as config_lib
-from stftgan_tf.dsp import features
+from stftgan_tf.dsp.moments import Moments
 from stftgan_tf.models import networks
 
 
@@ -37,8 +37,8 @@ def test_no_window_is_below_silence_and_all_of_one_can_be_silent():
     )
     # Silence rises from -1 to 0.
     mean = config.log_floor + np.linspace(3, 0, 32, dtype=np.float32)
-    moments = features.Moments(mean=mean, std=np.ones(32, np.float32))
-    silence = features.silence(moments, config)
+    moments = Moments(mean=mean, std=np.ones(32, np.float32))
+    silence = moments.silent_frame(config)
     generator = networks.build_generator(config, moments=moments)
     # Of every second bin, magnitude and frequency, far below.
     generator.weights[-1].assign(tf.where(tf.range(64) % 2 == 0, -9.0, 0.0))

@@ -1,0 +1,52 @@
+"""Builds the networks of a config and compiles them into one model."""
+
+import tensorflow as tf
+
+from stftgan_tf.config import Config
+from stftgan_tf.dsp.moments import Moments
+from stftgan_tf.models import networks
+from stftgan_tf.models.augment import Augment
+from stftgan_tf.models.wgan import WGAN
+
+
+def build_wgan(
+    config: Config,
+    moments: Moments | None = None,
+    classes: int = 0,
+) -> WGAN:
+    """A compiled model with fresh weights, drawn from `train.seed`.
+
+    Args:
+      config: networks, loss, optimizers and augmentation.
+      moments: mean and deviation of the data, as `networks.build_generator`
+        and `Augment` take them.
+      classes: number of labels or clusters of a conditional model.
+    """
+    augmentation = None
+    if config.augment.target:
+        augmentation = Augment(config, moments)
+    model = WGAN(
+        networks.build_generator(config, classes, moments),
+        networks.build_critic(config, classes),
+        # The average of the generator's weights starts as a copy of it.
+        networks.build_generator(config, classes, moments),
+        config,
+        augmentation,
+    )
+    model.compile(jit_compile=resolve_jit(config))
+    return model
+
+
+def resolve_jit(config: Config) -> bool:
+    """Whether `train.jit_compile` compiles the training step with XLA here.
+
+    `auto` uses XLA on a GPU only: on a CPU it makes the double backward pass
+    of these convolutions several times slower. XLA cannot compile a step that
+    spans several devices.
+    """
+    setting = config.train.jit_compile
+    if config.train.strategy != "none":
+        return False
+    if setting == "auto":
+        return bool(tf.config.list_physical_devices("GPU"))
+    return setting == "true"

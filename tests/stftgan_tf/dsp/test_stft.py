@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+import scipy.signal
+import soundfile
+import tensorflow as tf
+
+from stftgan_tf import config as config_lib
+from stftgan_tf.dsp import stft
+from tests.conftest import SPEECH, needs_speech
+
+
+def snr_db(expected, actual):
+    error = np.sum((expected - actual) ** 2)
+    return 10 * np.log10(np.sum(expected**2) / error)
+
+
+def round_trip_snr_db(samples, config):
+    """Signal-to-noise ratio of a round trip, without the fading edges."""
+    stfts = stft.forward(samples, config.stft)
+    result = stft.inverse(stfts, config.stft).numpy()
+    edge = config.stft.frame_length
+    inner = slice(edge, len(result) - edge)
+    return snr_db(samples[inner], result[inner])
+
+
+def test_forward_equals_scipy_including_phase(config, speech):
+    length, step = config.stft.frame_length, config.stft.frame_step
+    _, _, reference = scipy.signal.stft(
+        speech.astype(np.float64),
+        window="hann",
+        nperseg=length,
+        noverlap=length - step,
+        boundary=None,
+        padded=False,
+    )
+    stfts = stft.forward(speech, config.stft)
+    assert stfts.dtype == np.complex64
+    # SciPy's spectrum is two-sided; ours gives a sine its own amplitude.
+    np.testing.assert_allclose(stfts, 2 * reference.T, atol=1e-6)
+
+
+def test_forward_in_graph_equals_forward(config, speech):
+    samples = speech[:4000]
+    np.testing.assert_allclose(
+        stft.forward_in_graph(samples, config.stft),
+        stft.forward(samples, config.stft),
+        atol=1e-5,
+    )
+
+
+def test_log_spectrogram_equals_its_parts_bit_for_bit(config, speech):
+    whole = stft.log_magnitude(stft.forward(speech, config.stft), config)
+    assert len(whole) > 500  # several blocks
+    blocks = stft.log_spectrogram(speech, config)
+    np.testing.assert_array_equal(blocks, whole)
+    frame = speech[: config.stft.frame_length + 1]
+    assert stft.log_spectrogram(frame, config).shape == (1, config.stft.bins)
+
+
+def test_a_sine_has_its_amplitude_in_its_bin(config):
+    rate = config.audio.sample_rate_hz
+    hz = stft.bin_hz(config)[20]
+    sine = 0.25 * np.sin(2 * np.pi * hz * np.arange(4096) / rate)
+    magnitudes = np.abs(stft.forward(np.float32(sine), config.stft))
+    np.testing.assert_allclose(magnitudes[:, 20], 0.25, rtol=1e-4)
+
+
+def test_round_trip_of_spoken_digits(config, speech):
+    assert round_trip_snr_db(speech, config) > 80
+
+
+@needs_speech
+@pytest.mark.parametrize("name", ["digits8k", "speech16k", "specgan16k"])
+def test_round_trip_of_real_speech(name):
+    file = sorted((SPEECH / "librispeech16k").rglob("*.flac"))[0]
+    samples = soundfile.read(file, dtype="float32")[0]
+    assert round_trip_snr_db(samples, config_lib.load(name)) > 80
+
+
+def test_edges_of_the_inverse_fade_and_never_blow_up(config, speech):
+    length = config.stft.frame_length
+    samples = speech[4000 : 4000 + config.window_samples]
+    stfts = stft.forward(samples, config.stft)
+    result = stft.inverse(stfts, config.stft).numpy()
+    assert result.shape == samples.shape
+    # The dual window never exceeds 1 / the sum of squared windows.
+    assert np.abs(result[:length]).max() <= 1.5 * np.abs(samples).max()
+
+
+def test_a_single_frame_works(speech):
+    config = config_lib.load(
+        "digits8k", ["window.frames=1", "model.num_downsamples=0"]
+    )
+    assert config.window_samples == config.stft.frame_length
+    frame = speech[4000:4256]
+    stfts = stft.forward(frame, config.stft)
+    logs = stft.log_magnitude(stfts, config)
+    assert logs.shape == config.window_shape == (1, 128)
+    result = stft.inverse(stfts, config.stft).numpy()
+    hann = scipy.signal.get_window("hann", 256)
+    np.testing.assert_allclose(result, frame * hann**2 / 1.5, atol=1e-6)
+
+
+def test_less_than_one_frame_is_an_error(config):
+    with pytest.raises(ValueError, match="255 samples; expected at least 256"):
+        stft.forward(np.zeros(255, np.float32), config.stft)
+
+
+def test_log_magnitude_and_its_inverse(config, speech):
+    stfts = stft.forward(speech, config.stft)
+    logs = stft.log_magnitude(stfts, config)
+    assert logs.dtype == np.float32
+    assert logs.min() >= np.float32(config.log_floor)
+    magnitudes = stft.inverse_log_magnitude(tf.constant(logs)).numpy()
+    floor = np.exp(config.log_floor)
+    expected = np.maximum(np.abs(stfts[:, :-1]), floor)
+    np.testing.assert_allclose(magnitudes[:, :-1], expected, rtol=1e-5)
+    assert not magnitudes[:, -1].any()
