@@ -1,8 +1,8 @@
-"""The demo corpus: spoken digits by espeak-ng, the same on every machine.
+"""The demo corpus: digits spoken by espeak-ng, the same on every machine.
 
-Voices, pitches and speeds vary, files are named like those of the Free Spoken
-Digit Dataset (`<digit>_<speaker>_<take>.wav`). It needs no network: the extra
-`demo` brings espeak-ng and its voices as a wheel.
+Voices, pitches and speeds vary. Files are named as in the Free Spoken Digit
+Dataset (`<digit>_<speaker>_<take>.wav`). No network is needed: the extra `demo`
+installs espeak-ng and its voices as a wheel.
 """
 
 import concurrent.futures
@@ -10,6 +10,7 @@ import ctypes
 import importlib.util
 import multiprocessing
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ DIGITS = (
 )
 
 # Speaker -> (espeak-ng voice, pitch from 0 to 100). Voices with breath noise
-# are left out: espeak-ng gives other samples for them from run to run.
+# are not used, because espeak-ng's samples for them differ from run to run.
 SPEAKERS = {
     "adam": ("en-us+m3", 40),
     "bella": ("en-us+f4", 55),
@@ -50,13 +51,13 @@ SPEAKERS = {
 }
 TAKES = 30
 
-# In how many ways a take's speed and pitch differ from the speaker's own.
+# Speeds of the takes, and offsets of their pitch from the speaker's.
 _SPEEDS_WPM = (140, 155, 170, 185, 200, 215)
-_PITCHES = (-20, -10, 0, 10, 20)
+_PITCH_OFFSETS = (-20, -10, 0, 10, 20)
 
 NAME_REGEX = r"(?P<label>\d)_(?P<speaker>[^_/]+)_\d+\.wav$"
 
-# Changes whenever the samples do.
+# Must change whenever the samples change.
 _VERSION = 1
 
 # Constants of espeak-ng's speak_lib.h.
@@ -66,87 +67,92 @@ _RATE, _PITCH = 1, 3
 
 
 def corpus() -> Path:
-    """The folder of the demo corpus, made at the first call.
+    """The directory of the demo corpus, which the first call creates.
 
-    It lies in `$XDG_CACHE_HOME/stftgan_tf`, by default `~/.cache/stftgan_tf`.
+    It is in `$XDG_CACHE_HOME/stftgan_tf` (default: `~/.cache/stftgan_tf`).
 
     Raises:
-      UserError: if espeak-ng is not installed or cannot speak.
+      UserError: if espeak-ng is not installed or fails.
     """
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(cache) / "stftgan_tf" / f"demo-v{_VERSION}"
-    if folder.is_dir():
-        return folder
+    directory = Path(cache) / "stftgan_tf" / f"demo-v{_VERSION}"
+    if directory.is_dir():
+        return directory
     try:
-        with published_dir(folder, marker="0_adam_0.wav") as staging:
+        with published_dir(directory, marker="0_adam_0.wav") as staging:
             write(staging, list(SPEAKERS), TAKES)
     except UserError:
-        # Another process may have made the same one meanwhile.
-        if not folder.is_dir():
+        # Another process may have created the same corpus in the meantime.
+        if not directory.is_dir():
             raise
-    return folder
+    return directory
 
 
-def write(folder: Path, speakers: list[str], takes: int) -> None:
-    """Speaks every digit `takes` times by each speaker, as WAV files.
+def write(directory: Path, speakers: list[str], takes: int) -> None:
+    """Writes `takes` recordings of every digit by every speaker, as WAV files.
 
     Raises:
-      UserError: if espeak-ng is not installed or cannot speak.
+      UserError: if espeak-ng is not installed or fails.
     """
     _check_installed()
     total = len(speakers) * len(DIGITS) * takes
     progress = Progress("demo corpus", total, "recordings")
-    done = 0
-    # espeak-ng keeps state from word to word: a process of its own for each
-    # speaker makes the samples independent of how work is spread.
+    count = 0
+    # espeak-ng keeps state between words. A process for each speaker makes the
+    # samples independent of the order in which speakers are written.
     context = multiprocessing.get_context("spawn")
 
-    def speak(speaker: str) -> int:
-        process = context.Process(target=_speak, args=(folder, takes, speaker))
+    def run_speaker(speaker: str) -> int:
+        process = context.Process(
+            target=_write_speaker, args=(directory, takes, speaker)
+        )
         process.start()
         process.join()
         return process.exitcode
 
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for exit_code in pool.map(speak, speakers):
+        for exit_code in pool.map(run_speaker, speakers):
             if exit_code:
                 raise UserError(f"espeak-ng failed with exit code {exit_code}")
-            done += takes * len(DIGITS)
-            progress.update(done)
-    progress.close(done)
+            count += takes * len(DIGITS)
+            progress.update(count)
+    progress.close(count)
+
+
+def take_style(take: int) -> tuple[int, int]:
+    """Speed (words a minute) and pitch offset of a take.
+
+    Any few consecutive takes have speeds and pitches that are evenly spread,
+    because 7 has no common factor with the 30 combinations.
+    """
+    number = 7 * take % (len(_SPEEDS_WPM) * len(_PITCH_OFFSETS))
+    pitch_index, speed_index = divmod(number, len(_SPEEDS_WPM))
+    return _SPEEDS_WPM[speed_index], _PITCH_OFFSETS[pitch_index]
 
 
 def _check_installed() -> None:
     if importlib.util.find_spec("espeakng_loader") is None:
         raise UserError(
-            "the demo corpus needs espeak-ng: pip install espeakng-loader"
+            "the demo corpus requires espeak-ng: pip install espeakng-loader"
         )
 
 
-def _speak(folder: Path, takes: int, speaker: str) -> None:
+def _write_speaker(directory: Path, takes: int, speaker: str) -> None:
     """Writes all recordings of one speaker."""
     voice, pitch = SPEAKERS[speaker]
     say, rate_hz = _synthesiser(voice)
     for take in range(takes):
-        speed, higher = _ways(take)
+        speed_wpm, pitch_offset = take_style(take)
         for digit, word in enumerate(DIGITS):
-            samples = say(word, speed, pitch + higher)
-            path = folder / f"{digit}_{speaker}_{take}.wav"
+            samples = say(word, speed_wpm, pitch + pitch_offset)
+            path = directory / f"{digit}_{speaker}_{take}.wav"
             soundfile.write(path, samples, rate_hz, subtype="PCM_16")
 
 
-def _ways(take: int) -> tuple[int, int]:
-    """Speed and pitch of a take; any few takes in a row are spread evenly.
-
-    (7 has no common factor with the 30 combinations.)
-    """
-    number = 7 * take % (len(_SPEEDS_WPM) * len(_PITCHES))
-    pitch = number // len(_SPEEDS_WPM)
-    return _SPEEDS_WPM[number % len(_SPEEDS_WPM)], _PITCHES[pitch]
-
-
-def _synthesiser(voice: str):
-    """A function (word, speed, pitch) -> int16 samples, and their rate."""
+def _synthesiser(
+    voice: str,
+) -> tuple[Callable[[str, int, int], np.ndarray], int]:
+    """A function (word, speed_wpm, pitch) -> int16 samples, and their rate."""
     import espeakng_loader
 
     library = ctypes.CDLL(espeakng_loader.get_library_path())
@@ -169,12 +175,12 @@ def _synthesiser(voice: str):
     )
     callback = callback_type(collect)
 
-    def say(word: str, speed: int, pitch: int) -> np.ndarray:
+    def say(word: str, speed_wpm: int, pitch: int) -> np.ndarray:
         chunks.clear()
-        # Set anew each time: the closure keeps the callback alive.
+        # Set in every call, so that the closure keeps the callback alive.
         library.espeak_SetSynthCallback(callback)
         text = word.encode() + b"\0"
-        library.espeak_SetParameter(_RATE, speed, 0)
+        library.espeak_SetParameter(_RATE, speed_wpm, 0)
         library.espeak_SetParameter(_PITCH, pitch, 0)
         library.espeak_Synth(text, len(text), 0, 0, 0, _CHARS_UTF8, None, None)
         return np.concatenate(chunks)

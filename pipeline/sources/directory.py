@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipeline import storage
+from pipeline import remote, storage
 from pipeline.audio.containers import EXTENSIONS
 from stftgan_tf.errors import UserError
 
@@ -73,7 +73,7 @@ def _with_names(paths: Iterable[str], root: Path) -> FileList:
 
 def _list_remote(source: str) -> list[str]:
     try:
-        return list(storage.list_files(source))
+        return list(remote.list_files(source))
     except OSError as error:
         raise UserError(f"source {source}: {error.strerror}") from error
 
