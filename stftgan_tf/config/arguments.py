@@ -1,0 +1,45 @@
+"""The flags `--config`, `--set` and `--print_config` of the commands."""
+
+import argparse
+
+from stftgan_tf.config.loading import shipped
+from stftgan_tf.config.schema import Config
+
+
+def add_arguments(parser: argparse.ArgumentParser, default: str | None) -> None:
+    """Adds `--config`, `--set` and `--print_config` to a command.
+
+    Args:
+      parser: the command's parser.
+      default: the default of `--config`; None for a command that uses the
+        config inside its input unless told otherwise.
+    """
+    parser.add_argument(
+        "--config",
+        default=default,
+        metavar="NAME_OR_FILE",
+        help=f"a shipped config ({', '.join(sorted(shipped()))}) or a YAML "
+        f"file (default: {default or 'the config inside the input'})",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="override one value of the config; repeatable",
+    )
+    parser.add_argument(
+        "--print_config",
+        action="store_true",
+        help="print the resolved config as YAML and exit",
+    )
+
+
+def print_config(config: Config) -> int:
+    """Prints a config as YAML; the answer to `--print_config`.
+
+    Returns:
+      The exit code 0.
+    """
+    print(config.to_yaml(), end="")
+    return 0

@@ -1,0 +1,119 @@
+"""Checks of values that cannot work together."""
+
+import math
+import re
+
+from stftgan_tf.config.parsing import check_range
+from stftgan_tf.config.schema import Config, StftConfig
+from stftgan_tf.errors import ConfigError
+
+
+def check(config: Config) -> None:
+    """Raises ConfigError for values that cannot work together."""
+    _check_stft(config)
+    _check_networks(config)
+    _check_intervals(config)
+    _check_strategy(config)
+    _check_patterns(config)
+
+
+def _check_stft(config: Config) -> None:
+    length, step = config.stft.frame_length, config.stft.frame_step
+    if length % 2:
+        raise ConfigError(f"stft.frame_length is {length}; expected even")
+    check_range("stft.frame_step", step, 1, length)
+    if not _overlap_reconstructs(config.stft):
+        raise ConfigError(
+            f"stft.frame_step is {step}: frames of {length} samples at that "
+            "distance leave samples that no frame covers, so the audio cannot "
+            f"be reconstructed; use at most {length // 2}"
+        )
+
+
+def _overlap_reconstructs(stft: StftConfig) -> bool:
+    """Whether the squared Hann windows add up to more than 0 everywhere.
+
+    (The nonzero overlap-add constraint, as in `scipy.signal.check_NOLA`.)
+    """
+    sums = [0.0] * stft.frame_step
+    for n in range(stft.frame_length):
+        window = math.sin(math.pi * n / stft.frame_length) ** 2
+        sums[n % stft.frame_step] += window**2
+    return min(sums) > 1e-3
+
+
+def _check_networks(config: Config) -> None:
+    model, (frames, bins) = config.model, config.window_shape
+    factor = 2**model.num_downsamples
+    sizes = [("window.frames", frames)]
+    if model.networks == "dcgan":
+        sizes.append(("stft.frame_length / 2", bins))
+    for name, size in sizes:
+        if size % factor:
+            raise ConfigError(
+                f"{name} is {size}; expected a multiple of {factor} "
+                f"(2 to the power of model.num_downsamples, "
+                f"{model.num_downsamples})"
+            )
+    for name in ("generator", "critic"):
+        kernel = getattr(model, name).kernel
+        if kernel % 2 == 0:
+            raise ConfigError(f"model.{name}.kernel is {kernel}; expected odd")
+    group, batch = model.minibatch_stddev, config.train.batch_size
+    if batch % group:
+        raise ConfigError(
+            f"train.batch_size is {batch}; expected a multiple of "
+            f"model.minibatch_stddev, {group}"
+        )
+
+
+def _check_intervals(config: Config) -> None:
+    train = config.train
+    for name, every in (
+        ("train.log_every", train.log_every),
+        ("train.preview_every", train.preview_every),
+        ("train.checkpoint_every", train.checkpoint_every),
+        ("watch.every", config.watch.every),
+    ):
+        if every % train.steps_per_execution:
+            raise ConfigError(
+                f"{name} is {every}; expected a multiple of "
+                f"train.steps_per_execution, {train.steps_per_execution}"
+            )
+
+
+def _check_strategy(config: Config) -> None:
+    train = config.train
+    if train.strategy == "none":
+        return
+    if train.steps_per_execution > 1:
+        raise ConfigError(
+            f"train.strategy is {train.strategy}, whose devices synchronise "
+            "after every step; expected train.steps_per_execution 1"
+        )
+    if train.jit_compile == "true":
+        raise ConfigError(
+            f"train.strategy is {train.strategy}, which XLA cannot compile; "
+            "expected train.jit_compile auto or false"
+        )
+
+
+def _check_patterns(config: Config) -> None:
+    for name, text in (
+        ("audio.name_regex", config.audio.name_regex),
+        ("audio.label_regex", config.audio.label_regex),
+        ("split.eval_regex", config.split.eval_regex),
+    ):
+        try:
+            groups = set(re.compile(text).groupindex)
+        except re.error as error:
+            raise ConfigError(
+                f"{name} is not a regular expression: {error}"
+            ) from error
+        if name == "audio.name_regex" and groups - {"label", "speaker"}:
+            raise ConfigError(
+                f"{name} has the named groups {sorted(groups)}; expected only "
+                "label and speaker"
+            )
+    if config.split.by == "regex" and not config.split.eval_regex:
+        raise ConfigError("split.by is regex, but split.eval_regex is empty")

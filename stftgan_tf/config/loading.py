@@ -1,0 +1,219 @@
+"""Configs from YAML files, from shipped names and from plain values."""
+
+import dataclasses
+import difflib
+import sys
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stftgan_tf.config import old_keys, parsing
+from stftgan_tf.config.checks import check
+from stftgan_tf.config.schema import DATA_SECTIONS, Config
+from stftgan_tf.errors import ConfigError
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+# A wheel contains the configs in the package, a checkout beside it.
+CONFIG_DIRS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")
+
+
+def load(name: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Loads a YAML file, or a shipped config by its name.
+
+    Old keys in the file are translated, with a note on stderr.
+
+    Args:
+      name: a path, or a name such as `digits8k`.
+      overrides: `section.key=value` texts, which take precedence.
+
+    Raises:
+      ConfigError: if there is no such config or it cannot be used; the
+        message names the file or the override that contains the mistake.
+    """
+    path = find(name)
+    values, notes = _read(path)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr, flush=True)
+    return _resolve(values, overrides, source=str(path))
+
+
+def load_saved(path: Path) -> Config:
+    """Loads the complete config that a run saved, old keys included.
+
+    Raises:
+      ConfigError: if the file cannot be used.
+    """
+    values, _ = _read(path)
+    return _resolve(values, (), source=str(path))
+
+
+def from_dict(values: dict[str, Any], overrides: Sequence[str] = ()) -> Config:
+    """Builds and checks a config from nested plain values.
+
+    Args:
+      values: sections of keys and values; old keys are translated.
+      overrides: `section.key=value` texts, which take precedence.
+
+    Raises:
+      ConfigError: for an unknown key, a wrong type or values that cannot work
+        together.
+    """
+    return _resolve(_translated(values), overrides, source="")
+
+
+def completed(data: dict[str, Any]) -> dict[str, Any]:
+    """A data set's config in today's keys, with the defaults of missing ones.
+
+    Raises:
+      ConfigError: if a key or value is unknown, or a removed feature is on.
+    """
+    hints = typing.get_type_hints(Config)
+    sections = {name: data[name] for name in DATA_SECTIONS if name in data}
+    return {
+        name: dataclasses.asdict(
+            parsing.construct(hints[name], values, f"{name}.")
+        )
+        for name, values in _translated(sections).items()
+    }
+
+
+def shipped() -> dict[str, Path]:
+    """The configs that come with the project, by name."""
+    return {
+        path.stem: path
+        for directory in CONFIG_DIRS
+        for path in sorted(directory.glob("*.yaml"))
+    }
+
+
+def find(name: str | Path) -> Path:
+    """The file that `--config` means: a path, or else a shipped name.
+
+    Raises:
+      ConfigError: if there is neither.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    configs = shipped()
+    # A bare name, or `configs/digits8k.yaml` from a directory that lacks it.
+    bare = str(name)
+    if path.parent == Path("configs") and path.suffix == ".yaml":
+        bare = path.stem
+    if bare in configs:
+        return configs[bare]
+    nearest = difflib.get_close_matches(bare, configs, n=1)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ";"
+    raise ConfigError(
+        f"no config file {str(name)!r}{hint} shipped configs: "
+        f"{', '.join(sorted(configs))}"
+    )
+
+
+def differences(
+    left: dict[str, Any], right: dict[str, Any], prefix: str = ""
+) -> list[tuple[str, Any, Any]]:
+    """Lists (dotted key, left, right) where two nested dicts differ."""
+    result = []
+    for key in sorted(set(left) | set(right)):
+        a, b = left.get(key), right.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            result += differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            result.append((f"{prefix}{key}", a, b))
+    return result
+
+
+def _read(
+    path: Path, children: tuple[Path, ...] = ()
+) -> tuple[dict[str, Any], list[str]]:
+    """The checked values of a file and of what it extends, and notes.
+
+    Args:
+      path: the file.
+      children: the files that extend it, to detect cycles.
+    """
+    if path.resolve() in children:
+        chain = " -> ".join(p.name for p in (*children, path))
+        raise ConfigError(f"{children[0]}: extends itself: {chain}")
+    values = _yaml(path)
+    try:
+        parent = _parent(path, values.pop("extends", None))
+        values, changes = old_keys.translate(values)
+        values = parsing.typed(Config, values)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    notes = [f"{path}: {'; '.join(changes)}"] if changes else []
+    if parent:
+        base, base_notes = _read(parent, (*children, path.resolve()))
+        values, notes = parsing.merged(base, values), base_notes + notes
+    return values, notes
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path}: not readable as YAML: {reason}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected sections, got {values!r}")
+    return values
+
+
+def _parent(path: Path, name: Any) -> Path | None:
+    """The file that `extends: NAME` in a file means."""
+    if name is None:
+        return None
+    if not isinstance(name, str):
+        raise ConfigError(f"extends is {name!r}; expected a name or a path")
+    beside = path.parent / name
+    return beside if beside.is_file() else find(name)
+
+
+def _translated(values: dict[str, Any]) -> dict[str, Any]:
+    return parsing.typed(Config, old_keys.translate(values)[0])
+
+
+def _resolve(
+    values: dict[str, Any], overrides: Sequence[str], source: str
+) -> Config:
+    """Builds a config; its mistakes are blamed on the source or on `--set`."""
+    changed = values
+    for text in overrides:
+        changed = parsing.merged(changed, _override(text))
+    try:
+        return _checked(changed)
+    except ConfigError as error:
+        if overrides and _is_valid(values):
+            source = " ".join(f"--set {text}" for text in overrides)
+        prefix = f"{source}: " if source else ""
+        raise ConfigError(f"{prefix}{error}") from error
+
+
+def _override(text: str) -> dict[str, Any]:
+    """The checked nested values of one `--set`."""
+    try:
+        values, notes = old_keys.translate(parsing.override(text))
+        if notes:
+            raise ConfigError(notes[0])
+        return parsing.typed(Config, values)
+    except ConfigError as error:
+        raise ConfigError(f"--set {text}: {error}") from error
+
+
+def _checked(values: dict[str, Any]) -> Config:
+    config = parsing.construct(Config, values)
+    check(config)
+    return config
+
+
+def _is_valid(values: dict[str, Any]) -> bool:
+    try:
+        _checked(values)
+    except ConfigError:
+        return False
+    return True

@@ -1,0 +1,91 @@
+"""Keys and values of earlier versions, translated to those of today.
+
+Configs of earlier versions live on in runs, exports, manifests and in the YAML
+files of users. A renamed key gets its new name. The key of a removed feature
+is dropped where the feature was off; where it was on the config is refused,
+because what was made with it cannot be reproduced.
+"""
+
+import copy
+from typing import Any
+
+from stftgan_tf.errors import ConfigError
+
+RENAMED = {
+    "model.halvings": "model.num_downsamples",
+    "train.penalty_every": "train.penalty_interval",
+    "train.clip_value": "train.weight_clip",
+}
+
+# Keys of removed features, with the value that means "off".
+REMOVED = {
+    "stft.window": "hann",
+    "window.phase": False,
+    "model.packing": 1,
+    "model.spectral_norm": False,
+    "train.drift_weight": 0,
+}
+
+# Keys that qualified a removed value; they mean nothing without it.
+IGNORED = ("watch.max_rollbacks", "watch.rollback_lr_factor")
+
+# Removed values of keys that still exist.
+REMOVED_VALUES = {
+    "model.phase": ("frequency",),
+    "train.loss": ("wgan-lp", "wgan-div"),
+}
+REPLACED_VALUES = {"watch.on_collapse": {"rollback": "stop"}}
+
+
+def translate(values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Replaces the old keys and values of a nested config.
+
+    Returns:
+      The values, and a note for each change, such as `model.halvings is now
+      model.num_downsamples`.
+
+    Raises:
+      ConfigError: if a removed feature is on, or if a key is present under
+        its old and its new name.
+    """
+    result = copy.deepcopy(values)
+    notes = []
+    for section, keys in result.items():
+        if isinstance(keys, dict):
+            notes += _translate_section(section, keys)
+    return result, notes
+
+
+def _translate_section(section: str, keys: dict[str, Any]) -> list[str]:
+    notes = []
+    for key, value in list(keys.items()):
+        name = f"{section}.{key}"
+        if name in RENAMED:
+            new = RENAMED[name]
+            if new.partition(".")[2] in keys:
+                raise ConfigError(f"{name} is the old name of {new}; use one")
+            keys[new.partition(".")[2]] = keys.pop(key)
+            notes.append(f"{name} is now {new}")
+        elif name in IGNORED or name in REMOVED:
+            if name in REMOVED and value != REMOVED[name]:
+                raise ConfigError(_removed(name, value))
+            del keys[key]
+            notes.append(f"{name} was removed")
+        elif value in REMOVED_VALUES.get(name, ()):
+            raise ConfigError(_removed(name, value))
+        elif new_value := _replacement(name, value):
+            keys[key] = new_value
+            notes.append(f"{name}: {value} is now {new_value}")
+    return notes
+
+
+def _replacement(name: str, value: Any) -> str | None:
+    table = REPLACED_VALUES.get(name, {})
+    return table.get(value) if isinstance(value, str) else None
+
+
+def _removed(name: str, value: Any) -> str:
+    return (
+        f"{name} is {value!r}, a feature that was removed; preprocess and "
+        "train again without it, or keep using the version that wrote this"
+    )
