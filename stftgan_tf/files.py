@@ -1,7 +1,6 @@
-"""Files and directories that appear whole or not at all, and locks."""
+"""Files and directories that appear complete or not at all, and locks."""
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
@@ -11,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+import filelock
+
 from stftgan_tf.errors import UserError
 
 
@@ -18,22 +19,22 @@ from stftgan_tf.errors import UserError
 def published_dir(
     target: Path, marker: str, overwrite: bool = False
 ) -> Iterator[Path]:
-    """Yields a folder to fill, which becomes `target` by one rename.
+    """Yields a directory to fill, which becomes `target` by one rename.
 
-    On any error, or when killed, `target` is as it was before. (Killed in the
-    moment of replacing, it lies beside until the next call, as does what was
-    half written.)
+    After an error, or if the process is killed, `target` is as it was before.
+    (If it is killed while it replaces an old target, the old one returns with
+    the next call, which also removes incomplete directories.)
 
     Args:
-      target: the folder's final name.
-      marker: a file that tells a folder of this kind, such as
-        `manifest.json`; any other folder is never replaced.
+      target: the final name of the directory.
+      marker: a file that every directory of this kind contains, such as
+        `manifest.json`; a directory without it is never replaced.
       overwrite: whether an existing target is replaced.
 
     Raises:
       UserError: as `refuse_existing`.
     """
-    # Of a link, where it leads: it stays a link.
+    # A symbolic link stays; the directory that it points to is replaced.
     target = Path(os.path.realpath(target))
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(target)
@@ -46,27 +47,29 @@ def published_dir(
         publish(staging, target, marker, overwrite)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-        give_up(lock)
+        _release(lock, remove=True)
 
 
 def refuse_existing(target: Path, marker: str, overwrite: bool) -> None:
-    """Raises UserError where a target exists and may not be replaced."""
+    """Raises UserError if a target exists and may not be replaced."""
     if not target.exists():
         return
     if not target.is_dir():
-        raise UserError(f"{target} is a file; expected a folder or nothing")
+        raise UserError(
+            f"{target} is a file; expected a directory or a new name"
+        )
     if not overwrite:
         raise UserError(f"{target} exists; use --overwrite to replace it")
-    # Somebody's photographs, say.
+    # It may contain somebody's photographs.
     if any(target.iterdir()) and not (target / marker).is_file():
         raise UserError(
-            f"{target} holds something else (no {marker}) and is not "
+            f"{target} contains something else (no {marker}) and is not "
             "replaced; choose another --output"
         )
 
 
 def publish(staging: Path, target: Path, marker: str, overwrite: bool) -> None:
-    """Renames `staging` to `target`; an old target goes once it is whole."""
+    """Renames `staging` to `target`, then deletes an old target."""
     refuse_existing(target, marker, overwrite)
     if not target.exists():
         staging.rename(target)
@@ -81,18 +84,18 @@ def publish(staging: Path, target: Path, marker: str, overwrite: bool) -> None:
 def remove_leftovers(target: Path) -> None:
     """Removes what killed processes left beside `target`.
 
-    What one that was replacing the target had moved away comes back.
+    A target that a killed process was replacing is restored.
     """
-    # Not those of a target whose name begins like this one's.
-    names = re.compile(
+    # Matches the complete name: other targets may begin in the same way.
+    pattern = re.compile(
         rf"\.(?:incomplete|old)-{re.escape(target.name)}-([0-9a-f]{{32}})"
         r"(?:\.lock)?"
     )
-    found = [names.fullmatch(path.name) for path in target.parent.iterdir()]
-    for token in sorted({match[1] for match in found if match}):
-        lock = _own(target, token)
+    matches = [pattern.fullmatch(path.name) for path in target.parent.iterdir()]
+    for token in sorted({match[1] for match in matches if match}):
+        lock = _try_lock(_lock_path(target, token))
         if lock is None:
-            # Somebody is at work.
+            # Its process is still running.
             continue
         old = target.parent / f".old-{target.name}-{token}"
         staging = target.parent / f".incomplete-{target.name}-{token}"
@@ -100,100 +103,97 @@ def remove_leftovers(target: Path) -> None:
         if old.exists() and not target.exists():
             old.rename(target)
         shutil.rmtree(old, ignore_errors=True)
-        give_up(lock)
+        _release(lock, remove=True)
 
 
-def _new_token(target: Path) -> tuple[str, BinaryIO]:
-    """What names of our own end in, and the lock that says that we live."""
+def _new_token(target: Path) -> tuple[str, filelock.BaseFileLock]:
+    """A token for temporary names, and the lock that shows it is in use."""
     while True:
         token = uuid.uuid4().hex
-        lock = _own(target, token)
-        # Else somebody took it for left over before it was locked.
+        lock = _try_lock(_lock_path(target, token))
+        # None: `remove_leftovers` of another process locked it first.
         if lock is not None:
             return token, lock
 
 
-def _own(target: Path, token: str) -> BinaryIO | None:
-    """The lock of a token, or None where another process has it.
-
-    A file of its own: folders cannot be locked on every file system.
-    """
-    return claim(target.parent / f".incomplete-{target.name}-{token}.lock")
-
-
-def claim(path: Path, wait: bool = False) -> BinaryIO | None:
-    """A lock file that is ours, or None where another process has it.
-
-    The kernel lets go when we are killed.
-
-    Args:
-      path: of the lock file.
-      wait: until the other process has let go.
-    """
-    file = open(path, "wb")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        # Who had it before may have removed it since we opened it.
-        if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
-            return file
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    file.close()
-    return None
-
-
-def give_up(lock: BinaryIO) -> None:
-    """Removes a lock file that is ours."""
-    Path(lock.name).unlink(missing_ok=True)
-    lock.close()
+def _lock_path(target: Path, token: str) -> Path:
+    # A separate file: some file systems cannot lock directories.
+    return target.parent / f".incomplete-{target.name}-{token}.lock"
 
 
 @contextlib.contextmanager
-def held(path: Path, told: str | None = None) -> Iterator[None]:
-    """Holds a lock file, which stays.
+def locked(
+    path: Path, message: str | None = None, remove: bool = False
+) -> Iterator[None]:
+    """Holds a lock that no other process can hold at the same time.
+
+    The kernel releases it when the process ends, however that happens.
 
     Args:
-      path: of the lock file.
-      told: where another process holds it; None waits for that one.
+      path: the lock file.
+      message: the error if another process holds the lock; None waits for it.
+      remove: whether the lock file is removed at the end.
 
     Raises:
-      UserError: `told`.
+      UserError: `message`.
     """
-    lock = claim(path, wait=told is None)
+    lock = _try_lock(path, wait=message is None)
     if lock is None:
-        raise UserError(told or f"{path} was removed meanwhile")
-    with lock:
+        raise UserError(message or f"{path} is locked")
+    try:
         yield
+    finally:
+        _release(lock, remove)
 
 
-def digest_of(folder: Path) -> str:
-    """SHA-256, as hexadecimal, of the names and bytes of all files below."""
-    whole = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        name = str(path.relative_to(folder))
-        whole.update(f"{name} {path.stat().st_size}\n".encode())
+def _try_lock(path: Path, wait: bool = False) -> filelock.BaseFileLock | None:
+    """The lock, or None if another process holds it."""
+    # Any thread may release it.
+    lock = filelock.FileLock(path, thread_local=False)
+    try:
+        lock.acquire(timeout=-1 if wait else 0)
+    except filelock.Timeout:
+        return None
+    return lock
+
+
+def _release(lock: filelock.BaseFileLock, remove: bool) -> None:
+    if remove:
+        # While it is locked: afterwards it may be another process's.
+        Path(lock.lock_file).unlink(missing_ok=True)
+    lock.release()
+
+
+def directory_digest(directory: Path) -> str:
+    """SHA-256, in hexadecimal, of the names and bytes of all files in it."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in directory.rglob("*") if p.is_file()):
+        name = str(path.relative_to(directory))
+        digest.update(f"{name} {path.stat().st_size}\n".encode())
         with open(path, "rb") as file:
             while block := file.read(1 << 20):
-                whole.update(block)
-    return whole.hexdigest()
+                digest.update(block)
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager
-def unchanged(folder: Path) -> Iterator[str]:
-    """Yields `digest_of` a folder, which must be the same at the end.
+def stable_digest(directory: Path) -> Iterator[str]:
+    """Yields the digest of a directory that must not change meanwhile.
 
     Raises:
-      UserError: if the folder has been replaced or altered meanwhile.
+      UserError: at the end, if the directory was replaced or modified.
     """
-    digest = digest_of(folder)
+    digest = directory_digest(directory)
     yield digest
-    if digest_of(folder) != digest:
-        raise UserError(f"{folder} was changed meanwhile; try again")
+    if directory_digest(directory) != digest:
+        raise UserError(
+            f"{directory} was changed by another process; try again"
+        )
 
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """Yields a file to write, whose name never shows half of it."""
+    """Yields a file to write, which gets its name once it is complete."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -204,6 +204,6 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a file so that its name never shows half of it."""
+    """Writes a file that is never visible half-written."""
     with atomic_file(path) as file:
         file.write(data)
