@@ -1,16 +1,17 @@
-"""What every command shares: exit codes, one-line errors, progress, naming.
+"""What all commands share: parsers, common flags, exit codes, one-line errors.
 
-Exit codes: 0 done, 1 the data or the run failed, 2 bad usage or config,
+Exit codes: 0 success, 1 the data or the run failed, 2 wrong usage or config,
 130 interrupted by Ctrl-C.
 """
 
 import argparse
 import logging
 import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from stftgan_tf.errors import (
     ConfigError,
@@ -19,23 +20,66 @@ from stftgan_tf.errors import (
     tensorflow_reason,
 )
 
+CONSOLE_SCRIPT = "stftgan"
 
-def parser(doc: str | None, example: str) -> argparse.ArgumentParser:
-    """An argument parser whose help opens with `doc` and ends in `example`."""
-    return argparse.ArgumentParser(
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that accepts `--dry-run` for `--dry_run`."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        args = sys.argv[1:] if args is None else args
+        return super().parse_known_args(
+            [self._with_underscores(arg) for arg in args], namespace
+        )
+
+    def _with_underscores(self, argument: str) -> str:
+        flag, equals, value = argument.partition("=")
+        name = f"--{flag[2:].replace('-', '_')}"
+        if flag.startswith("--") and name in self._option_string_actions:
+            return f"{name}{equals}{value}"
+        # Not a flag of ours: Beam's, a value or a mistake.
+        return argument
+
+
+def parser(
+    doc: str | None, example: str, subcommand: str = ""
+) -> argparse.ArgumentParser:
+    """A parser for a command.
+
+    Args:
+      doc: what the command does; the help begins with it.
+      example: a command line to paste, such as `python -m stftgan_tf.train
+        --data tfrecords/digits`; the help ends with it, and the usage line
+        begins as it does.
+      subcommand: a word between the command and its flags.
+    """
+    return _Parser(
+        prog=f"{_program(example)} {subcommand}".rstrip(),
         description=doc,
         epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        # A prefix must never be taken for another command's flag.
+        # A prefix of a flag must never be taken for another command's flag.
         allow_abbrev=False,
     )
 
 
+def _program(example: str) -> str:
+    """`python -m package.module`, or `stftgan module` under the script."""
+    match = re.match(r"python (?:-m )?(\S+)", example)
+    if not match:
+        return Path(sys.argv[0]).name
+    if Path(sys.argv[0]).stem == CONSOLE_SCRIPT:
+        return f"{CONSOLE_SCRIPT} {match[1].rpartition('.')[2]}"
+    return match[0]
+
+
 def local_path(text: str) -> Path:
-    """An argument that must be of this machine.
+    """Type of an argument that must be a path on this machine.
 
     Raises:
-      ArgumentTypeError: it is not; as a path it would be a folder here.
+      ArgumentTypeError: if it is a URL, which would become a directory here.
     """
     if "://" in text:
         raise argparse.ArgumentTypeError(
@@ -45,28 +89,121 @@ def local_path(text: str) -> Path:
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
-    """Adds `--data`, a data set."""
+    """Adds `--data`, a data set, local or remote."""
     parser.add_argument(
         "--data",
+        metavar="DIR",
         default="tfrecords/demo",
-        help="the data set, here or remote (default: tfrecords/demo)",
+        help="the data set, local or remote (default: tfrecords/demo)",
     )
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """Adds `--model`, the folder of an export."""
+    """Adds `--model`, the directory of an export."""
     parser.add_argument(
         "--model",
+        metavar="DIR",
         type=local_path,
         default=Path("exports/demo"),
         help="the export (default: exports/demo)",
     )
 
 
+def add_output(
+    parser: argparse.ArgumentParser,
+    text: str,
+    metavar: str = "DIR",
+    default: Path | None = None,
+) -> None:
+    """Adds `--output`, a local path that the command writes.
+
+    Args:
+      parser: the command's parser.
+      text: the help, with the default in brackets.
+      metavar: `DIR` or `FILE`.
+      default: the default.
+    """
+    parser.add_argument(
+        "--output",
+        metavar=metavar,
+        type=local_path,
+        default=default,
+        help=text,
+    )
+
+
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
+    """Adds `--overwrite`, which replaces an existing `--output`."""
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace an existing output once the new one is complete",
+    )
+
+
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    """Adds `--num` and `--seed`: how many samples, and which."""
+    parser.add_argument(
+        "--num",
+        metavar="N",
+        type=int,
+        default=16,
+        help="number of samples (default: 16)",
+    )
+    parser.add_argument(
+        "--seed",
+        metavar="N",
+        type=int,
+        default=0,
+        help="seed of the first sample; the next samples use the seeds after "
+        "it (default: 0)",
+    )
+
+
+def add_label(parser: argparse.ArgumentParser) -> None:
+    """Adds `--label`, a text: the name or the number of a label."""
+    parser.add_argument(
+        "--label",
+        metavar="LABEL",
+        help="label to generate, by name or number, for a model trained with "
+        "labels (default: drawn at random)",
+    )
+
+
+def add_truncation(parser: argparse.ArgumentParser) -> None:
+    """Adds `--truncation`, the scale of the latents."""
+    parser.add_argument(
+        "--truncation",
+        metavar="FACTOR",
+        type=float,
+        default=1.0,
+        help="scale of the latents, above 0: below 1 samples are more typical "
+        "and less varied (default: 1)",
+    )
+
+
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """Adds `--steps` and `--minutes`, which end a training."""
+    parser.add_argument(
+        "--steps",
+        metavar="N",
+        type=int,
+        help="generator updates in all, those before a resume included "
+        "(default: train.steps)",
+    )
+    parser.add_argument(
+        "--minutes",
+        metavar="MINUTES",
+        type=float,
+        help="end the training after this time in all, those before a resume "
+        "included (default: no limit)",
+    )
+
+
 def run_command(run: Callable[..., int], *args: object) -> int:
     """Runs a command; expected failures become one line and an exit code."""
     if hasattr(sys.stdout, "reconfigure"):
-        # A name that is no UTF-8 must not end what only tells of it.
+        # Printing a file name that is not UTF-8 must not fail.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return run(*args)
@@ -77,15 +214,15 @@ def run_command(run: Callable[..., int], *args: object) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except BrokenPipeError:
-        # The reader of our output went away; that is no failure of ours.
+        # The reader closed the pipe (as `head` does); this is not a failure.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        what = error.strerror or str(error) or type(error).__name__
-        return _fail(f"{error.filename or 'system'}: {what}", 1)
+        reason = error.strerror or str(error) or type(error).__name__
+        return _fail(f"{error.filename or 'system'}: {reason}", 1)
     except Exception as error:
-        # TensorFlow's, of a full disk, a file that went away, no memory. Not
-        # imported here: most workers have no need of it.
+        # A full disk, a missing file or no memory, reported by TensorFlow,
+        # which is not imported here because most workers do not need it.
         errors = sys.modules.get("tensorflow.python.framework.errors_impl")
         if not errors or not isinstance(error, errors.OpError):
             raise
@@ -96,7 +233,7 @@ def leave(code: int) -> NoReturn:
     """Ends the program with an exit code.
 
     tensorflow-io's S3 file system aborts when it is torn down ("pure virtual
-    method called"), so where it was loaded nothing is torn down.
+    method called"). If it was loaded, the process ends without a teardown.
     """
     if "tensorflow_io" in sys.modules:
         logging.shutdown()
