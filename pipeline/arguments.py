@@ -1,6 +1,13 @@
 """Flags that several commands of the pipeline share."""
 
 import argparse
+import difflib
+import re
+
+from stftgan_tf.errors import UsageError
+
+# Similarity of a misspelled flag. None of Beam's flags is this close to ours.
+_SIMILAR = 0.85
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
@@ -26,3 +33,26 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         help="where TensorFlow Datasets keeps prepared data sets (default: "
         "$TFDS_DATA_DIR, or ~/tensorflow_datasets)",
     )
+
+
+def refuse_misspelled(
+    flags: list[str], *parsers: argparse.ArgumentParser
+) -> None:
+    """Refuses flags that look like a flag of ours, before Beam is loaded.
+
+    Args:
+      flags: arguments that our parsers do not know; Beam may know them.
+      *parsers: the parsers that did not take them.
+
+    Raises:
+      UsageError: for a flag that is almost one of the parsers'.
+    """
+    usage = " ".join(parser.format_usage() for parser in parsers)
+    known = set(re.findall(r"--[a-z_]+", usage))
+    for word in flags:
+        flag = word.partition("=")[0]
+        near = difflib.get_close_matches(flag, known, 1, _SIMILAR)
+        if flag.startswith("--") and near and flag != near[0]:
+            raise UsageError(
+                f"unknown argument {flag}; did you mean {near[0]}?"
+            )

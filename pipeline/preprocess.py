@@ -54,11 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         default=0.1,
         help="share of recordings that may be unusable (default: 0.1)",
     )
-    parser.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="replace an existing data set once the new one is complete",
-    )
+    cli.add_overwrite(parser)
     return parser
 
 
@@ -69,26 +65,35 @@ def check_flags(flags: list[str]) -> None:
       UsageError: for --output and for flags that neither this command nor
         Beam knows.
     """
-    from pipeline.beam import options
-
-    args, beam_flags = _parser().parse_known_args(flags)
+    parser = _parser()
+    args, beam_flags = parser.parse_known_args(flags)
     if args.output:
         raise UsageError("--output cannot be set; the outputs are in --root")
-    options.parse(args.runner, beam_flags)
+    _check_beam_flags(parser, args.runner, beam_flags)
+
+
+def _check_beam_flags(
+    parser: argparse.ArgumentParser, runner: str, beam_flags: list[str]
+) -> None:
+    arguments.refuse_misspelled(beam_flags, parser)
+    # Beam takes a second to load.
+    from pipeline.beam import options
+
+    options.parse(runner, beam_flags)
 
 
 def _run(args: argparse.Namespace, beam_flags: list[str]) -> int:
     config = config_lib.load(args.config, args.set)
     if args.print_config:
-        print(config.to_yaml(), end="")
-        return 0
+        return config_lib.print_config(config)
     if not 0 <= args.max_bad_fraction <= 1:
         raise UsageError(
             f"--max_bad_fraction is {args.max_bad_fraction}; expected 0 to 1"
         )
-    # Beam takes a second to load and sets up its own logging.
+    _check_beam_flags(_parser(), args.runner, beam_flags)
     from pipeline.beam import checks, job
 
+    # Beam has set up its own logging.
     logging.basicConfig(format="%(levelname)s: %(message)s", force=True)
     output = args.output or checks.default_output(args.source)
     settings = job.Settings(

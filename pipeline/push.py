@@ -18,7 +18,7 @@ from typing import Any
 from stftgan_tf import cli
 from stftgan_tf.errors import UsageError, UserError
 from stftgan_tf.evaluation import blessing, lineage
-from stftgan_tf.files import digest_of, held
+from stftgan_tf.files import directory_digest, locked
 
 EXAMPLE = (
     "python -m pipeline.push --model exports/digits "
@@ -129,7 +129,7 @@ def push(
         raise UserError(f"{model} is no export (no saved_model.pb)")
     record = _record(model, verdict, unblessed)
     base_path.mkdir(parents=True, exist_ok=True)
-    with held(base_path / ".lock"):
+    with locked(base_path / ".lock"):
         # What killed pushes left; nobody else holds the lock.
         for left in base_path.glob(f"{_STAGING}*"):
             shutil.rmtree(left, ignore_errors=True)
@@ -148,7 +148,7 @@ def push(
         staging = base_path / f"{_STAGING}{version}"
         shutil.copytree(model, staging)
         # The verdict is on what was there when it was looked at.
-        if digest_of(staging) != record["digest"]:
+        if directory_digest(staging) != record["digest"]:
             shutil.rmtree(staging)
             raise UserError(f"{model} was changed meanwhile; try again")
         text = json.dumps({"version": version, **record}, indent=1) + "\n"
@@ -204,7 +204,7 @@ def roll_back(base_path: Path) -> Path:
     """
     if not base_path.is_dir():
         raise UserError(f"{base_path} is no folder")
-    with held(base_path / ".lock"):
+    with locked(base_path / ".lock"):
         versions = _versions(base_path)
         found = sorted(versions)
         if len(found) < 2:
@@ -225,7 +225,7 @@ def _record(
     Raises:
       UserError: if it may not be pushed.
     """
-    digest = digest_of(model)
+    digest = directory_digest(model)
     verdict = blessing.read(folder) if folder else None
     now = datetime.datetime.now(datetime.timezone.utc)
     record = {

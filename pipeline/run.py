@@ -20,13 +20,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from pipeline import arguments
+from pipeline import arguments, preprocess
 from pipeline.workflow import history, loop, plan, summary, worker
 from pipeline.workflow.step import STEPS, Step
 from stftgan_tf import cli
 from stftgan_tf import config as config_lib
 from stftgan_tf.errors import UsageError
-from stftgan_tf.files import held
+from stftgan_tf.files import locked
 
 EXAMPLE = (
     "python -m pipeline.run --config digits8k --source recordings "
@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="a good data set that the new one must resemble",
     )
-    _add_training_limits(parser)
+    cli.add_limits(parser)
     _add_step_choice(parser)
     parser.add_argument(
         "--dry_run",
@@ -90,21 +90,6 @@ def _add_root(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_training_limits(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--steps",
-        metavar="N",
-        type=int,
-        help="generator updates of the training (default: train.steps)",
-    )
-    parser.add_argument(
-        "--minutes",
-        metavar="MINUTES",
-        type=float,
-        help="end the training after this time (default: no limit)",
-    )
-
-
 def _add_step_choice(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--from",
@@ -127,14 +112,18 @@ def _add_step_choice(parser: argparse.ArgumentParser) -> None:
 
 def _status_parser() -> argparse.ArgumentParser:
     example = "python -m pipeline.run status --root pipelines/digits"
-    parser = cli.parser("Lists the completed steps of a root.", example)
+    parser = cli.parser(
+        "Lists the completed steps of a root.", example, "status"
+    )
     _add_root(parser)
     return parser
 
 
 def _lineage_parser() -> argparse.ArgumentParser:
     example = "python -m pipeline.run lineage serving/digits/1"
-    parser = cli.parser("Shows what a pushed version was made from.", example)
+    parser = cli.parser(
+        "Shows what a pushed version was made from.", example, "lineage"
+    )
     parser.add_argument(
         "version",
         metavar="VERSION",
@@ -147,8 +136,7 @@ def _lineage_parser() -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace, more_flags: list[str]) -> int:
     request = _request(args, more_flags)
     if args.print_config:
-        print(request.config.to_yaml(), end="")
-        return 0
+        return config_lib.print_config(request.config)
     _check(args, request)
     last = _NAMES.index(args.until)
     first = 0 if args.force else _NAMES.index(args.first or _NAMES[0])
@@ -195,9 +183,7 @@ def _check(args: argparse.Namespace, request: plan.Request) -> None:
     if _NAMES.index(first) > _NAMES.index(args.until):
         raise UsageError(f"--from={first} comes after --until={args.until}")
     if request.preprocess_flags:
-        # Beam, which takes a second to load, knows its own flags.
-        from pipeline import preprocess
-
+        arguments.refuse_misspelled(request.preprocess_flags, _parser())
         preprocess.check_flags(request.preprocess_flags)
 
 
@@ -218,7 +204,7 @@ def _run_steps(
     root = request.root
     root.mkdir(parents=True, exist_ok=True)
     message = f"another pipeline is running in {root}; wait for it to end"
-    with held(root / ".lock", message):
+    with locked(root / ".lock", message):
         for step in rerun:
             step.forget()
         try:

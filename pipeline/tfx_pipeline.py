@@ -77,8 +77,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace) -> int:
     config = config_lib.load(args.config, args.set)
     if args.print_config:
-        print(config.to_yaml(), end="")
-        return 0
+        return config_lib.print_config(config)
     steps = args.steps or config.train.steps
     if args.kubeflow:
         made = pipeline(config, args.data, args.root, args.base_path, steps)

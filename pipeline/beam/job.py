@@ -12,7 +12,7 @@ import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline import storage
+from pipeline import remote, storage
 from pipeline.beam import checks, manifest, progress, transforms
 from pipeline.beam import options as options_lib
 from pipeline.sources import recordings as recordings_lib
@@ -73,7 +73,7 @@ def preprocess(
     checks.check_source(source, output, config.audio)
     # A missing credential is reported before the job starts.
     for path in (source, output):
-        storage.check_access(path, options)
+        remote.check_credentials(path, options)
     FileSystems.set_options(options)
     _quiet_beam(options_lib.is_local(settings.runner))
     storage.refuse_existing(output, MANIFEST, settings.overwrite)
@@ -84,7 +84,7 @@ def preprocess(
     checks.check_paths(paths, output, config.audio)
     with (
         checks.output_lock(output),
-        storage.published(output, MANIFEST, settings.overwrite) as staging,
+        storage.published_dir(output, MANIFEST, settings.overwrite) as staging,
     ):
         return _write_data_set(config, recordings, staging, options, settings)
 
@@ -112,7 +112,7 @@ def _write_data_set(
         if local:
             on.enter_context(progress.shown(ticks, count))
         job = transforms.Job(
-            config, root, ticks, storage.options_for_workers(options)
+            config, root, ticks, remote.file_system_options(options)
         )
         _run(job, source, options)
     summary_path = storage.join(root, transforms.SUMMARY)

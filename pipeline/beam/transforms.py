@@ -14,7 +14,7 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.metrics import Metrics
 
-from pipeline import storage
+from pipeline import remote, storage
 from pipeline.audio.errors import AudioError
 from pipeline.audio.worker import DecoderProcess
 from pipeline.beam import segments as segments_lib
@@ -67,7 +67,7 @@ class Job:
       config: of the data set.
       root: folder that its files are written to.
       ticks: counts progress.
-      storage_options: of `storage.use_options`.
+      storage_options: of `remote.set_file_system_options`.
     """
 
     config: Config
@@ -155,7 +155,7 @@ class _Plan(beam.DoFn):
         self._dead = Metrics.counter("preprocess", "dead_letters")
 
     def setup(self):
-        storage.use_options(self._job.storage_options)
+        remote.set_file_system_options(self._job.storage_options)
         self._decoder = DecoderProcess(self._config.audio)
 
     def finish_bundle(self):
@@ -186,9 +186,9 @@ class _WriteShard(beam.DoFn):
         self._dead = Metrics.counter("preprocess", "dead_letters")
 
     def setup(self):
-        storage.use_options(self._job.storage_options)
+        remote.set_file_system_options(self._job.storage_options)
         self._decoder = DecoderProcess(self._config.audio)
-        self._syncs = storage.Syncs()
+        self._syncs = storage.BackgroundSync()
 
     def finish_bundle(self):
         self._decoder.release()
@@ -301,7 +301,7 @@ def _write_summary(
     job: Job, shards: list[ShardResult], dead: list[str]
 ) -> None:
     """Merges in the order of the shards, so that every runner agrees."""
-    storage.use_options(job.storage_options)
+    remote.set_file_system_options(job.storage_options)
     shards = sorted(shards, key=lambda s: (s.split, s.index))
     moments = PartialMoments.empty(job.config.stft.bins)
     for shard in shards:

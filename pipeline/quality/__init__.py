@@ -1,0 +1,1 @@
+"""Checks of a data set: its integrity, and whether it is fit to train on."""
