@@ -44,8 +44,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace) -> int:
     config = config_lib.load(args.config, args.set)
     if args.print_config:
-        print(config.to_yaml(), end="")
-        return 0
+        return config_lib.print_config(config)
     # Loads NumPy, SciPy and scikit-learn.
     from pipeline.quality import anomalies, data_set, drift
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline import push
+from pipeline import versions
 from pipeline.workflow.step import Step
 from stftgan_tf.config import Config
 
@@ -166,7 +166,7 @@ def _evaluate(
 
 def last_blessed_flag(base_path: Path) -> list[str]:
     """The flag that names the newest blessed version, if there is one."""
-    version = push.last_blessed(base_path)
+    version = versions.last_blessed(base_path)
     return [f"--last_blessed={version}"] if version else []
 
 
