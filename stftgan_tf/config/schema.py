@@ -30,8 +30,8 @@ MIN_FLOOR_DB = -150.0
 # With fewer windows an evaluation says nothing.
 MIN_EVALUATION_WINDOWS = 8
 
-# Above any count that occurs here.
-_BIG = 2**31
+# Stands for "no upper limit": above any count that occurs here.
+UNBOUNDED = 2**31
 
 
 def _bounded(
@@ -114,7 +114,7 @@ class WindowConfig:
     """
 
     frames: int = _bounded(1, 65536)
-    stride_frames: int = _bounded(1, _BIG)
+    stride_frames: int = _bounded(1, UNBOUNDED)
     tail: Literal["pad", "crop"] = "pad"
     silence_db: float = _bounded(0, 1000, 30.0)
 
@@ -210,13 +210,13 @@ class TrainConfig:
       optimizer: `adam` or `rmsprop`, for both networks.
       generator_lr: learning rate of the generator.
       critic_lr: learning rate of the critic.
-      beta_1: of Adam.
-      beta_2: of Adam.
+      beta_1: decay rate of Adam's first moment.
+      beta_2: decay rate of Adam's second moment.
       ema_half_life_windows: half-life, in windows, of the running average of
         the generator's weights, which is what is exported. At the start it is
         a twentieth of the windows seen.
       steps: generator updates of the whole training.
-      seed: of the weights, the noise and the order of windows.
+      seed: determines the weights, the noise and the order of windows.
       precision: `float32`, or `mixed_bfloat16` (weights, scores and penalties
         stay float32).
       jit_compile: compile with XLA; `auto` does so on one GPU, but not on a
@@ -246,16 +246,16 @@ class TrainConfig:
     beta_1: float = _bounded(0, 0.999999, 0.0)
     beta_2: float = _bounded(0, 0.999999, 0.9)
     ema_half_life_windows: float = _bounded(0, 1e12, 20000.0)
-    steps: int = _bounded(1, _BIG, 10000)
-    seed: int = _bounded(0, _BIG, 0)
+    steps: int = _bounded(1, UNBOUNDED, 10000)
+    seed: int = _bounded(0, UNBOUNDED, 0)
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
     jit_compile: Literal["auto", "true", "false"] = "auto"
     steps_per_execution: int = _bounded(1, 10000, 1)
     strategy: Literal["none", "mirrored", "multiworker"] = "none"
-    shuffle_windows: int = _bounded(1, _BIG, 4096)
-    log_every: int = _bounded(1, _BIG, 50)
-    preview_every: int = _bounded(1, _BIG, 500)
-    checkpoint_every: int = _bounded(1, _BIG, 500)
+    shuffle_windows: int = _bounded(1, UNBOUNDED, 4096)
+    log_every: int = _bounded(1, UNBOUNDED, 50)
+    preview_every: int = _bounded(1, UNBOUNDED, 500)
+    checkpoint_every: int = _bounded(1, UNBOUNDED, 500)
     keep_checkpoints: int = _bounded(1, 1000, 2)
 
 
@@ -280,7 +280,7 @@ class AugmentConfig:
     """
 
     target: float = _bounded(0, 1, 0.0)
-    adjust_windows: int = _bounded(1, _BIG, 200000)
+    adjust_windows: int = _bounded(1, UNBOUNDED, 200000)
     gain_db: float = _bounded(0, 60, 6.0)
     shift_frames: int = _bounded(0, 65536, 8)
     mask_frames: int = _bounded(0, 65536, 16)
@@ -302,7 +302,7 @@ class WatchConfig:
       on_collapse: `stop` ends the training; `warn` only logs.
     """
 
-    every: int = _bounded(1, _BIG, 500)
+    every: int = _bounded(1, UNBOUNDED, 500)
     windows: int = _bounded(8, 65536, 512)
     clusters: int = _bounded(2, 1000, 50)
     min_variety: float = _bounded(0, 1, 0.5)
@@ -318,12 +318,12 @@ class EvaluateConfig:
       samples: number of generated windows, and the largest number of real
         windows compared with them.
       clusters: K of the number of statistically different bins (NDB).
-      seed: of the first sample and of the clustering.
+      seed: seed of the first sample and of the clustering.
     """
 
     samples: int = _bounded(50, 1000000, 1000)
     clusters: int = _bounded(2, 1000, 50)
-    seed: int = _bounded(0, _BIG, 0)
+    seed: int = _bounded(0, UNBOUNDED, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -358,7 +358,7 @@ class ValidateConfig:
     max_clipped: float = _bounded(0, 1, 0.05)
     max_unlabelled: float = _bounded(0, 1, 0.1)
     min_recognised: float = _bounded(0, 1000, 2.0)
-    min_speakers: int = _bounded(1, _BIG, 2)
+    min_speakers: int = _bounded(1, UNBOUNDED, 2)
     max_level_db: float = _bounded(0, 1000, 6.0)
     max_spectrum: float = _bounded(0, 1000, 0.2)
     max_duration: float = _bounded(1, 1000, 2.0)
