@@ -115,6 +115,8 @@ for name in console.COMMANDS:
             code = console.main([name, "--num_shards", "--set"])
     except SystemExit as stop:
         code = stop.code
+    except ImportError as error:
+        code = error.name
     print(name, code, "usage:" in errors.getvalue(), *sys.modules)
 """
 
