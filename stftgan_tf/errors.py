@@ -10,7 +10,7 @@ _NO_REASON = re.compile(
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be used; the message says how to fix it."""
+    """A config that cannot be used; the message says how to fix it."""
 
 
 class UserError(RuntimeError):
@@ -18,24 +18,24 @@ class UserError(RuntimeError):
 
 
 class UsageError(ValueError):
-    """A command line that cannot be followed; the message is for the user."""
+    """A command line that cannot be used; the message is for the user."""
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says first; its name where it says nothing."""
+    """The first line of an error's message, or its name if there is none."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
 
 def tensorflow_reason(text: str) -> str:
-    """The line of an error of TensorFlow's that says what is wrong.
+    """The line of a TensorFlow error message that gives the reason.
 
-    Before it come the node and its stack, after it hints; of several errors
-    the first is numbered.
+    The node and its stack trace come before it, hints after it. If there are
+    several errors, this is the first of the numbered list.
     """
     numbered = re.search(r"^\s*\(0\) (.+)", text, re.M)
     if numbered:
         return numbered[1]
     lines = [line for line in text.splitlines() if line.strip()]
-    told = [line for line in lines if not _NO_REASON.match(line)]
-    return (told or lines or ["TensorFlow failed"])[0]
+    reasons = [line for line in lines if not _NO_REASON.match(line)]
+    return (reasons or lines or ["TensorFlow failed"])[0]
