@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import sys
+from typing import NoReturn
 
 from stftgan_tf import cli
 
@@ -38,9 +39,8 @@ COMMANDS = {
 }
 
 
-def main(argv: list[str] | None = None) -> int:
+def run(argv: list[str]) -> int:
     """Runs the command that the first argument names; returns its exit code."""
-    argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help"):
         print(_usage())
         return 0 if argv else 2
@@ -56,9 +56,9 @@ def main(argv: list[str] | None = None) -> int:
     return importlib.import_module(COMMANDS[name][0]).main(argv[1:])
 
 
-def run() -> None:
+def main() -> NoReturn:
     """The entry point of the console script."""
-    cli.leave(main())
+    cli.leave(run(sys.argv[1:]))
 
 
 def _usage() -> str:
@@ -79,4 +79,4 @@ def _usage() -> str:
 
 
 if __name__ == "__main__":
-    run()
+    main()

@@ -4,7 +4,6 @@ from stftgan_tf.config.arguments import add_arguments, print_config
 from stftgan_tf.config.loading import (
     completed,
     differences,
-    find,
     from_dict,
     load,
     load_saved,
@@ -35,7 +34,6 @@ __all__ = [
     "add_arguments",
     "completed",
     "differences",
-    "find",
     "from_dict",
     "load",
     "load_saved",

@@ -81,22 +81,22 @@ def test_console_script_lists_all_commands(capsys):
     }
     commands = {module for module, _ in console.COMMANDS.values()}
     assert commands == modules - {"stftgan_tf.__main__"}
-    assert console.main(["--help"]) == 0
+    assert console.run(["--help"]) == 0
     listing = capsys.readouterr().out
     for name, (_, summary) in console.COMMANDS.items():
         assert f"  {name} " in listing
         assert summary in listing
-    assert console.main([]) == 2
+    assert console.run([]) == 2
 
 
 def test_console_script_suggests_a_command(capsys):
-    assert console.main(["trian"]) == 2
+    assert console.run(["trian"]) == 2
     message = "error: no command 'trian'; did you mean train?"
     assert message in capsys.readouterr().err
 
 
 def test_console_script_runs_a_command(capsys):
-    assert console.main(["validate", "--print-config"]) == 0
+    assert console.run(["validate", "--print-config"]) == 0
     assert "sample_rate_hz: 8000" in capsys.readouterr().out
 
 
@@ -112,7 +112,7 @@ for name in console.COMMANDS:
     try:
         with contextlib.redirect_stderr(errors):
             # Beam's flags pass through preprocess and run.
-            code = console.main([name, "--num_shards", "--set"])
+            code = console.run([name, "--num_shards", "--set"])
     except SystemExit as stop:
         code = stop.code
     except ImportError as error:
