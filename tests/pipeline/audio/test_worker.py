@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipeline.audio import reading as audio
-from pipeline.audio import worker as decoder
-from pipeline.audio.worker import Question
+from pipeline.audio import reading
+from pipeline.audio.errors import AudioError
+from pipeline.audio.worker import DecoderProcess, Request
 from stftgan_tf.config import AudioConfig
 from tests.conftest import noise
 
@@ -17,68 +17,22 @@ RATE = 8000
 CONFIG = AudioConfig(sample_rate_hz=RATE)
 
 
-def scan(path):
-    return Question("scan", str(path))
+def measure(path):
+    return Request(reading.measure, str(path))
 
 
 @pytest.fixture
-def child():
-    child = decoder.Decoder(CONFIG)
-    yield child
-    child.close()
+def process():
+    process = DecoderProcess(CONFIG)
+    yield process
+    process.close()
 
 
-def test_a_child_tells_what_a_scan_tells(tmp_path, child):
-    path = os.fsencode(tmp_path) + b"/caf\xe9 \n.wav"
-    with open(path, "wb") as file:
-        soundfile.write(file, noise(RATE), RATE, format="WAV")
-    path = os.fsdecode(path)
-    assert child.answer(scan(path)) == audio.scan(path, CONFIG)
-    with pytest.raises(audio.AudioError, match="missing: no such file"):
-        child.answer(scan(tmp_path / "gone.wav"))
-    # The same child goes on after an error.
-    assert child.answer(scan(path)) == audio.scan(path, CONFIG)
-
-
-def test_a_decoder_that_crashes_costs_its_recording_only(tmp_path, child):
-    good = tmp_path / "a.wav"
-    soundfile.write(good, noise(RATE), RATE)
-    found = child.answer(scan(good))
-    # What a fault in a decoder does to its process.
-    os.kill(child._child.process.pid, signal.SIGSEGV)
-    with pytest.raises(
-        audio.AudioError, match="decoder crashed .exit code -11"
-    ):
-        child.answer(scan(good))
-    assert child.answer(scan(good)) == found
-
-
-def test_a_decoder_that_hangs_is_given_up(tmp_path, child, monkeypatch):
-    good = tmp_path / "a.wav"
-    soundfile.write(good, noise(RATE), RATE)
-    found = child.answer(scan(good))
-    monkeypatch.setattr(decoder, "_PATIENCE_SECS", 0.2)
-    os.kill(child._child.process.pid, signal.SIGSTOP)
-    with pytest.raises(audio.AudioError, match="did not end within"):
-        child.answer(scan(good))
-    monkeypatch.undo()
-    assert child.answer(scan(good)) == found
-
-
-def test_answers_come_in_the_order_of_the_questions(tmp_path, child):
-    rng = np.random.default_rng(0)
-    waves = [np.float32(rng.uniform(-0.5, 0.5, 100 * n)) for n in (9, 1, 5, 3)]
-    paths = [str(tmp_path / f"{i}.wav") for i in range(len(waves))]
-    for path, wave in zip(paths, waves, strict=True):
-        soundfile.write(path, wave, RATE, subtype="FLOAT")
-    paths.insert(2, str(tmp_path / "gone.wav"))
-    got = list(child.answers(Question("load", path, (0,)) for path in paths))
-    assert isinstance(got.pop(2), audio.AudioError)
-    for (found, samples), wave in zip(got, waves, strict=True):
-        assert found.samples == len(wave)
-        np.testing.assert_array_equal(samples, wave)
-        # Nobody else's memory.
-        samples *= 2
+@pytest.fixture
+def good(tmp_path):
+    path = tmp_path / "good.wav"
+    soundfile.write(path, noise(RATE), RATE)
+    return path
 
 
 @pytest.fixture
@@ -90,67 +44,120 @@ def long(tmp_path):
     return path, wave
 
 
-def test_an_answer_of_any_size(child, long):
+def test_the_process_gives_the_same_results_and_errors(tmp_path, process):
+    path = os.fsencode(tmp_path) + b"/caf\xe9 \n.wav"
+    with open(path, "wb") as file:
+        soundfile.write(file, noise(RATE), RATE, format="WAV")
+    path = os.fsdecode(path)
+    assert process.run(measure(path)) == reading.measure(path, CONFIG)
+    with pytest.raises(AudioError, match="missing: no such file"):
+        process.run(measure(tmp_path / "gone.wav"))
+    # The process continues after an error.
+    pid = process.pid
+    assert process.run(measure(path)) == reading.measure(path, CONFIG)
+    assert process.pid == pid
+
+
+def test_a_crash_costs_only_its_recording(good, process):
+    stats = process.run(measure(good))
+    # As a fault in a decoder does.
+    os.kill(process.pid, signal.SIGSEGV)
+    with pytest.raises(AudioError, match="decoder crashed .exit code -11"):
+        process.run(measure(good))
+    assert process.run(measure(good)) == stats
+
+
+def test_a_decoder_that_hangs_is_killed(good, process):
+    stats = process.run(measure(good))
+    pid = process.pid
+    process.release()
+    impatient = DecoderProcess(CONFIG, timeout_secs=0.2)
+    os.kill(pid, signal.SIGSTOP)
+    with pytest.raises(AudioError, match="did not finish within 0.2 s"):
+        impatient.run(measure(good))
+    assert impatient.pid is None and not os.path.exists(f"/proc/{pid}")
+    assert process.run(measure(good)) == stats
+
+
+def test_results_have_the_order_of_the_requests(tmp_path, process):
+    rng = np.random.default_rng(0)
+    waves = [np.float32(rng.uniform(-0.5, 0.5, 100 * n)) for n in (9, 1, 5, 3)]
+    paths = [str(tmp_path / f"{i}.wav") for i in range(len(waves))]
+    for path, wave in zip(paths, waves, strict=True):
+        soundfile.write(path, wave, RATE, subtype="FLOAT")
+    paths.insert(2, str(tmp_path / "gone.wav"))
+    requests = (Request(reading.load, path, (0,)) for path in paths)
+    results = list(process.run_all(requests))
+    assert isinstance(results.pop(2), AudioError)
+    for (stats, samples), wave in zip(results, waves, strict=True):
+        assert stats.samples == len(wave)
+        np.testing.assert_array_equal(samples, wave)
+        # Samples can be changed without changing the other results.
+        samples *= 2
+
+
+def test_a_result_of_any_size(process, long):
     path, wave = long
-    _, samples = child.answer(Question("load", str(path), (0,)))
+    _, samples = process.run(Request(reading.load, str(path), (0,)))
     np.testing.assert_array_equal(samples, wave)
 
 
-def test_a_crash_costs_no_other_question_that_is_asked(tmp_path, child, long):
-    good = tmp_path / "a.wav"
-    soundfile.write(good, noise(RATE), RATE)
-    questions = [scan(good), scan(long[0]), scan(good), scan(good)]
-    answers = child.answers(questions)
-    first = next(answers)
-    # The long one has been asked, and is at work.
-    os.kill(child._child.process.pid, signal.SIGSEGV)
-    crashed, *others = answers
-    assert "crashed (exit code -11)" in str(crashed)
+def test_requests_after_a_crash_are_sent_again(good, process, long):
+    requests = [measure(good), measure(long[0]), measure(good), measure(good)]
+    results = process.run_all(requests)
+    first = next(results)
+    # The process works on the long recording now.
+    os.kill(process.pid, signal.SIGSEGV)
+    crash, *others = results
+    assert "crashed (exit code -11)" in str(crash)
     assert others == [first, first]
 
 
-def test_answers_that_nobody_took_are_nobody_elses(tmp_path, child, long):
-    good = tmp_path / "a.wav"
-    soundfile.write(good, noise(RATE), RATE)
-    answers = child.answers([scan(good), scan(long[0])])
-    first = next(answers)
-    answers.close()
-    assert child.answer(scan(good)) == first
+def test_unused_results_do_not_reach_the_next_caller(good, process, long):
+    results = process.run_all([measure(good), measure(long[0])])
+    first = next(results)
+    results.close()
+    assert process.run(measure(good)) == first
 
 
-def test_a_child_is_left_to_the_next_one(tmp_path, child):
-    good = tmp_path / "a.wav"
-    soundfile.write(good, noise(RATE), RATE)
-    found = child.answer(scan(good))
-    pid = child._child.process.pid
-    child.release()
-    other = decoder.Decoder(dataclasses.replace(CONFIG, channels="first"))
-    assert other.answer(scan(good)) == found
-    assert other._child.process.pid != pid
+def test_a_released_process_is_used_again_for_the_same_config(good, process):
+    stats = process.run(measure(good))
+    pid = process.pid
+    process.release()
+    assert process.pid is None
+    other_config = dataclasses.replace(CONFIG, channels="first")
+    other = DecoderProcess(other_config)
+    assert other.run(measure(good)) == stats
+    assert other.pid != pid
     other.close()
-    # Closing the one left the other alone.
-    assert child.answer(scan(good)) == found
-    assert child._child.process.pid == pid
+    # Closing it has left the idle process of the first config alone.
+    assert process.run(measure(good)) == stats
+    assert process.pid == pid
 
 
-def test_the_child_ends_with_its_worker(tmp_path):
-    """Also when that is killed: nobody is left to end it."""
-    reading, writing = os.pipe()
-    worker = os.fork()
-    if worker == 0:
-        child = decoder.Decoder(CONFIG)
-        with pytest.raises(audio.AudioError):
-            child.answer(scan("none.wav"))
-        os.write(writing, str(child._child.process.pid).encode())
+def test_the_process_ends_with_its_parent(tmp_path):
+    """Even if the parent is killed, which cannot end it then."""
+    read_fd, write_fd = os.pipe()
+    parent = os.fork()
+    if parent == 0:
+        process = DecoderProcess(CONFIG)
+        with pytest.raises(AudioError):
+            process.run(measure("none.wav"))
+        os.write(write_fd, str(process.pid).encode())
         time.sleep(60)
         os._exit(0)
-    pid = int(os.read(reading, 20))
-    os.kill(worker, signal.SIGKILL)
-    os.waitpid(worker, 0)
-    end = time.monotonic() + 10
-    while os.path.exists(f"/proc/{pid}") and time.monotonic() < end:
-        if open(f"/proc/{pid}/stat").read().split()[2] == "Z":
-            break
+    pid = int(os.read(read_fd, 20))
+    os.kill(parent, signal.SIGKILL)
+    os.waitpid(parent, 0)
+    deadline = time.monotonic() + 60
+    while is_running(pid):
+        assert time.monotonic() < deadline
         time.sleep(0.05)
-    else:
-        assert not os.path.exists(f"/proc/{pid}")
+
+
+def is_running(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
