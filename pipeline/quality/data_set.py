@@ -36,7 +36,7 @@ def data_config(manifest: dict[str, Any]) -> Config:
     """The config that a data set was made with; its networks are unknown."""
     # Windows of a single frame are too short for the default networks.
     values = {**manifest["config"], "model": {"num_downsamples": 0}}
-    return config_lib.from_dict(values)
+    return config_lib.from_dict(values, source=records.MANIFEST)
 
 
 def summary(manifest: dict[str, Any]) -> str:

@@ -50,22 +50,29 @@ def load_saved(path: Path) -> Config:
     return _resolve(values, (), source=str(path))
 
 
-def from_dict(values: dict[str, Any], overrides: Sequence[str] = ()) -> Config:
+def from_dict(
+    values: dict[str, Any], overrides: Sequence[str] = (), source: str = ""
+) -> Config:
     """Builds and checks a config from nested plain values.
 
     Args:
       values: sections of keys and values; old keys are translated.
       overrides: `section.key=value` texts, which take precedence.
+      source: where the values come from, for error messages.
 
     Raises:
       ConfigError: for an unknown key, a wrong type or values that cannot work
         together.
     """
-    return _resolve(_translated(values), overrides, source="")
+    return _resolve(_translated(values, source), overrides, source)
 
 
-def completed(data: dict[str, Any]) -> dict[str, Any]:
+def completed(data: dict[str, Any], source: str = "") -> dict[str, Any]:
     """A data set's config in today's keys, with the defaults of missing ones.
+
+    Args:
+      data: the config in the manifest of the data set.
+      source: where it comes from, for error messages.
 
     Raises:
       ConfigError: if a key or value is unknown, or a removed feature is on.
@@ -76,7 +83,7 @@ def completed(data: dict[str, Any]) -> dict[str, Any]:
         name: dataclasses.asdict(
             parsing.construct(hints[name], values, f"{name}.")
         )
-        for name, values in _translated(sections).items()
+        for name, values in _translated(sections, source).items()
     }
 
 
@@ -174,8 +181,12 @@ def _parent(path: Path, name: Any) -> Path | None:
     return beside if beside.is_file() else find(name)
 
 
-def _translated(values: dict[str, Any]) -> dict[str, Any]:
-    return parsing.typed(Config, old_keys.translate(values)[0])
+def _translated(values: dict[str, Any], source: str) -> dict[str, Any]:
+    """The checked values under today's keys."""
+    try:
+        return parsing.typed(Config, old_keys.translate(values)[0])
+    except ConfigError as error:
+        raise ConfigError(_blamed(source, error)) from error
 
 
 def _resolve(
@@ -190,8 +201,11 @@ def _resolve(
     except ConfigError as error:
         if overrides and _is_valid(values):
             source = " ".join(f"--set {text}" for text in overrides)
-        prefix = f"{source}: " if source else ""
-        raise ConfigError(f"{prefix}{error}") from error
+        raise ConfigError(_blamed(source, error)) from error
+
+
+def _blamed(source: str, error: ConfigError) -> str:
+    return f"{source}: {error}" if source else str(error)
 
 
 def _override(text: str) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def open_shards(root: str | Path, config: Config) -> Shards:
         raise UserError(f"{root} cannot be read: {error.message}") from error
     except ValueError as error:
         raise UserError(f"{path} {error}") from error
-    theirs = config_lib.completed(manifest["config"])
+    theirs = config_lib.completed(manifest["config"], path)
     check_same(f"shards {root}", theirs, config.data_dict())
     for shard in manifest["shards"]:
         _check_size(os.path.join(root, shard["path"]), shard["bytes"])

@@ -132,8 +132,8 @@ def test_manifest_of_an_old_data_set_agrees_with_a_new_config(tiny):
     del data["audio"]["label_regex"]  # older still
     assert config_lib.completed(data) == tiny.data_dict()
     data["window"]["phase"] = True
-    with pytest.raises(ConfigError, match=r"window\.phase is True"):
-        config_lib.completed(data)
+    with pytest.raises(ConfigError, match=r"^a data set: window\.phase is T"):
+        config_lib.completed(data, "a data set")
 
 
 @pytest.mark.parametrize(
@@ -151,9 +151,9 @@ def test_manifest_of_an_old_data_set_agrees_with_a_new_config(tiny):
 )
 def test_removed_feature_is_refused_if_it_was_on(name, value):
     key = name.replace("__", ".")
-    message = f"{key} is {value!r}, a feature that was removed; preprocess and"
+    message = f"^e: {key} is {value!r}, a feature that was removed; preprocess"
     with pytest.raises(ConfigError, match=message):
-        config_lib.from_dict(old_values(**{name: value}))
+        config_lib.from_dict(old_values(**{name: value}), source="e")
 
 
 def test_old_and_new_name_of_a_key_exclude_each_other():
