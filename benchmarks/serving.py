@@ -23,8 +23,9 @@ from pathlib import Path
 
 import numpy as np
 
-from stftgan_tf import client
+from stftgan_tf.saved_model import latency
 from stftgan_tf.saved_model import loading as exported
+from stftgan_tf.serving import client
 
 # Rows of a request, drawn evenly.
 _ROWS = (1, 2, 4, 8, 16)
@@ -49,14 +50,14 @@ class Load:
         """One client; it never asks twice, so that a failure shows."""
         rng = np.random.default_rng(number)
         kind = address.split(":")[0]
-        with client.connect(address, "load") as connected:
+        with client.connect(address, "load", retry=False) as connected:
             while time.monotonic() < until:
                 seeds = rng.integers(0, _SEEDS, rng.choice(_ROWS))
                 start = time.perf_counter()
                 try:
-                    made = connected._predict(
-                        "serving_default", {"seed": seeds}, ["wav_bytes"], 60
-                    )["wav_bytes"]
+                    made = connected.sample(seeds, outputs=["wav_bytes"])[
+                        "wav_bytes"
+                    ]
                 except client.ServerError as error:
                     self.failed.append(str(error))
                     continue
@@ -66,17 +67,11 @@ class Load:
                     self.wrong += list(made) != list(self.wanted[seeds])
 
 
-def in_process(model: exported.Export, rounds: int) -> None:
+def in_process(model: exported.LoadedModel, rounds: int) -> None:
     """Prints seconds of audio a second, by batch."""
     secs = model.metadata["samples"] / model.metadata["sample_rate_hz"]
     for batch in (1, 8, 32):
-        times = []
-        for _ in range(rounds + 1):
-            start = time.perf_counter()
-            next(model.batches(0, batch, batch))
-            times.append(time.perf_counter() - start)
-        # The first one traces.
-        times = times[1:]
+        times = latency.call_secs(model, batch, rounds)
         spent = statistics.median(times)
         print(
             f"in process, batch {batch}: {1000 * spent:.1f} ms (median of "
@@ -114,7 +109,7 @@ def start(base: Path) -> tuple[subprocess.Popen, list[str]]:
     return job, [f"grpc://{found[0]}", found[1]]
 
 
-def under_load(args: argparse.Namespace, model: exported.Export) -> int:
+def under_load(args: argparse.Namespace, model: exported.LoadedModel) -> int:
     """Prints what clients saw; returns how many answers were bad."""
     parts = model.batches(0, _SEEDS, 32)
     load = Load(np.concatenate([part["wav_bytes"] for part in parts]))

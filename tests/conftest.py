@@ -158,9 +158,10 @@ def save_half_plus(path: Path, summand: float) -> None:
     staging.rename(path)
 
 
-def serve(base: Path, *more: str):
-    """A server in this process on free ports; to be stopped."""
-    from stftgan_tf import serve as serve_lib
+def serve(base: Path, **options):
+    """Starts a server in this process on free ports; the caller stops it."""
+    from stftgan_tf.serving.options import ServerOptions
+    from stftgan_tf.serving.server import Server
 
-    flags = [f"--model_base_path={base}", "--port=0", "--rest_api_port=0"]
-    return serve_lib.Server(serve_lib.parser().parse_args([*flags, *more]))
+    ports = {"port": 0, "rest_api_port": 0}
+    return Server(ServerOptions(base, **(ports | options)))

@@ -2,10 +2,10 @@
 
 import time
 
-from stftgan_tf.saved_model.loading import Export
+from stftgan_tf.saved_model.loading import LoadedModel
 
 
-def call_secs(model: Export, batch: int, calls: int = 5) -> list[float]:
+def call_secs(model: LoadedModel, batch: int, calls: int = 5) -> list[float]:
     """Seconds of each call that generates `batch` samples.
 
     A first call, which traces and allocates, is not counted.

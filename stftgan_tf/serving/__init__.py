@@ -1,1 +1,1 @@
-"""A thin server of exports that speaks TensorFlow Serving's protocol."""
+"""Serving exports over TensorFlow Serving's protocol, and a client for it."""

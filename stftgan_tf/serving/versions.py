@@ -1,4 +1,4 @@
-"""The versions of a model below a folder: found, loaded, swapped, unloaded."""
+"""The versions of a model in a directory: loaded, replaced, unloaded."""
 
 import contextlib
 import dataclasses
@@ -10,20 +10,21 @@ from pathlib import Path
 import grpc
 
 from stftgan_tf.errors import first_line
-from stftgan_tf.serving.servable import Refusal, Servable
+from stftgan_tf.serving.errors import RequestError
+from stftgan_tf.serving.model import LoadedModel
 
 _LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
-class Status:
-    """Of a version, in TensorFlow Serving's words.
+class VersionStatus:
+    """The status of one version, in TensorFlow Serving's terms.
 
     Attributes:
-      version: its number.
+      version: the version number.
       state: LOADING, AVAILABLE, UNLOADING or END.
-      code: OK, or why it ended.
-      message: the same in words.
+      code: OK, or why the version ended.
+      message: the same as text.
     """
 
     version: int
@@ -32,187 +33,201 @@ class Status:
     message: str = ""
 
 
-class Versions:
-    """Serves the newest version that loads, and keeps looking for newer ones.
+class VersionManager:
+    """Serves the newest version that loads, and polls for newer ones.
 
-    A version is a folder whose name is a whole number. The next one is loaded
-    while the one before serves; that is closed when its last request is
-    answered. One that does not load is told of and tried again once its files
-    have changed.
+    A version is a directory whose name is a whole number. A new version loads
+    while the previous one serves; the previous one is closed after its last
+    request. If a version fails to load, its status says why, and it is tried
+    again when its files have changed.
     """
 
     def __init__(
         self, name: str, base_path: Path, poll_secs: float, max_batch_size: int
     ):
-        """Looks once, and then every `poll_secs` in a thread; 0 only once."""
+        """Loads the newest version and starts to poll.
+
+        Args:
+          name: the model's name in requests.
+          base_path: the directory of the versions.
+          poll_secs: seconds between polls; 0 never polls again.
+          max_batch_size: the maximum number of rows in a request.
+        """
         self.name, self._base_path = name, base_path
         self._poll_secs, self._max_batch_size = poll_secs, max_batch_size
         self._lock = threading.Lock()
-        self._current: Servable | None = None
-        self._users: dict[Servable, int] = {}
-        self._statuses: dict[int, Status] = {}
-        # Files of versions that did not load.
+        self._current: LoadedModel | None = None
+        # The current model counts as one user of itself.
+        self._users: dict[LoadedModel, int] = {}
+        self._statuses: dict[int, VersionStatus] = {}
+        # File lists of the versions that failed to load.
         self._failed: dict[int, object] = {}
-        self._changed: Callable[[bool], None] = lambda serves: None
+        self._on_change: Callable[[bool], None] = lambda available: None
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread = threading.Thread(target=self._poll_loop, daemon=True)
         self.poll()
         if poll_secs:
             self._thread.start()
 
     def close(self) -> None:
-        """Looks no more and unloads what is loaded."""
+        """Stops polling and unloads the model after its last request."""
         self._closing.set()
         if self._thread.is_alive():
             self._thread.join()
-        self._swap(None)
+        self._replace_current(None)
 
-    def tell_of_change(self, changed: Callable[[bool], None]) -> None:
-        """Calls it now and after every change: whether any version serves."""
+    def on_change(self, callback: Callable[[bool], None]) -> None:
+        """Calls back now and after every change: is a version available?"""
         with self._lock:
-            self._changed = changed
-            changed(self._current is not None)
+            self._on_change = callback
+            callback(self._current is not None)
 
     @contextlib.contextmanager
-    def borrowed(self, name: str, version: int | None) -> Iterator[Servable]:
-        """The version that serves; it stays loaded until given back.
+    def use(self, name: str, version: int | None) -> Iterator[LoadedModel]:
+        """Yields the current model, which stays loaded during the block.
+
+        Args:
+          name: the name of the model.
+          version: the version; None for the current one.
 
         Raises:
-          Refusal: NOT_FOUND, if that model or version does not serve.
+          RequestError: NOT_FOUND, if this model or version is not served.
         """
         with self._lock:
-            servable = self._current
+            model = self._current
             if (
-                servable is None
+                model is None
                 or name != self.name
-                or version not in (None, servable.version)
+                or version not in (None, model.version)
             ):
-                asked = (
-                    f"Latest({name})"
-                    if version is None
-                    else f"Specific({name}, {version})"
-                )
-                raise Refusal(
-                    grpc.StatusCode.NOT_FOUND,
-                    f"Servable not found for request: {asked}",
-                )
-            self._users[servable] += 1
+                raise _model_not_found(name, version)
+            self._users[model] += 1
         try:
-            yield servable
+            yield model
         finally:
-            self._give_back(servable)
+            self._release(model)
 
-    def statuses(self, name: str, version: int | None) -> list[Status]:
-        """Of all versions ever seen, newest first, or of one.
+    def statuses(self, name: str, version: int | None) -> list[VersionStatus]:
+        """Statuses of one version, or of all versions so far, newest first.
 
         Raises:
-          Refusal: NOT_FOUND, if there is none.
+          RequestError: NOT_FOUND, if there is none.
         """
         with self._lock:
-            seen = sorted(self._statuses.items(), reverse=True)
-        found = [
+            statuses = sorted(self._statuses.items(), reverse=True)
+        selected = [
             status
-            for number, status in seen
+            for number, status in statuses
             if name == self.name and version in (None, number)
         ]
-        if not found:
+        if not selected:
             what = "any versions" if version is None else f"version {version}"
-            raise Refusal(
+            raise RequestError(
                 grpc.StatusCode.NOT_FOUND,
                 f"Could not find {what} of model {name}",
             )
-        return found
+        return selected
 
     def poll(self) -> None:
-        """Takes the newest version that loads, if it is another one."""
-        found = _numbered(self._base_path)
-        for version in sorted(found, reverse=True):
-            path = found[version]
+        """Switches to the newest version that loads."""
+        directories = _version_directories(self._base_path)
+        for version in sorted(directories, reverse=True):
+            path = directories[version]
             if self._current and version == self._current.version:
                 return
-            files = _files_of(path)
+            files = _list_files(path)
             if self._failed.get(version) == files:
                 continue
-            servable = self._load(path, version)
-            if servable:
+            model = self._load(path, version)
+            if model:
                 self._failed.pop(version, None)
-                self._swap(servable)
+                self._replace_current(model)
                 return
             self._failed[version] = files
 
-    def _watch(self) -> None:
+    def _poll_loop(self) -> None:
         while not self._closing.wait(self._poll_secs):
             try:
                 self.poll()
             except OSError as error:
                 _LOG.warning("%s: %s", self._base_path, error.strerror)
 
-    def _load(self, path: Path, version: int) -> Servable | None:
-        self._tell(Status(version, "LOADING"))
+    def _load(self, path: Path, version: int) -> LoadedModel | None:
+        self._set_status(VersionStatus(version, "LOADING"))
         try:
-            return Servable(path, version, self._max_batch_size)
-        # A damaged export fails in as many ways as there are.
+            return LoadedModel(path, version, self._max_batch_size)
+        # A damaged export can raise any type of exception.
         except Exception as error:
             reason = first_line(error)
-            _LOG.warning("version %d does not load: %s", version, reason)
-            self._tell(Status(version, "END", "INVALID_ARGUMENT", reason))
+            _LOG.warning("version %d failed to load: %s", version, reason)
+            status = VersionStatus(version, "END", "INVALID_ARGUMENT", reason)
+            self._set_status(status)
             return None
 
-    def _swap(self, servable: Servable | None) -> None:
+    def _replace_current(self, model: LoadedModel | None) -> None:
         with self._lock:
-            old, self._current = self._current, servable
-            if servable:
-                self._users[servable] = 1
-            self._changed(servable is not None)
-        if servable:
-            self._tell(Status(servable.version, "AVAILABLE"))
-            _LOG.info("version %d serves", servable.version)
+            old, self._current = self._current, model
+            if model:
+                self._users[model] = 1
+            self._on_change(model is not None)
+        if model:
+            self._set_status(VersionStatus(model.version, "AVAILABLE"))
+            _LOG.info("version %d is available", model.version)
         if old:
-            self._tell(Status(old.version, "UNLOADING"))
-            self._give_back(old)
+            self._set_status(VersionStatus(old.version, "UNLOADING"))
+            self._release(old)
 
-    def _give_back(self, servable: Servable) -> None:
-        """One user less; the last one closes it."""
+    def _release(self, model: LoadedModel) -> None:
+        """Removes one user of a model, and closes it after the last one."""
         with self._lock:
-            self._users[servable] -= 1
-            if self._users[servable]:
+            self._users[model] -= 1
+            if self._users[model]:
                 return
-            del self._users[servable]
-            # It may have been taken away and put back meanwhile.
-            now = self._current
-            if now is None or now.version != servable.version:
-                self._statuses[servable.version] = Status(
-                    servable.version, "END"
+            del self._users[model]
+            # The same version may have been removed and loaded again.
+            current = self._current
+            if current is None or current.version != model.version:
+                self._statuses[model.version] = VersionStatus(
+                    model.version, "END"
                 )
-        servable.close()
-        _LOG.info("version %d is unloaded", servable.version)
+        model.close()
+        _LOG.info("version %d is unloaded", model.version)
 
-    def _tell(self, status: Status) -> None:
+    def _set_status(self, status: VersionStatus) -> None:
         with self._lock:
             self._statuses[status.version] = status
 
 
 def is_version(name: str) -> bool:
-    """Whether digits are a version's number, which protocols hold in int64."""
+    """Whether a name is a version number: the protocols use int64."""
     # Python refuses to convert thousands of digits.
     digits = name.isascii() and name.isdigit() and len(name) < 100
     return digits and int(name) < 2**63
 
 
-def _numbered(folder: Path) -> dict[int, Path]:
-    """Folders below one whose names are whole numbers of 64 bits."""
+def _model_not_found(name: str, version: int | None) -> RequestError:
+    request = (
+        f"Latest({name})" if version is None else f"Specific({name}, {version})"
+    )
+    return RequestError(
+        grpc.StatusCode.NOT_FOUND,
+        f"Servable not found for request: {request}",
+    )
+
+
+def _version_directories(base_path: Path) -> dict[int, Path]:
     return {
         int(path.name): path
-        for path in folder.iterdir()
+        for path in base_path.iterdir()
         if is_version(path.name) and path.is_dir()
     }
 
 
-def _files_of(folder: Path) -> list[tuple[str, int, int]]:
-    """What tells whether files below a folder have changed."""
-    found = []
-    for path in sorted(folder.rglob("*")):
+def _list_files(directory: Path) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of all files, to detect changes."""
+    files = []
+    for path in sorted(directory.rglob("*")):
         with contextlib.suppress(FileNotFoundError):
             stat = path.stat()
-            found.append((str(path), stat.st_size, stat.st_mtime_ns))
-    return found
+            files.append((str(path), stat.st_size, stat.st_mtime_ns))
+    return files

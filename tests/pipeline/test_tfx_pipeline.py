@@ -47,7 +47,7 @@ def test_it_runs_to_a_model_that_the_server_answers_from(place, capsys):
     assert len(list(root.glob("InfraValidator/verdict/*/INFRA_BLESSED"))) == 1
     text = Path(page.removeprefix("report: ")).read_text()
     assert "<title>Blessed: " in text and 'id="training"' in text
-    server = serve(base, "--model_name=digits")
+    server = serve(base, model_name="digits")
     try:
         answer = requests.post(
             f"http://127.0.0.1:{server.rest_api_port}/v1/models/digits:predict",

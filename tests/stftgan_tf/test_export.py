@@ -11,14 +11,16 @@ from tensorflow.core.protobuf import saved_model_pb2
 from stftgan_tf import export as export_lib
 from stftgan_tf import sample as sample_lib
 from stftgan_tf import train
-from stftgan_tf.dsp import features
+from stftgan_tf.dsp import stft
+from stftgan_tf.dsp.moments import Moments
 from stftgan_tf.errors import UserError
 from stftgan_tf.models import networks
 from stftgan_tf.saved_model import loading as exported
 from stftgan_tf.saved_model import signatures as served
-from stftgan_tf.serving import servable
+from stftgan_tf.serving.errors import RequestError
+from stftgan_tf.serving.model import LoadedModel
 from stftgan_tf.training import checkpoints
-from tests.conftest import preprocess_tiny, train_args
+from tests.conftest import train_args
 
 
 @pytest.fixture(scope="module")
@@ -121,13 +123,13 @@ def test_long_begins_as_the_sample_does_and_rows_are_independent(
     # Magnitudes of the first half window are the sample's.
     half = tiny.window_samples // 2
     parts = (made[0, :half], sample(loaded, 3)["audio"][0, :half])
-    ours, wanted = (np.abs(features.stft(part, tiny.stft)) for part in parts)
+    ours, wanted = (np.abs(stft.forward(part, tiny.stft)) for part in parts)
     assert np.linalg.norm(ours - wanted) < 0.5 * np.linalg.norm(wanted)
 
 
 def test_generate_is_the_averaged_generator(loaded, trained, tiny):
     moments = json.loads((trained / "manifest.json").read_text())["moments"]
-    moments = features.Moments.from_dict(moments)
+    moments = Moments.from_dict(moments)
     generator = networks.build_generator(tiny, moments=moments)
     checkpoints.restore_average(trained / "checkpoints", generator)
     latent = tf.random.stateless_normal([2, tiny.model.latent_dim], [0, 0])
@@ -269,10 +271,10 @@ def test_a_label_is_asked_for_or_drawn(shards, tmp_path):
         assert file.read_bytes() == wav
     between = next(model.between((3, 4), 2, 2, np.array([7, 7])))
     np.testing.assert_allclose(between["audio"], wanted["audio"], atol=1e-3)
-    loaded = servable.Servable(model.path, 1, 64)
+    loaded = LoadedModel(model.path, 1, 64)
     for wrong in (10, -2):
         inputs = {"seed": np.array([1]), "label": np.array([wrong])}
-        with pytest.raises(servable.Refusal) as caught:
+        with pytest.raises(RequestError) as caught:
             loaded.run("serving_default", inputs)
         assert caught.value.code.name == "INVALID_ARGUMENT"
         assert "label must be -1 to 9" in caught.value.message
@@ -282,7 +284,7 @@ def test_a_label_is_asked_for_or_drawn(shards, tmp_path):
     np.testing.assert_array_equal(without["audio"], told["audio"])
     # Layers would take -1 for the last label.
     inputs = {"latent": latent.numpy(), "label": np.array([-1])}
-    with pytest.raises(servable.Refusal, match="label must be 0 to 9"):
+    with pytest.raises(RequestError, match="label must be 0 to 9"):
         loaded.run("generate", inputs)
     loaded.close()
 

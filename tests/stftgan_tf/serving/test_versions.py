@@ -1,6 +1,4 @@
 import shutil
-import threading
-import time
 
 import numpy as np
 import pytest
@@ -9,10 +7,10 @@ from tests.conftest import save_half_plus
 
 pytest.importorskip("tensorflow_serving")
 
-from stftgan_tf.serving import (
-    servable,  # noqa: E402
-    versions,  # noqa: E402
-)
+from stftgan_tf.serving.errors import RequestError  # noqa: E402
+from stftgan_tf.serving.versions import VersionManager  # noqa: E402
+
+ZERO = {"x": np.float32([0])}
 
 
 @pytest.fixture
@@ -21,145 +19,119 @@ def base(tmp_path):
     return tmp_path
 
 
-def watched(base):
-    """Versions that look when they are told to."""
-    return versions.Versions("half", base, 0, 64)
+def manage(base):
+    """A manager that polls only when a test calls `poll`."""
+    return VersionManager("half", base, poll_secs=0, max_batch_size=64)
 
 
-def serving(found):
-    """The version that answers, and what of 0."""
-    with found.borrowed("half", None) as one:
-        made = one.run("", {"x": np.float32([0])})
-        return one.version, float(made["y"][0])
+def current(manager):
+    """The current version, and its output for 0."""
+    with manager.use("half", None) as model:
+        return model.version, float(model.run("", ZERO)["y"][0])
 
 
-def states(found):
-    return {s.version: s.state for s in found.statuses("half", None)}
+def states(manager):
+    return {s.version: s.state for s in manager.statuses("half", None)}
 
 
-def test_the_newest_number_serves(base):
+def test_the_highest_version_number_is_served(base):
     save_half_plus(base / "10", 10.0)
     save_half_plus(base / "9", 9.0)
     save_half_plus(base / "latest", 0.0)
-    (base / "11").write_text("no folder")
-    # No number that the protocols can hold.
+    (base / "11").write_text("not a directory")
+    # The protocols use int64.
     (base / str(2**63)).mkdir()
-    found = watched(base)
-    assert serving(found) == (10, 10.0)
-    with pytest.raises(servable.Refusal, match="Specific"):
-        found.borrowed("half", 9).__enter__()
-    found.close()
+    manager = manage(base)
+    assert current(manager) == (10, 10.0)
+    with pytest.raises(RequestError, match="Specific"):
+        manager.use("half", 9).__enter__()
+    manager.close()
 
 
-def test_a_newer_one_takes_over_and_the_old_one_ends_when_it_is_done(base):
-    found = watched(base)
-    with found.borrowed("half", None) as old:
+def test_a_newer_version_replaces_one_that_finishes_its_requests(base):
+    manager = manage(base)
+    with manager.use("half", None) as old:
         save_half_plus(base / "2", 2.0)
-        found.poll()
-        assert serving(found) == (2, 2.0)
-        assert states(found) == {2: "AVAILABLE", 1: "UNLOADING"}
-        assert old.run("", {"x": np.float32([0])})["y"] == [1.0]
-    assert states(found) == {2: "AVAILABLE", 1: "END"}
-    found.close()
-    assert states(found) == {2: "END", 1: "END"}
+        manager.poll()
+        assert current(manager) == (2, 2.0)
+        assert states(manager) == {2: "AVAILABLE", 1: "UNLOADING"}
+        assert old.run("", ZERO)["y"] == [1.0]
+    assert states(manager) == {2: "AVAILABLE", 1: "END"}
+    manager.close()
+    assert states(manager) == {2: "END", 1: "END"}
 
 
-def test_a_version_taken_away_gives_way_to_the_one_before(base):
+def test_the_previous_version_returns_when_the_newest_is_removed(base):
     save_half_plus(base / "2", 2.0)
-    found = watched(base)
+    manager = manage(base)
     shutil.rmtree(base / "2")
-    found.poll()
-    assert serving(found) == (1, 1.0)
+    manager.poll()
+    assert current(manager) == (1, 1.0)
     shutil.rmtree(base / "1")
-    found.poll()
-    assert serving(found) == (1, 1.0)
-    found.close()
+    manager.poll()
+    assert current(manager) == (1, 1.0)
+    manager.close()
 
 
-def test_a_version_put_back_while_its_former_load_is_in_use_serves(base):
-    found = watched(base)
-    with found.borrowed("half", None):
+def test_a_version_that_returns_while_its_first_copy_is_in_use(base):
+    manager = manage(base)
+    with manager.use("half", None):
         save_half_plus(base / "2", 2.0)
-        found.poll()
+        manager.poll()
         shutil.rmtree(base / "2")
-        found.poll()
-        assert serving(found) == (1, 1.0)
-    assert states(found)[1] == "AVAILABLE"
-    found.close()
-    assert states(found)[1] == "END"
+        manager.poll()
+        assert current(manager) == (1, 1.0)
+    assert states(manager)[1] == "AVAILABLE"
+    manager.close()
+    assert states(manager)[1] == "END"
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut", "weights", "warm-up"])
-def test_a_damaged_version_never_replaces_a_good_one(base, damage):
-    found = watched(base)
-    if damage == "empty":
-        (base / "2").mkdir()
+def damage(version, kind):
+    """Damages the directory of a version."""
+    file = version / "saved_model.pb"
+    if kind == "empty":
+        shutil.rmtree(version)
+        version.mkdir()
+    elif kind == "graph":
+        file.write_bytes(file.read_bytes()[:200])
+    elif kind == "weights":
+        shutil.rmtree(version / "variables")
     else:
-        save_half_plus(base / "2", 2.0)
-        file = base / "2" / "saved_model.pb"
-        if damage == "cut":
-            file.write_bytes(file.read_bytes()[:200])
-        elif damage == "weights":
-            data = base / "2" / "variables"
-            shutil.rmtree(data)
-        else:
-            warm_up = base / "2" / "assets.extra"
-            warm_up.mkdir()
-            (warm_up / "tf_serving_warmup_requests").write_bytes(b"x" * 50)
-    found.poll()
-    found.poll()
-    assert serving(found) == (1, 1.0)
-    bad, good = found.statuses("half", None)
-    assert (bad.version, bad.state, bad.code) == (2, "END", "INVALID_ARGUMENT")
-    assert bad.message and good.state == "AVAILABLE"
-    # Copied anew: its files have changed.
+        (version / "assets.extra").mkdir()
+        requests = version / "assets.extra" / "tf_serving_warmup_requests"
+        requests.write_bytes(b"x" * 50)
+
+
+@pytest.mark.parametrize("kind", ["empty", "graph", "weights", "warm-up"])
+def test_a_damaged_version_does_not_replace_a_valid_one(base, kind):
+    manager = manage(base)
+    save_half_plus(base / "2", 2.0)
+    damage(base / "2", kind)
+    manager.poll()
+    manager.poll()
+    assert current(manager) == (1, 1.0)
+    new, old = manager.statuses("half", None)
+    assert (new.version, new.state, new.code) == (2, "END", "INVALID_ARGUMENT")
+    assert new.message and old.state == "AVAILABLE"
+    # A second copy has different files, so it is tried again.
     shutil.rmtree(base / "2")
     save_half_plus(base / "2", 2.0)
-    found.poll()
-    assert serving(found) == (2, 2.0)
-    found.close()
+    manager.poll()
+    assert current(manager) == (2, 2.0)
+    manager.close()
 
 
-def test_a_server_waits_for_its_first_version(tmp_path):
-    found, healthy = watched(tmp_path), []
-    found.tell_of_change(healthy.append)
-    assert healthy == [False]
-    with pytest.raises(servable.Refusal, match="Servable not found"):
-        serving(found)
-    with pytest.raises(servable.Refusal, match="Could not find any versions"):
-        found.statuses("half", None)
+def test_an_empty_directory_is_served_once_it_has_a_version(tmp_path):
+    manager, available = manage(tmp_path), []
+    manager.on_change(available.append)
+    assert available == [False]
+    with pytest.raises(RequestError, match="Servable not found"):
+        current(manager)
+    with pytest.raises(RequestError, match="Could not find any versions"):
+        manager.statuses("half", None)
     save_half_plus(tmp_path / "1", 1.0)
-    found.poll()
-    assert serving(found) == (1, 1.0)
-    assert healthy == [False, True]
-    found.close()
-    assert healthy == [False, True, False]
-
-
-def test_a_gate_lets_so_many_run_and_so_many_wait():
-    gate, inside, most = servable.Gate(2, 3), [], []
-    go = threading.Event()
-
-    def job():
-        with gate():
-            inside.append(1)
-            most.append(len(inside))
-            go.wait()
-            inside.pop()
-
-    jobs = [threading.Thread(target=job) for _ in range(5)]
-    for one in jobs:
-        one.start()
-    end = time.monotonic() + 10
-    while len(inside) < 2 and time.monotonic() < end:
-        time.sleep(0.01)
-    time.sleep(0.1)
-    with pytest.raises(servable.Refusal, match="wait already") as caught:
-        gate().__enter__()
-    assert caught.value.code.name == "UNAVAILABLE"
-    go.set()
-    for one in jobs:
-        one.join()
-    assert max(most) == 2 and len(most) == 5
-    with gate():
-        pass
+    manager.poll()
+    assert current(manager) == (1, 1.0)
+    assert available == [False, True]
+    manager.close()
+    assert available == [False, True, False]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import requests
 
-from stftgan_tf.saved_model import loading as exported
+from stftgan_tf.saved_model import loading
 from tests.conftest import serve
 
 pytest.importorskip("starlette")
@@ -16,23 +16,21 @@ pytest.importorskip("starlette")
 
 @pytest.fixture(scope="module")
 def half(half_plus_two):
-    server = serve(half_plus_two, "--model_name=half_plus_two")
+    """The address of a server of x / 2 + 2 as model `half_plus_two`."""
+    server = serve(half_plus_two, model_name="half_plus_two")
     yield f"http://127.0.0.1:{server.rest_api_port}"
     server.stop()
 
 
 @pytest.fixture(scope="module")
-def served(export, tmp_path_factory):
-    """The address of the shared export as model `digits`, version 1."""
-    base = tmp_path_factory.mktemp("served")
-    (base / "1").symlink_to(export)
-    server = serve(base, "--model_name=digits", "--max_request_bytes=100000")
-    yield f"http://127.0.0.1:{server.rest_api_port}/v1/models/digits"
-    server.stop()
+def digits(digits_server):
+    """The URL of the shared export as model `digits`."""
+    port = digits_server.rest_api_port
+    return f"http://127.0.0.1:{port}/v1/models/digits"
 
 
-# Requests and answers in TensorFlow Serving's documentation (docker.md and
-# api_rest.md) and in its own tests (http_rest_api_handler_test.cc).
+# Requests and responses from TensorFlow Serving's documentation (docker.md and
+# api_rest.md) and tests (http_rest_api_handler_test.cc).
 DOCUMENTED = [
     (
         ":predict",
@@ -65,27 +63,28 @@ DOCUMENTED = [
 
 @pytest.mark.parametrize(("path", "body", "answer"), DOCUMENTED)
 def test_documented_predictions(half, path, body, answer):
-    found = requests.post(f"{half}/v1/models/half_plus_two{path}", body)
-    assert found.status_code == 200
-    assert found.headers["content-type"] == "application/json"
-    assert found.json() == answer
+    response = requests.post(f"{half}/v1/models/half_plus_two{path}", body)
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    assert response.json() == answer
 
 
 def test_documented_status(half):
-    found = requests.get(f"{half}/v1/models/half_plus_two").json()
+    url = f"{half}/v1/models/half_plus_two"
     status = {"error_code": "OK", "error_message": ""}
     row = {"version": "123", "state": "AVAILABLE", "status": status}
-    assert found == {"model_version_status": [row]}
-    same = requests.get(f"{half}/v1/models/half_plus_two/versions/123").json()
-    assert same == found
+    expected = {"model_version_status": [row]}
+    assert requests.get(url).json() == expected
+    assert requests.get(f"{url}/versions/123").json() == expected
 
 
 def test_documented_metadata(half):
-    found = requests.get(f"{half}/v1/models/half_plus_two/metadata").json()
+    url = f"{half}/v1/models/half_plus_two/metadata"
+    response = requests.get(url).json()
     spec = {"name": "half_plus_two", "signature_name": "", "version": "123"}
-    assert found["model_spec"] == spec
-    signature = found["metadata"]["signature_def"]["signature_def"]
-    signature = signature["serving_default"]
+    assert response["model_spec"] == spec
+    signatures = response["metadata"]["signature_def"]["signature_def"]
+    signature = signatures["serving_default"]
     assert signature["method_name"] == "tensorflow/serving/predict"
     x = signature["inputs"]["x"]
     shape = {"dim": [{"size": "-1", "name": ""}], "unknown_rank": False}
@@ -148,51 +147,50 @@ def test_documented_metadata(half):
             "POST",
             "/v1/models/half_plus_two:classify",
             501,
-            "classify is not served here; expected predict",
+            "classify is not supported; expected predict",
         ),
         ("GET", "/favicon.ico", 404, "no such path: /favicon.ico"),
     ],
 )
-def test_documented_refusals(half, method, path, status, message):
-    found = requests.request(method, half + path, data='{"instances": [1.0]}')
-    assert (found.status_code, found.json()) == (status, {"error": message})
+def test_documented_errors(half, method, path, status, message):
+    response = requests.request(method, half + path, data='{"instances": [1]}')
+    assert response.status_code == status
+    assert response.json() == {"error": message}
 
 
-def predict(served, **body):
-    return requests.post(f"{served}:predict", json=body)
+def predict(url, **body):
+    return requests.post(f"{url}:predict", json=body)
 
 
-def test_rows_and_columns_hold_the_audio_of_the_seed(served, export):
-    wanted = next(exported.load(export).batches(5, 2, 2))
-    rows = predict(served, instances=[{"seed": 5}, {"seed": 6}]).json()
-    columns = predict(served, inputs={"seed": [5, 6]}).json()["outputs"]
+def test_rows_and_columns_contain_the_samples_of_the_export(digits, export):
+    expected = next(loading.load(export).batches(5, 2, 2))
+    rows = predict(digits, instances=[{"seed": 5}, {"seed": 6}]).json()
+    columns = predict(digits, inputs={"seed": [5, 6]}).json()["outputs"]
     for i, row in enumerate(rows["predictions"]):
         assert row.keys() == columns.keys() == {"audio", "window", "wav_bytes"}
         np.testing.assert_array_equal(
-            np.float32(row["audio"]), wanted["audio"][i]
+            np.float32(row["audio"]), expected["audio"][i]
         )
         np.testing.assert_array_equal(
-            np.float32(columns["window"][i]), wanted["window"][i]
+            np.float32(columns["window"][i]), expected["window"][i]
         )
-        for found in (row["wav_bytes"], columns["wav_bytes"][i]):
-            assert base64.b64decode(found["b64"]) == wanted["wav_bytes"][i]
+        for wav in (row["wav_bytes"], columns["wav_bytes"][i]):
+            assert base64.b64decode(wav["b64"]) == expected["wav_bytes"][i]
 
 
-def test_one_input_needs_no_name_and_psi_has_a_default(served):
-    plain = predict(served, instances=[5, 6]).json()
-    assert plain == predict(served, instances=[{"seed": 5}, {"seed": 6}]).json()
+def test_a_single_input_needs_no_name_and_truncation_is_optional(digits):
+    rows = [{"seed": 5}, {"seed": 6}]
+    plain = predict(digits, instances=[5, 6]).json()
+    assert plain == predict(digits, instances=rows).json()
     sample = {"signature_name": "sample"}
-    without = predict(served, **sample, instances=[{"seed": 5}, {"seed": 6}])
-    assert without.json() == plain
-    truncation = [{"seed": 5, "truncation": 1}, {"seed": 6, "truncation": 0.5}]
-    found = predict(served, **sample, instances=truncation).json()[
-        "predictions"
-    ]
-    assert found[0] == plain["predictions"][0]
-    assert found[1] != plain["predictions"][1]
+    assert predict(digits, **sample, instances=rows).json() == plain
+    rows = [{"seed": 5, "truncation": 1}, {"seed": 6, "truncation": 0.5}]
+    response = predict(digits, **sample, instances=rows).json()
+    assert response["predictions"][0] == plain["predictions"][0]
+    assert response["predictions"][1] != plain["predictions"][1]
 
 
-def of(signature_name, **body):
+def with_signature(signature_name, **body):
     return json.dumps({"signature_name": signature_name, **body})
 
 
@@ -227,7 +225,7 @@ UNEVEN = {"seed_a": [1], "seed_b": [1, 2], "weight": [0.5]}
             "is not of expected type: int64",
         ),
         ('{"instances": [[1], [1, 2]]}', "Expecting tensor size: 1 but got: 2"),
-        ('{"instances": [[1], 2]}', "2 found where a list of 1 was expected"),
+        ('{"instances": [[1], 2]}', "2 is not a list of 1 values"),
         (
             '{"instances": [[1], [2]]}',
             "input seed has shape [2, 1]; expected [-1]",
@@ -242,25 +240,28 @@ UNEVEN = {"seed_a": [1], "seed_b": [1, 2], "weight": [0.5]}
         ('{"inputs": {}}', "Missing named input: seed in 'inputs' object."),
         ('{"inputs": 5}', "input seed has shape []; expected [-1]"),
         (
-            of("x", instances=[1]),
+            with_signature("x", instances=[1]),
             'signature name: "x" not found in signature def',
         ),
-        (of(1, instances=[1]), "'signature_name' key must be a string value."),
         (
-            of("generate", instances=[[1, 2]]),
+            with_signature(1, instances=[1]),
+            "'signature_name' key must be a string value.",
+        ),
+        (
+            with_signature("generate", instances=[[1, 2]]),
             "input latent has shape [1, 2]; expected [-1, 8]",
         ),
-        (of("generate", instances=[[1, "a"]]), 'JSON Value: "a"'),
+        (with_signature("generate", instances=[[1, "a"]]), 'JSON Value: "a"'),
         (
-            of("generate", instances=[[float("nan")] * 8]),
+            with_signature("generate", instances=[[float("nan")] * 8]),
             "input latent has values that are not finite",
         ),
         (
-            of("interpolate", instances=[1]),
+            with_signature("interpolate", instances=[1]),
             "expecting objects as multiple input tensors",
         ),
         (
-            of("interpolate", inputs=UNEVEN),
+            with_signature("interpolate", inputs=UNEVEN),
             "inputs differ in their number of rows",
         ),
         (r'{"signature_name": "\ud800", "instances": [1]}', "signature"),
@@ -271,91 +272,100 @@ UNEVEN = {"seed_a": [1], "seed_b": [1, 2], "weight": [0.5]}
     ],
 )
 def test_a_bad_request_is_told_and_the_next_good_one_served(
-    served, body, message
+    digits, body, message
 ):
-    found = requests.post(f"{served}:predict", body)
+    found = requests.post(f"{digits}:predict", body)
     assert found.status_code == 400
     error = found.json()["error"]
     assert message in error and "\n" not in error
-    assert predict(served, instances=[1]).status_code == 200
+    assert predict(digits, instances=[1]).status_code == 200
 
 
-@pytest.mark.parametrize("packed", [False, True])
-def test_100_mb_are_read_and_refused(served, packed):
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_body_of_100_mb_is_read_and_rejected(digits, compressed):
     body = b'{"instances": [' + b" " * 100_000_000 + b"1]}"
     headers = {}
-    if packed:
+    if compressed:
         body, headers = gzip.compress(body, 1), {"Content-Encoding": "gzip"}
-    found = requests.post(f"{served}:predict", body, headers=headers)
-    assert found.status_code == 413
-    assert "expected at most 100000" in found.json()["error"]
-    assert predict(served, instances=[1]).status_code == 200
+    response = requests.post(f"{digits}:predict", body, headers=headers)
+    assert response.status_code == 413
+    assert "expected at most 100000 bytes" in response.json()["error"]
+    assert predict(digits, instances=[1]).status_code == 200
 
 
-def test_gzip_is_unpacked_and_what_is_none_refused(served):
+def test_gzip_is_decompressed_and_invalid_gzip_is_rejected(digits):
     headers = {"Content-Encoding": "gzip"}
     body = gzip.compress(b'{"instances": [5]}')
-    found = requests.post(f"{served}:predict", body, headers=headers)
-    assert found.json() == predict(served, instances=[5]).json()
-    found = requests.post(f"{served}:predict", b"none", headers=headers)
-    assert found.status_code == 400
-    assert "the body is no gzip" in found.json()["error"]
+    response = requests.post(f"{digits}:predict", body, headers=headers)
+    assert response.json() == predict(digits, instances=[5]).json()
+    response = requests.post(f"{digits}:predict", b"none", headers=headers)
+    assert response.status_code == 400
+    assert "the body is not valid gzip" in response.json()["error"]
 
 
-def test_slow_and_vanishing_clients_hold_nobody_up(served):
-    host, port = served.split("/")[2].split(":")
-    head = b"POST /v1/models/digits:predict HTTP/1.1\r\nHost: x\r\n"
-    slow = []
-    for _ in range(100):
-        client = socket.create_connection((host, int(port)))
-        client.sendall(head + b'Content-Length: 18\r\n\r\n{"instanc')
-        slow.append(client)
-    for client in slow[:50]:
-        client.close()
-    gone = socket.create_connection((host, int(port)))
-    gone.sendall(head + b'Content-Length: 18\r\n\r\n{"instances": [5]}')
-    gone.close()
-    assert predict(served, instances=[1]).status_code == 200
-    slow[-1].sendall(b'es": [5]}')
-    answer = http.client.HTTPResponse(slow[-1])
-    answer.begin()
-    assert json.loads(answer.read()) == predict(served, instances=[5]).json()
-    for client in slow[50:]:
-        client.close()
-
-
-def test_a_body_that_does_not_come_is_not_waited_for(served, monkeypatch):
-    from stftgan_tf.serving import rest
-
-    monkeypatch.setattr(rest, "BODY_SECS", 0.2)
-    host, port = served.split("/")[2].split(":")
-    client = socket.create_connection((host, int(port)))
-    client.sendall(
+def start_request(url):
+    """A connection that has sent the head of a request with 18 bytes."""
+    host, port = url.split("/")[2].split(":")
+    connection = socket.create_connection((host, int(port)))
+    connection.sendall(
         b"POST /v1/models/digits:predict HTTP/1.1\r\nHost: x\r\n"
-        b"Content-Length: 18\r\n\r\n{"
+        b"Content-Length: 18\r\n\r\n"
     )
-    answer = http.client.HTTPResponse(client)
-    answer.begin()
-    assert answer.status == 504
-    assert "no whole request within" in json.loads(answer.read())["error"]
+    return connection
 
 
-def test_figures_for_prometheus(half):
-    requests.post(
-        f"{half}/v1/models/half_plus_two:predict", '{"instances": [1]}'
-    )
-    requests.post(f"{half}/v1/models/half_plus_two:predict", "{")
-    found = requests.get(f"{half}/monitoring/prometheus/metrics")
-    assert found.headers["content-type"].startswith("text/plain")
-    lines = dict(
+def read_response(connection):
+    response = http.client.HTTPResponse(connection)
+    response.begin()
+    return response.status, json.loads(response.read())
+
+
+def test_slow_and_disconnected_clients_do_not_block_others(digits):
+    slow = [start_request(digits) for _ in range(100)]
+    for connection in slow:
+        connection.sendall(b'{"instanc')
+    for connection in slow[:50]:
+        connection.close()
+    impatient = start_request(digits)
+    impatient.sendall(b'{"instances": [5]}')
+    impatient.close()
+    assert predict(digits, instances=[1]).status_code == 200
+    slow[-1].sendall(b'es": [5]}')
+    expected = predict(digits, instances=[5]).json()
+    assert read_response(slow[-1]) == (200, expected)
+    for connection in slow[50:]:
+        connection.close()
+
+
+def test_an_incomplete_body_times_out(digits, monkeypatch):
+    from stftgan_tf.serving import rest_service
+
+    monkeypatch.setattr(rest_service, "BODY_TIMEOUT_SECS", 0.2)
+    connection = start_request(digits)
+    connection.sendall(b"{")
+    status, content = read_response(connection)
+    assert status == 504
+    assert "did not arrive completely within 0.2 s" in content["error"]
+    connection.close()
+
+
+def test_metrics_for_prometheus(half):
+    url = f"{half}/v1/models/half_plus_two:predict"
+    requests.post(url, '{"instances": [1]}')
+    requests.post(url, "{")
+    response = requests.get(f"{half}/monitoring/prometheus/metrics")
+    assert response.headers["content-type"].startswith("text/plain")
+    metrics = dict(
         line.rsplit(" ", 1)
-        for line in found.text.splitlines()
+        for line in response.text.splitlines()
         if not line.startswith("#")
     )
     name = ":tensorflow:serving:request_"
     label = 'model_name="half_plus_two"'
-    ok = float(lines[f'{name}count{{{label},status="OK"}}'])
-    bad = float(lines[f'{name}count{{{label},status="INVALID_ARGUMENT"}}'])
-    assert ok >= 1 and bad >= 1
-    timed = f'{name}latency_count{{API="predict",entrypoint="REST",{label}}}'
-    assert float(lines[timed]) == ok
+    ok = float(metrics[f'{name}count{{{label},status="OK"}}'])
+    invalid = float(
+        metrics[f'{name}count{{{label},status="INVALID_ARGUMENT"}}']
+    )
+    assert ok >= 1 and invalid >= 1
+    latency = f'{name}latency_count{{API="predict",entrypoint="REST",{label}}}'
+    assert float(metrics[latency]) == ok

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from stftgan_tf.saved_model import loading as exported
-from tests.conftest import serve
+from stftgan_tf.saved_model import loading
 
 grpc = pytest.importorskip("grpc")
 pytest.importorskip("tensorflow_serving")
@@ -22,18 +21,14 @@ Code = grpc.StatusCode
 
 
 @pytest.fixture(scope="module")
-def channel(export, tmp_path_factory):
-    """To the shared export as model `digits`, version 1."""
-    base = tmp_path_factory.mktemp("served")
-    (base / "1").symlink_to(export)
-    server = serve(base, "--model_name=digits", "--max_request_bytes=100000")
-    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as made:
-        yield made
-    server.stop()
+def channel(digits_server):
+    """A channel to the shared export as model `digits`."""
+    with grpc.insecure_channel(f"127.0.0.1:{digits_server.port}") as channel:
+        yield channel
 
 
-def ask(channel, name="digits", signature="", version=None, **inputs):
-    """A Predict request; arrays, or TensorProtos, by name."""
+def predict(channel, name="digits", signature="", version=None, **inputs):
+    """Sends a request with arrays or TensorProtos."""
     request = predict_pb2.PredictRequest()
     request.model_spec.name = name
     request.model_spec.signature_name = signature
@@ -51,39 +46,39 @@ def ask(channel, name="digits", signature="", version=None, **inputs):
 SEED = np.array([5, 6])
 
 
-def test_the_audio_of_the_seed(channel, export):
-    answer = ask(channel, seed=SEED)
-    assert answer.model_spec.name == "digits"
-    assert answer.model_spec.version.value == 1
-    assert answer.model_spec.signature_name == "serving_default"
-    wanted = next(exported.load(export).batches(5, 2, 2))
-    wanted.pop("seed")
-    assert answer.outputs.keys() == wanted.keys()
-    for name, value in wanted.items():
-        made = tf.make_ndarray(answer.outputs[name])
-        np.testing.assert_array_equal(made, value)
-    # Where clients of TensorFlow Serving look for it.
-    audio = answer.outputs["audio"].float_val
-    np.testing.assert_array_equal(np.float32(audio), wanted["audio"].ravel())
+def test_the_response_contains_the_samples_of_the_export(channel, export):
+    response = predict(channel, seed=SEED)
+    assert response.model_spec.name == "digits"
+    assert response.model_spec.version.value == 1
+    assert response.model_spec.signature_name == "serving_default"
+    expected = next(loading.load(export).batches(5, 2, 2))
+    expected.pop("seed")
+    assert response.outputs.keys() == expected.keys()
+    for name, value in expected.items():
+        output = tf.make_ndarray(response.outputs[name])
+        np.testing.assert_array_equal(output, value)
+    # Where clients of TensorFlow Serving read it.
+    audio = response.outputs["audio"].float_val
+    np.testing.assert_array_equal(np.float32(audio), expected["audio"].ravel())
 
 
 def test_defaults_typed_fields_and_the_output_filter(channel):
     typed = tf.compat.v1.make_tensor_proto(SEED)
     typed.ClearField("tensor_content")
     typed.int64_val.extend(SEED)
-    plain = ask(channel, seed=SEED)
-    found = ask(
+    plain = predict(channel, seed=SEED)
+    filtered = predict(
         channel, signature="sample", seed=typed, output_filter=["audio"]
     )
-    assert list(found.outputs) == ["audio"]
+    assert list(filtered.outputs) == ["audio"]
     np.testing.assert_array_equal(
-        tf.make_ndarray(found.outputs["audio"]),
+        tf.make_ndarray(filtered.outputs["audio"]),
         tf.make_ndarray(plain.outputs["audio"]),
     )
 
 
-def shaped(*shape):
-    """One number that says it is many."""
+def with_shape(*shape):
+    """A proto with one number that claims a different shape."""
     proto = tf.make_tensor_proto(np.array([1.0], np.float32))
     proto.ClearField("tensor_shape")
     proto.tensor_content = b""
@@ -93,7 +88,7 @@ def shaped(*shape):
     return proto
 
 
-def cut_short():
+def truncated():
     proto = tf.make_tensor_proto(SEED)
     proto.tensor_content = proto.tensor_content[:-3]
     return proto
@@ -134,16 +129,16 @@ def cut_short():
             "latent has values that are not finite",
         ),
         (
-            {"signature": "generate", "latent": shaped(10**9, 8)},
+            {"signature": "generate", "latent": with_shape(10**9, 8)},
             Code.INVALID_ARGUMENT,
             "1000000000 rows",
         ),
         (
-            {"signature": "generate", "latent": shaped(-5, 8)},
+            {"signature": "generate", "latent": with_shape(-5, 8)},
             Code.INVALID_ARGUMENT,
             "-5 rows",
         ),
-        ({"seed": cut_short()}, Code.INVALID_ARGUMENT, "tensor parsing error"),
+        ({"seed": truncated()}, Code.INVALID_ARGUMENT, "tensor parsing error"),
         (
             {"seed": SEED, "output_filter": ["x"]},
             Code.INVALID_ARGUMENT,
@@ -161,32 +156,32 @@ def cut_short():
         ),
     ],
 )
-def test_a_bad_request_is_told_and_the_next_good_one_served(
+def test_an_invalid_request_is_rejected_and_the_next_valid_one_works(
     channel, request_, code, message
 ):
-    with pytest.raises(grpc.RpcError) as caught:
-        ask(channel, **request_)
-    assert caught.value.code() == code
-    assert message in caught.value.details()
-    assert "\n" not in caught.value.details()
-    assert ask(channel, seed=SEED).outputs
+    with pytest.raises(grpc.RpcError) as error:
+        predict(channel, **request_)
+    assert error.value.code() == code
+    assert message in error.value.details()
+    assert "\n" not in error.value.details()
+    assert predict(channel, seed=SEED).outputs
 
 
-def test_signatures_as_metadata(channel):
+def test_metadata_contains_the_signatures(channel):
     stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
     request = get_model_metadata_pb2.GetModelMetadataRequest()
     request.model_spec.name = "digits"
     for fields, message in (([], "at least one"), (["x"], "not supported")):
         request.metadata_field[:] = fields
-        with pytest.raises(grpc.RpcError, match=message) as caught:
+        with pytest.raises(grpc.RpcError, match=message) as error:
             stub.GetModelMetadata(request)
-        assert caught.value.code() == Code.INVALID_ARGUMENT
+        assert error.value.code() == Code.INVALID_ARGUMENT
     request.metadata_field[:] = ["signature_def"]
-    found = get_model_metadata_pb2.SignatureDefMap()
-    answer = stub.GetModelMetadata(request)
-    answer.metadata["signature_def"].Unpack(found)
-    assert set(found.signature_def) == set(exported.SIGNATURES)
-    assert answer.model_spec.version.value == 1
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    response = stub.GetModelMetadata(request)
+    response.metadata["signature_def"].Unpack(signatures)
+    assert set(signatures.signature_def) == set(loading.SIGNATURES)
+    assert response.model_spec.version.value == 1
 
 
 def test_status_and_health(channel):
@@ -197,16 +192,16 @@ def test_status_and_health(channel):
     assert status.version == 1
     assert status.state == get_model_status_pb2.ModelVersionStatus.AVAILABLE
     request.model_spec.name = "x"
-    with pytest.raises(grpc.RpcError) as caught:
+    with pytest.raises(grpc.RpcError) as error:
         stub.GetModelStatus(request)
-    assert caught.value.code() == Code.NOT_FOUND
+    assert error.value.code() == Code.NOT_FOUND
     health = health_pb2_grpc.HealthStub(channel)
-    answer = health.Check(health_pb2.HealthCheckRequest())
-    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    response = health.Check(health_pb2.HealthCheckRequest())
+    assert response.status == health_pb2.HealthCheckResponse.SERVING
 
 
-def test_what_is_not_served_says_so(channel):
+def test_other_methods_are_unimplemented(channel):
     stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-    with pytest.raises(grpc.RpcError) as caught:
+    with pytest.raises(grpc.RpcError) as error:
         stub.Classify(classification_pb2.ClassificationRequest())
-    assert caught.value.code() == Code.UNIMPLEMENTED
+    assert error.value.code() == Code.UNIMPLEMENTED

@@ -1,0 +1,231 @@
+"""TensorFlow Serving's gRPC API: prediction, model status and health."""
+
+import logging
+import math
+import time
+from collections.abc import Mapping
+from concurrent import futures
+
+import grpc
+import numpy as np
+import tensorflow as tf
+from google.protobuf import any_pb2
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from tensorflow.core.framework import tensor_pb2
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+from stftgan_tf.serving.errors import RequestError, invalid_argument
+from stftgan_tf.serving.limiter import RequestLimiter
+from stftgan_tf.serving.model import LoadedModel, check_input_names
+from stftgan_tf.serving.monitoring import RequestMetrics
+from stftgan_tf.serving.options import ServerOptions
+from stftgan_tf.serving.versions import VersionManager
+
+_LOG = logging.getLogger(__name__)
+
+_MAX_ELEMENTS = 2**24
+
+
+def create_server(
+    versions: VersionManager,
+    limiter: RequestLimiter,
+    metrics: RequestMetrics,
+    options: ServerOptions,
+) -> grpc.Server:
+    """Returns a gRPC server that has no port yet."""
+    server = grpc.server(
+        futures.ThreadPoolExecutor(options.threads),
+        options=[
+            ("grpc.max_receive_message_length", options.max_request_bytes),
+            ("grpc.max_send_message_length", -1),
+            # Otherwise two servers could share a port without noticing.
+            ("grpc.so_reuseport", 0),
+        ],
+    )
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+        _PredictionService(versions, limiter, metrics), server
+    )
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(
+        _ModelService(versions), server
+    )
+    _add_health_service(versions, server)
+    return server
+
+
+def _add_health_service(versions: VersionManager, server: grpc.Server) -> None:
+    servicer = health.HealthServicer()
+    states = health_pb2.HealthCheckResponse
+    versions.on_change(
+        lambda available: servicer.set(
+            "", states.SERVING if available else states.NOT_SERVING
+        )
+    )
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+
+
+class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
+    """Methods that are not overridden answer UNIMPLEMENTED."""
+
+    def __init__(
+        self,
+        versions: VersionManager,
+        limiter: RequestLimiter,
+        metrics: RequestMetrics,
+    ):
+        self._versions, self._limiter = versions, limiter
+        self._metrics = metrics
+
+    def Predict(self, request, context):  # noqa: N802
+        """Runs a signature."""
+        start, code = time.perf_counter(), "INTERNAL"
+        try:
+            response = self._predict(request, context)
+            code = "OK"
+            return response
+        except RequestError as error:
+            code = error.code.name
+            context.abort(error.code, error.message)
+        # A bug must not stop the server.
+        except Exception:
+            _LOG.exception("Predict failed")
+            context.abort(grpc.StatusCode.INTERNAL, "internal error")
+        finally:
+            self._metrics.record("Predict", "GRPC", code, start)
+
+    def _predict(
+        self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
+    ) -> predict_pb2.PredictResponse:
+        name, version = _requested_model(request)
+        signature_name = request.model_spec.signature_name
+        with self._versions.use(name, version) as model, self._limiter.slot():
+            if not context.is_active():
+                raise RequestError(
+                    grpc.StatusCode.CANCELLED, "the client has disconnected"
+                )
+            inputs = _to_arrays(request.inputs, model, signature_name)
+            outputs = model.run(
+                signature_name, inputs, list(request.output_filter)
+            )
+        response = predict_pb2.PredictResponse()
+        response.model_spec.name = name
+        response.model_spec.version.value = model.version
+        response.model_spec.signature_name = signature_name or "serving_default"
+        for key, value in outputs.items():
+            response.outputs[key].CopyFrom(_to_proto(value))
+        return response
+
+    def GetModelMetadata(self, request, context):  # noqa: N802
+        """Returns the signatures."""
+        try:
+            return self._metadata(request)
+        except RequestError as error:
+            context.abort(error.code, error.message)
+
+    def _metadata(
+        self, request: get_model_metadata_pb2.GetModelMetadataRequest
+    ) -> get_model_metadata_pb2.GetModelMetadataResponse:
+        name, version = _requested_model(request)
+        if not request.metadata_field:
+            raise invalid_argument(
+                "GetModelMetadataRequest must specify at least one "
+                "metadata_field"
+            )
+        for field in request.metadata_field:
+            if field != "signature_def":
+                raise invalid_argument(
+                    f"Metadata field {field} is not supported"
+                )
+        response = get_model_metadata_pb2.GetModelMetadataResponse()
+        signatures = any_pb2.Any()
+        with self._versions.use(name, version) as model:
+            response.model_spec.name = name
+            response.model_spec.version.value = model.version
+            signatures.Pack(
+                get_model_metadata_pb2.SignatureDefMap(
+                    signature_def=model.signatures
+                )
+            )
+        response.metadata["signature_def"].CopyFrom(signatures)
+        return response
+
+
+class _ModelService(model_service_pb2_grpc.ModelServiceServicer):
+    def __init__(self, versions: VersionManager):
+        self._versions = versions
+
+    def GetModelStatus(self, request, context):  # noqa: N802
+        """Returns the states of the versions, newest first."""
+        response = get_model_status_pb2.GetModelStatusResponse()
+        states = get_model_status_pb2.ModelVersionStatus.State
+        try:
+            for status in self._versions.statuses(*_requested_model(request)):
+                row = response.model_version_status.add()
+                row.version = status.version
+                row.state = states.Value(status.state)
+                row.status.error_code = grpc.StatusCode[status.code].value[0]
+                row.status.error_message = status.message
+        except RequestError as error:
+            context.abort(error.code, error.message)
+        return response
+
+
+def _to_proto(value: np.ndarray) -> tensor_pb2.TensorProto:
+    """A tensor in TensorFlow Serving's form: clients read `float_val`."""
+    if value.dtype != np.float32:
+        return tf.make_tensor_proto(value)
+    proto = tensor_pb2.TensorProto(dtype=tf.float32.as_datatype_enum)
+    for size in value.shape:
+        proto.tensor_shape.dim.add(size=size)
+    proto.float_val.extend(value.ravel().tolist())
+    return proto
+
+
+def _requested_model(request) -> tuple[str, int | None]:
+    """The name and version of the model in a request."""
+    if not request.HasField("model_spec"):
+        raise invalid_argument("Missing ModelSpec")
+    spec = request.model_spec
+    if not spec.name:
+        raise invalid_argument("ModelSpec has no name specified.")
+    if spec.WhichOneof("version_choice") == "version_label":
+        raise invalid_argument(
+            f"Unrecognized servable version label: {spec.version_label}"
+        )
+    return spec.name, spec.version.value if spec.HasField("version") else None
+
+
+def _to_arrays(
+    protos: Mapping[str, tensor_pb2.TensorProto],
+    model: LoadedModel,
+    signature_name: str,
+) -> dict[str, np.ndarray]:
+    """Converts the tensors of a request.
+
+    Names and shapes are checked first, because a message of a few bytes can
+    describe a tensor of any size.
+
+    Raises:
+      RequestError: if a tensor cannot be converted.
+    """
+    signature = model.signature(signature_name)
+    check_input_names(signature, protos)
+    arrays = {}
+    for name, proto in protos.items():
+        shape = [dim.size for dim in proto.tensor_shape.dim]
+        model.check_shape(name, signature.inputs[name], shape)
+        if math.prod(shape) > _MAX_ELEMENTS:
+            raise invalid_argument(f"input {name} has shape {shape}: too large")
+        try:
+            arrays[name] = tf.make_ndarray(proto)
+        # Damaged messages raise different types of exceptions.
+        except (TypeError, ValueError, KeyError) as error:
+            raise invalid_argument(
+                f"tensor parsing error: {name}: {error}"
+            ) from error
+    return arrays

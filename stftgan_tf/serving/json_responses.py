@@ -1,0 +1,77 @@
+"""Response bodies of TensorFlow Serving's REST API.
+
+In row format ("predictions") each item is one row of all outputs; in column
+format ("outputs") each output is one array. Bytes are {"b64": "..."} for
+outputs whose name ends in _bytes (TensorFlow Serving, "RESTful API").
+"""
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import orjson
+
+from stftgan_tf.serving.errors import invalid_argument
+
+
+def predictions_body(
+    outputs: Mapping[str, np.ndarray], row_format: bool
+) -> bytes:
+    """The body of a prediction.
+
+    Raises:
+      RequestError: if outputs in row format have no common number of rows.
+    """
+    columns = {
+        name: _strings(value, name.endswith("_bytes"))
+        if value.dtype == object
+        else np.ascontiguousarray(value)
+        for name, value in outputs.items()
+    }
+    if row_format:
+        shapes = {name: value.shape for name, value in outputs.items()}
+        return to_json({"predictions": _rows(columns, shapes)})
+    if len(columns) == 1:
+        return to_json({"outputs": next(iter(columns.values()))})
+    return to_json({"outputs": columns})
+
+
+def error_body(message: str) -> bytes:
+    """The body of an error."""
+    # A request can contain half a surrogate pair, which UTF-8 cannot encode.
+    return to_json({"error": message.encode("utf-8", "replace").decode()})
+
+
+def to_json(value: Any) -> bytes:
+    """Encodes a value that may contain NumPy arrays."""
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _rows(columns: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> Any:
+    counts = {shape[:1] for shape in shapes.values()}
+    if len(counts) > 1 or counts == {()}:
+        raise invalid_argument(
+            f"outputs differ in their number of rows: {shapes}; send 'inputs' "
+            "instead of 'instances'"
+        )
+    if len(columns) == 1:
+        return next(iter(columns.values()))
+    ((count,),) = counts
+    return [
+        {name: column[i] for name, column in columns.items()}
+        for i in range(count)
+    ]
+
+
+def _strings(value: np.ndarray, as_base64: bool) -> Any:
+    """Nested lists of strings."""
+
+    def encode(item: bytes) -> Any:
+        if as_base64:
+            return {"b64": base64.b64encode(item).decode()}
+        return item.decode("utf-8", "replace")
+
+    flat = np.empty(value.size, object)
+    flat[:] = [encode(item) for item in value.ravel()]
+    return flat.reshape(value.shape).tolist()

@@ -1,0 +1,247 @@
+"""One loaded version of a model, which checks its inputs before it runs."""
+
+import gc
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import grpc
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import meta_graph_pb2
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+from stftgan_tf.saved_model import loading
+from stftgan_tf.serving.errors import RequestError, invalid_argument
+
+SignatureDef = meta_graph_pb2.SignatureDef
+TensorInfo = meta_graph_pb2.TensorInfo
+
+# Lines of a TensorFlow error that do not give the reason.
+_CONTEXT_LINES = (
+    "Graph execution error",
+    "Detected at",
+    "Original stack",
+    "[[",
+)
+
+
+class LoadedModel:
+    """One version of a model in memory.
+
+    Each version has its own graph and session, as in TensorFlow Serving, so
+    closing it frees all of its memory.
+
+    Attributes:
+      version: the version number.
+      signatures: SignatureDefs by name.
+    """
+
+    def __init__(self, path: Path, version: int, max_batch_size: int):
+        """Loads a SavedModel and replays its warm-up requests.
+
+        Raises:
+          Exception: of any type, if the SavedModel cannot be loaded or a
+            warm-up request fails.
+        """
+        self.version, self._max_batch_size = version, max_batch_size
+        graph = tf.Graph()
+        self._session = tf.compat.v1.Session(graph=graph)
+        try:
+            with graph.as_default():
+                meta_graph = tf.compat.v1.saved_model.load(
+                    self._session, [tf.saved_model.SERVING], str(path)
+                )
+            # "__saved_model_init_op" initializes variables; it is not served.
+            self.signatures = {
+                name: signature
+                for name, signature in meta_graph.signature_def.items()
+                if not name.startswith("__")
+            }
+            self._warm_up(path)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Frees the memory."""
+        self._session.close()
+        # A session and its graph refer to each other, so only the garbage
+        # collector can free them.
+        del self._session
+        gc.collect()
+
+    def signature(self, name: str) -> SignatureDef:
+        """Returns a signature; `serving_default` if the name is empty.
+
+        Raises:
+          RequestError: FAILED_PRECONDITION, if it does not exist.
+        """
+        signature = self.signatures.get(name or "serving_default")
+        if signature is None:
+            raise RequestError(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f'Serving signature key "{name}" not found.',
+            )
+        return signature
+
+    def check_shape(
+        self, name: str, info: TensorInfo, shape: Sequence[int]
+    ) -> None:
+        """Raises RequestError if an input has an unsuitable shape."""
+        if info.tensor_shape.unknown_rank:
+            return
+        expected = [dim.size for dim in info.tensor_shape.dim]
+        fits = len(shape) == len(expected) and all(
+            size in (-1, given)
+            for size, given in zip(expected, shape, strict=True)
+        )
+        if not fits:
+            raise invalid_argument(
+                f"input {name} has shape {list(shape)}; expected {expected}, "
+                "where -1 is the number of rows"
+            )
+        batched = bool(expected) and expected[0] == -1
+        if batched and not 1 <= shape[0] <= self._max_batch_size:
+            raise invalid_argument(
+                f"input {name} has {shape[0]} rows; expected 1 to "
+                f"{self._max_batch_size}"
+            )
+
+    def run(
+        self,
+        signature_name: str,
+        inputs: Mapping[str, np.ndarray],
+        output_names: Sequence[str] = (),
+    ) -> dict[str, np.ndarray]:
+        """Runs a signature.
+
+        Args:
+          signature_name: the signature; `serving_default` if empty.
+          inputs: arrays by name; inputs with a default are optional.
+          output_names: the outputs to compute; all of them if empty.
+
+        Returns:
+          Outputs by name.
+
+        Raises:
+          RequestError: if the signature cannot run with these inputs.
+        """
+        signature = self.signature(signature_name)
+        self._check_inputs(signature, inputs)
+        _check_output_names(signature, output_names)
+        feeds = {
+            signature.inputs[name].name: tf.make_ndarray(default)
+            for name, default in signature.defaults.items()
+        }
+        feeds |= {signature.inputs[k].name: v for k, v in inputs.items()}
+        fetches = {
+            name: signature.outputs[name].name
+            for name in output_names or sorted(signature.outputs)
+        }
+        try:
+            return self._session.run(fetches, feeds)
+        except tf.errors.OpError as error:
+            raise RequestError(_status_code(error), _reason(error)) from error
+
+    def _warm_up(self, path: Path) -> None:
+        for request in warmup_requests(path):
+            inputs = {
+                name: tf.make_ndarray(value)
+                for name, value in request.inputs.items()
+            }
+            # Exports contain batches that may exceed this server's limit.
+            rows = [len(value) for value in inputs.values() if value.ndim]
+            if max(rows, default=0) <= self._max_batch_size:
+                self.run(request.model_spec.signature_name, inputs)
+
+    def _check_inputs(
+        self, signature: SignatureDef, inputs: Mapping[str, np.ndarray]
+    ) -> None:
+        """Raises RequestError if inputs do not match the signature."""
+        check_input_names(signature, inputs)
+        rows = {}
+        for name, value in inputs.items():
+            self._check_input(name, signature.inputs[name], value)
+            # A single row of an optional input applies to all rows.
+            optional = name in signature.defaults
+            if value.ndim and (len(value) > 1 or not optional):
+                rows[name] = len(value)
+        if len(set(rows.values())) > 1:
+            counts = ", ".join(
+                f"{name} {count}" for name, count in rows.items()
+            )
+            raise invalid_argument(
+                f"inputs differ in their number of rows: {counts}"
+            )
+
+    def _check_input(
+        self, name: str, info: TensorInfo, value: np.ndarray
+    ) -> None:
+        expected = tf.dtypes.as_dtype(info.dtype)
+        dtype = tf.dtypes.as_dtype(value.dtype)
+        if dtype != expected:
+            raise invalid_argument(
+                f"input {name} is {dtype.name}; expected {expected.name}"
+            )
+        self.check_shape(name, info, value.shape)
+        if dtype.is_floating and not np.isfinite(value).all():
+            raise invalid_argument(
+                f"input {name} has values that are not finite"
+            )
+
+
+def check_input_names(signature: SignatureDef, names: Iterable[str]) -> None:
+    """Raises RequestError if inputs are missing or unknown."""
+    names = set(names)
+    extra = sorted(names - set(signature.inputs))
+    required = set(signature.inputs) - set(signature.defaults)
+    missing = sorted(required - names)
+    if extra or missing:
+        raise invalid_argument(
+            "input size does not match signature: "
+            f"{len(names)}!={len(signature.inputs)} "
+            f"len({{{','.join(sorted(names))}}}) != "
+            f"len({{{','.join(sorted(signature.inputs))}}}). "
+            f"Sent extra: {{{','.join(extra)}}}. "
+            f"Missing but required: {{{','.join(missing)}}}."
+        )
+
+
+def warmup_requests(path: Path) -> Iterator[predict_pb2.PredictRequest]:
+    """Yields the warm-up requests of an export, if it contains any."""
+    file = path / loading.WARMUP
+    if not file.is_file():
+        return
+    for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
+        log = prediction_log_pb2.PredictionLog.FromString(record)
+        yield log.predict_log.request
+
+
+def _check_output_names(signature: SignatureDef, names: Sequence[str]) -> None:
+    for name in names:
+        if name not in signature.outputs:
+            known = ",".join(sorted(signature.outputs))
+            raise invalid_argument(
+                f"output tensor alias not found in signature: {name} "
+                f"Outputs expected to be in the set {{{known}}}."
+            )
+    if len(set(names)) < len(names):
+        raise invalid_argument(
+            f"duplicate output tensor alias in {list(names)}"
+        )
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    """The line of a TensorFlow error that says what is wrong."""
+    for line in (error.message or "").splitlines():
+        line = line.strip()
+        if line and not line.startswith(_CONTEXT_LINES):
+            return line
+    return "the graph failed with these inputs"
+
+
+def _status_code(error: tf.errors.OpError) -> grpc.StatusCode:
+    for code in grpc.StatusCode:
+        if code.value[0] == error.error_code:
+            return code
+    return grpc.StatusCode.INTERNAL

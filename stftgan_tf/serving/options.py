@@ -1,0 +1,84 @@
+"""The options of a server, which are checked before TensorFlow is loaded."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+from stftgan_tf.errors import UsageError, UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class ServerOptions:
+    """What is served, where, and with which limits.
+
+    Attributes:
+      model_base_path: the directory that contains one directory per version.
+      model_name: the model's name in requests.
+      rest_api_port: the REST port; 0 chooses a free port, -1 disables REST.
+      port: the gRPC port; 0 chooses a free port, -1 disables gRPC.
+      host: the address to listen on.
+      file_system_poll_wait_seconds: seconds between polls for new versions; 0
+        disables polling.
+      max_batch_size: the maximum number of rows in a request.
+      max_request_bytes: the maximum size of a request body.
+      max_running: how many requests run at the same time.
+      max_waiting: how many further requests wait; the rest are UNAVAILABLE.
+    """
+
+    model_base_path: Path
+    model_name: str = "default"
+    rest_api_port: int = 8501
+    port: int = 8500
+    host: str = "127.0.0.1"
+    file_system_poll_wait_seconds: float = 1.0
+    max_batch_size: int = 64
+    max_request_bytes: int = 4_000_000
+    max_running: int = os.cpu_count() or 1
+    max_waiting: int = 64
+
+    @property
+    def threads(self) -> int:
+        """Threads of each interface.
+
+        There are more than can run and wait, so that excess clients receive
+        UNAVAILABLE at once.
+        """
+        return self.max_running + self.max_waiting + 4
+
+    def check(self) -> None:
+        """Raises UsageError or UserError for options that cannot be served."""
+        self._check_limits()
+        self._check_ports()
+        base = self.model_base_path
+        if not base.is_dir():
+            raise UserError(f"{base} is not a directory")
+        if (base / "saved_model.pb").is_file():
+            raise UserError(
+                f"{base} is an export; expected a directory that contains one "
+                f"directory per version: export with --output {base}/1 and "
+                f"serve with --model_base_path {base}"
+            )
+
+    def _check_limits(self) -> None:
+        for name in ("max_batch_size", "max_request_bytes", "max_running"):
+            if getattr(self, name) < 1:
+                raise UsageError(
+                    f"--{name} is {getattr(self, name)}; expected at least 1"
+                )
+        for name in ("max_waiting", "file_system_poll_wait_seconds"):
+            if getattr(self, name) < 0:
+                raise UsageError(
+                    f"--{name} is {getattr(self, name)}; expected at least 0"
+                )
+
+    def _check_ports(self) -> None:
+        for name in ("port", "rest_api_port"):
+            if not -1 <= getattr(self, name) <= 65535:
+                raise UsageError(
+                    f"--{name} is {getattr(self, name)}; expected -1 to 65535"
+                )
+        if self.port < 0 and self.rest_api_port < 0:
+            raise UsageError(
+                "--port and --rest_api_port are both -1; expected at least one "
+                "interface"
+            )

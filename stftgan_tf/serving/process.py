@@ -1,0 +1,64 @@
+"""What a server needs from its process: signals, logging, flat memory."""
+
+import contextlib
+import ctypes
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+
+# From glibc's malloc.h.
+_M_ARENA_MAX = -8
+
+
+@contextlib.contextmanager
+def wait_for_signal() -> Iterator[Callable[[], int]]:
+    """Yields a function that waits for SIGINT or SIGTERM and returns it.
+
+    A second signal ends the process at once.
+    """
+    received: list[int] = []
+    event = threading.Event()
+
+    def handle(number, frame):
+        if received:
+            os._exit(130)
+        received.append(number)
+        event.set()
+
+    def wait() -> int:
+        event.wait()
+        return received[0]
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    handlers = [signal.signal(number, handle) for number in signals]
+    try:
+        yield wait
+    finally:
+        for number, handler in zip(signals, handlers, strict=True):
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def log_to_stderr() -> Iterator[None]:
+    """Writes the log of `stftgan_tf.serving` to stderr during the block."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s"))
+    logger = logging.getLogger("stftgan_tf.serving")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+def limit_malloc_arenas() -> None:
+    """Keeps memory flat while versions are loaded and unloaded.
+
+    By default glibc has many arenas, and memory that a version frees in one
+    arena is not available to a version that loads in another.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)

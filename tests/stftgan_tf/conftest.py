@@ -1,0 +1,73 @@
+"""Servers that tests of serving and of its commands share."""
+
+import os
+import shutil
+import socket
+import subprocess
+
+import pytest
+
+from tests.conftest import serve
+
+TF_MODEL_SERVER = os.environ.get("TF_MODEL_SERVER") or shutil.which(
+    "tensorflow_model_server"
+)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def digits_server(export, tmp_path_factory):
+    """A server of the shared export as model `digits`, version 1."""
+    pytest.importorskip("tensorflow_serving")
+    base = tmp_path_factory.mktemp("digits_server")
+    (base / "1").symlink_to(export)
+    server = serve(base, model_name="digits", max_request_bytes=100_000)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(
+    scope="session",
+    params=[
+        "this project",
+        pytest.param(
+            "TensorFlow Serving",
+            marks=pytest.mark.skipif(
+                not TF_MODEL_SERVER,
+                reason="no tensorflow_model_server on PATH or TF_MODEL_SERVER",
+            ),
+        ),
+    ],
+)
+def server_ports(request, export, tmp_path_factory):
+    """REST and gRPC ports of a server of the shared export as `digits`."""
+    if request.param == "this project":
+        server = request.getfixturevalue("digits_server")
+        yield server.rest_api_port, server.port
+        return
+    base = tmp_path_factory.mktemp("tensorflow_model_server")
+    shutil.copytree(export, base / "1")
+    ports = free_port(), free_port()
+    process = subprocess.Popen(
+        [
+            TF_MODEL_SERVER,
+            "--model_name=digits",
+            f"--model_base_path={base}",
+            f"--rest_api_port={ports[0]}",
+            f"--port={ports[1]}",
+        ]
+    )
+    yield ports
+    process.terminate()
+    process.wait()
+
+
+@pytest.fixture(params=["http", "grpc"])
+def address(request, server_ports):
+    """The address of such a server, by REST and by gRPC."""
+    port = server_ports[0 if request.param == "http" else 1]
+    return f"{request.param}://127.0.0.1:{port}"

@@ -1,0 +1,177 @@
+import http.server
+import threading
+
+import numpy as np
+import pytest
+
+from stftgan_tf.errors import UserError
+from stftgan_tf.saved_model import loading
+from stftgan_tf.serving import client
+from tests.conftest import serve
+from tests.stftgan_tf.conftest import free_port
+
+pytest.importorskip("tensorflow_serving")
+
+from stftgan_tf.serving.model import LoadedModel  # noqa: E402
+
+ZERO = {"x": np.float32([0])}
+
+
+def test_every_signature_equals_the_export_in_process(address, export):
+    model = loading.load(export)
+    rng = np.random.default_rng(0)
+    inputs = {
+        "sample": {
+            "seed": np.array([1, 2]),
+            "truncation": np.float32([1, 0.5]),
+        },
+        "interpolate": {
+            "seed_a": np.array([1, 2]),
+            "seed_b": np.array([3, 4]),
+            "weight": np.float32([0.25, 1]),
+        },
+        "generate": {"latent": rng.standard_normal((2, 8)).astype("f4")},
+        "long": {"seed": np.array([1, 2])},
+    }
+    with client.connect(address, "digits") as connection:
+        for name, arrays in inputs.items():
+            expected = model.signatures[name](**arrays)
+            outputs = connection.predict(name, arrays)
+            assert outputs.keys() == expected.keys()
+            for output, value in expected.items():
+                np.testing.assert_array_equal(outputs[output], value.numpy())
+
+
+def test_input_names_come_from_the_server(address):
+    with client.connect(address, "digits") as connection:
+        names = connection.input_names("interpolate")
+        assert names == {"seed_a", "seed_b", "weight"}
+        with pytest.raises(client.ServerError, match="has no signature 'x'"):
+            connection.input_names("x")
+
+
+def test_errors_keep_their_status_code(address):
+    seed = {"seed": np.array([1])}
+    with client.connect(address, "digits") as connection:
+        with pytest.raises(client.ServerError) as error:
+            connection.predict("serving_default", {"speed": np.array([1])})
+        assert error.value.code == "INVALID_ARGUMENT"
+        assert connection.predict("serving_default", seed)
+    with (
+        client.connect(address, "words") as connection,
+        pytest.raises(client.ServerError, match=r"Latest\(words\)") as error,
+    ):
+        connection.predict("serving_default", seed)
+    assert error.value.code == "NOT_FOUND"
+    with (
+        client.connect(address, "digits", model_version=9) as connection,
+        pytest.raises(client.ServerError, match=r"Specific\(digits, 9\)"),
+    ):
+        connection.predict("serving_default", seed)
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_a_call_waits_for_a_server_that_starts(scheme, half_plus_two):
+    port, servers = free_port(), []
+    flag = {"http": "rest_api_port", "grpc": "port"}[scheme]
+
+    def start():
+        servers.append(serve(half_plus_two, **{flag: port}))
+
+    timer = threading.Timer(0.5, start)
+    timer.start()
+    try:
+        with client.connect(f"{scheme}://127.0.0.1:{port}") as connection:
+            assert connection.predict("serving_default", ZERO)["y"] == [2]
+    finally:
+        timer.join()
+        servers[0].stop()
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_excess_clients_receive_unavailable_and_retry(
+    scheme, half_plus_two, monkeypatch
+):
+    started, finish, run = threading.Event(), threading.Event(), LoadedModel.run
+
+    def slow_run(*args, **kwargs):
+        started.set()
+        assert finish.wait(60)
+        return run(*args, **kwargs)
+
+    server = serve(half_plus_two, max_running=1, max_waiting=0)
+    port = server.rest_api_port if scheme == "http" else server.port
+    address, results = f"{scheme}://127.0.0.1:{port}", []
+
+    def predict():
+        with client.connect(address) as connection:
+            results.append(connection.predict("serving_default", ZERO)["y"])
+
+    monkeypatch.setattr(LoadedModel, "run", slow_run)
+    threads = [threading.Thread(target=predict) for _ in range(2)]
+    try:
+        threads[0].start()
+        assert started.wait(60)
+        excess = client.connect(address, retry=False)
+        with excess, pytest.raises(client.ServerError) as error:
+            excess.predict("serving_default", ZERO)
+        assert error.value.code == "UNAVAILABLE"
+        threads[1].start()
+    finally:
+        finish.set()
+        for thread in threads:
+            thread.join(60)
+        server.stop()
+    assert results == [[2], [2]]
+
+
+@pytest.mark.parametrize("status", [502, 503])
+def test_a_call_is_repeated_when_a_gateway_has_no_server(status):
+    paths = []
+
+    class Gateway(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):  # noqa: N802
+            self.rfile.read(int(self.headers["Content-Length"]))
+            body = b'{"outputs": {"audio": [1.5]}}' if paths else b"<html>"
+            self.send_response(200 if paths else status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+            paths.append(self.path)
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Gateway) as gateway:
+        threading.Thread(target=gateway.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{gateway.server_port}"
+        with client.connect(address, "digits") as connection:
+            outputs = connection.sample([1])
+        gateway.shutdown()
+    assert outputs["audio"] == [1.5] and len(paths) == 2
+
+
+def test_pauses_grow_up_to_a_limit(monkeypatch):
+    pauses, timeouts = [], []
+    monkeypatch.setattr(client.time, "sleep", pauses.append)
+
+    def call(timeout):
+        timeouts.append(timeout)
+        if len(timeouts) < 8:
+            raise client.ServerError("UNAVAILABLE", "later")
+        return "result"
+
+    assert client.call_until_available(call, 60.0) == "result"
+    for pause, longest in zip(
+        pauses, [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0], strict=True
+    ):
+        assert longest / 2 <= pause <= longest
+
+
+def test_an_invalid_request_is_not_repeated():
+    timeouts = []
+
+    def call(timeout):
+        timeouts.append(timeout)
+        raise client.ServerError("INVALID_ARGUMENT", "never")
+
+    with pytest.raises(UserError, match="INVALID"):
+        client.call_until_available(call, 60.0)
+    assert len(timeouts) == 1
