@@ -1,1 +1,1 @@
-"""Measuring an export, deciding its blessing, reporting it."""
+"""Evaluation of exports: metrics, the blessing and the report."""

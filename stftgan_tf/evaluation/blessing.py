@@ -1,34 +1,40 @@
-"""Whether an export may be published: the verdict on its evaluation.
+"""The blessing: whether an export may be published, and why not.
 
-A verdict is a folder, as in TFX: `evaluation.json` with the figures and the
-reasons, and an empty file named BLESSED or NOT_BLESSED.
+An evaluation is a directory, as in TFX: `evaluation.json` with the metrics
+and the checks, an empty file named BLESSED or NOT_BLESSED, and
+`examples.npz` with the windows that the report shows.
 """
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from stftgan_tf.config import BlessConfig
 from stftgan_tf.errors import UserError
 from stftgan_tf.files import published_dir
+from stftgan_tf.metrics import registry
 
-FILE, BLESSED, NOT_BLESSED = "evaluation.json", "BLESSED", "NOT_BLESSED"
+FILE, EXAMPLES = "evaluation.json", "examples.npz"
+BLESSED, NOT_BLESSED = "BLESSED", "NOT_BLESSED"
 
-# What `pipeline.push` writes into a version.
+# The file that `pipeline.push` writes into a version.
 PUSHED = "pushed.json"
 
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """A figure of generated windows and its limit.
+    """A metric of generated windows and its limit.
 
     Attributes:
-      figure: its name.
-      value: of generated windows.
+      figure: name of the metric.
+      value: of the generated windows.
       bound: `at least` or `at most`.
-      limit: the least or largest value that passes.
-      failing: what it means if it does not pass.
+      limit: the smallest or largest value that passes.
+      failing: what it means if the check fails.
     """
 
     figure: str
@@ -39,124 +45,168 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """False for a value that is not a number, too."""
+        """Whether the value is within the limit; NaN never is."""
         if self.bound == "at least":
             return self.value >= self.limit
         return self.value <= self.limit
 
+    def __str__(self) -> str:
+        """For example `recall 0.03, at least 0.35 required (...)`."""
+        verb = "required" if self.bound == "at least" else "allowed"
+        return (
+            f"{self.figure} {self.value:g}, {self.bound} {self.limit:g} {verb} "
+            f"({self.failing})"
+        )
+
 
 def checks(
-    report: dict[str, Any],
+    figures: dict[str, Any],
     limits: BlessConfig,
     last: dict[str, Any] | None = None,
 ) -> list[Check]:
-    """What an export is held to.
+    """Compares generated windows with the limits.
 
     Args:
-      report: what `evaluate.evaluate` gives.
-      limits: how far generated figures may be from real ones.
-      last: the verdict on the export that was blessed last, if any.
+      figures: the metrics of an evaluation.
+      limits: how far generated windows may be from real ones.
+      last: the evaluation of the last blessed export, if any.
     """
-    real, made = report["real"], report["generated"]
+    real, generated = figures["real"], figures["generated"]
 
-    def least(name: str, share: float, failing: str) -> Check:
+    def at_least(name: str, share: float, failing: str) -> Check:
         limit = round(share * real[name], 4)
-        return Check(name, made[name], "at least", limit, failing)
+        return Check(name, generated[name], "at least", limit, failing)
 
-    def most(name: str, limit: float, failing: str) -> Check:
-        return Check(name, made[name], "at most", round(limit, 4), failing)
+    def at_most(name: str, limit: float, failing: str) -> Check:
+        limit = round(limit, 4)
+        return Check(name, generated[name], "at most", limit, failing)
 
-    asked = [
-        least("diversity_ratio", limits.min_diversity, "all windows are alike"),
-        least("nearest_self", limits.min_apart, "windows are repeated"),
-        least("precision", limits.min_precision, "unlike any real window"),
-        least("coverage", limits.min_coverage, "kinds of windows are missing"),
-        least("recall", limits.min_recall, "much of the data is out of reach"),
-        most(
+    result = [
+        at_least(
+            "diversity_ratio", limits.min_diversity, "all windows look alike"
+        ),
+        at_least("nearest_self", limits.min_apart, "windows are repeated"),
+        at_least(
+            "precision",
+            limits.min_precision,
+            "most windows are unlike any real window",
+        ),
+        at_least(
+            "coverage",
+            limits.min_coverage,
+            "some kinds of real windows are missing",
+        ),
+        at_least(
+            "recall",
+            limits.min_recall,
+            "the generator cannot produce much of the data",
+        ),
+        at_most(
             "ndb",
-            real["ndb"] + limits.max_ndb * report["clusters"],
-            "kinds of windows come too often or too rarely",
+            real["ndb"] + limits.max_ndb * figures["clusters"],
+            "some kinds of windows are too frequent or too rare",
         ),
-        most(
+        at_most(
             "frechet",
-            # Each direction of the space has variance 1.
-            real["frechet"] + limits.max_frechet * report["dimensions"],
-            "far from speech",
+            # Each direction of the embedding has variance 1.
+            real["frechet"] + limits.max_frechet * figures["dimensions"],
+            "far from real speech",
         ),
-        most(
+        at_most(
             "memorised",
             real["memorised"] + limits.max_memorised,
             "training windows are copied",
         ),
     ]
-    heard = [x.get("label_recognised") for x in (real, made)]
-    if None not in heard:
-        name, share = "label_recognised", limits.min_recognised
-        asked.append(least(name, share, "labels asked for are not heard"))
+    if None not in [x.get("label_recognised") for x in (real, generated)]:
+        result.append(
+            at_least(
+                "label_recognised",
+                limits.min_recognised,
+                "samples do not match the requested label",
+            )
+        )
     if last is not None:
-        # Next to real windows: the data may have grown since then.
-        ours, theirs = last["generated"]["frechet"], last["real"]["frechet"]
-        before = ours / max(theirs, 1e-4)
-        limit = limits.max_worse * before * real["frechet"]
-        failing = "worse than the export blessed before"
-        asked.append(most("frechet", limit, failing))
-    return asked
+        # Relative to real windows: the data may have grown since then.
+        ratio = last["generated"]["frechet"] / max(
+            last["real"]["frechet"], 1e-4
+        )
+        limit = limits.max_worse * ratio * real["frechet"]
+        worse = "worse than the last blessed export"
+        result.append(at_most("frechet", limit, worse))
+    return result
 
 
-def reasons(asked: list[Check]) -> list[str]:
-    """Why an export is not blessed; nothing if it is."""
-    return [
-        f"{check.failing}: {check.figure} is {check.value:g}; expected "
-        f"{check.bound} {check.limit:g}"
-        for check in asked
-        if not check.passed
-    ]
+def reasons(results: list[Check]) -> list[str]:
+    """Why an export is not blessed; empty if it is blessed."""
+    return [str(check) for check in results if not check.passed]
 
 
-def write(folder: Path, report: dict[str, Any], asked: list[Check]) -> None:
-    """Writes the verdict on an export; the folder appears whole.
+def write(
+    directory: Path,
+    figures: dict[str, Any],
+    results: list[Check],
+    examples: Mapping[str, np.ndarray] | None = None,
+) -> None:
+    """Writes an evaluation; the directory appears complete or not at all.
 
     Args:
-      folder: where to.
-      report: figures, and the export's `digest`.
-      asked: what it was held to.
-    """
-    found = reasons(asked)
-    verdict = {
-        "blessed": not found,
-        "reasons": found,
-        **report,
-        "checks": [
-            {**dataclasses.asdict(check), "passed": check.passed}
-            for check in asked
-        ],
-    }
-    with published_dir(folder, FILE, overwrite=True) as staging:
-        text = json.dumps(verdict, indent=1) + "\n"
-        (staging / FILE).write_text(text, encoding="utf-8")
-        (staging / (NOT_BLESSED if found else BLESSED)).touch()
-
-
-def read(folder: Path) -> dict[str, Any]:
-    """What `write` wrote, also of a pushed version.
+      directory: replaced if it contains an evaluation.
+      figures: metrics, and the export's `digest`.
+      results: all checks.
+      examples: the windows that the report shows.
 
     Raises:
-      UserError: if there is no verdict, or it is damaged.
+      UserError: if the directory contains anything else.
     """
-    path = folder / FILE
+    failures = reasons(results)
+    evaluation = {
+        "blessed": not failures,
+        "reasons": failures,
+        **figures,
+        "checks": [
+            {**dataclasses.asdict(check), "passed": check.passed}
+            for check in results
+        ],
+    }
+    with published_dir(directory, FILE, overwrite=True) as staging:
+        text = json.dumps(evaluation, indent=1) + "\n"
+        (staging / FILE).write_text(text, encoding="utf-8")
+        (staging / (NOT_BLESSED if failures else BLESSED)).touch()
+        if examples is not None:
+            np.savez_compressed(staging / EXAMPLES, **examples)
+
+
+def read(directory: Path) -> dict[str, Any]:
+    """Reads the evaluation.json of an evaluation or of a pushed version.
+
+    Raises:
+      UserError: if there is no evaluation, or it is damaged.
+    """
+    path = directory / FILE
     try:
-        if (folder / PUSHED).is_file():
-            path = folder / PUSHED
-            return dict(json.loads(path.read_text(encoding="utf-8"))["verdict"])
-        verdict = json.loads(path.read_text(encoding="utf-8"))
-        blessed = (folder / BLESSED).is_file()
-        if blessed != verdict["blessed"] or not verdict["digest"]:
-            raise ValueError(f"{BLESSED} and {FILE} contradict")
+        if (directory / PUSHED).is_file():
+            path = directory / PUSHED
+            return _current(json.loads(path.read_text("utf-8"))["verdict"])
+        evaluation = json.loads(path.read_text(encoding="utf-8"))
+        blessed = (directory / BLESSED).is_file()
+        if blessed != evaluation["blessed"] or not evaluation["digest"]:
+            raise ValueError(f"{BLESSED} and {FILE} contradict each other")
+        return _current(evaluation)
     except FileNotFoundError as error:
         raise UserError(
-            f"{folder} holds no verdict ({FILE}); make one with python -m "
-            "stftgan_tf.evaluate --blessing"
+            f"{directory} contains no evaluation (no {FILE}); make one with "
+            "python -m stftgan_tf.evaluate"
         ) from error
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is damaged: {error}") from error
-    return verdict
+
+
+def _current(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """An evaluation with the metric names of this version."""
+    sections = {
+        section: registry.current_names(evaluation[section])
+        for section in ("real", "generated", "last_blessed")
+        if section in evaluation
+    }
+    return {**evaluation, **sections}

@@ -1,8 +1,8 @@
-"""A small classifier of audio, to see and to rate what is generated.
+"""A small classifier of audio, which rates samples by label.
 
-It learns from real training audio whose level, place in time and background
-noise are varied: one that learns from clean audio alone is far too kind to
-audio that is none of its labels.
+It is trained on real audio with varied level, position and background noise.
+A classifier trained on clean audio alone is overconfident: it gives audio
+that is none of the labels a high score.
 """
 
 import zipfile
@@ -14,59 +14,61 @@ import tensorflow as tf
 from keras import layers
 
 from stftgan_tf.files import atomic_file
+from stftgan_tf.metrics.embedding import in_batches
 from stftgan_tf.progress import Progress
 
 # Features: 32 ms frames every 8 ms, 40 mel bands.
 _FRAME_SECS, _STEP_SECS, _BANDS = 0.032, 0.008, 40
-# Below this a band is silence (-80 dB of a full-scale sine).
+# A band below this level counts as silent (-80 dB of a full-scale sine).
 _FLOOR = 1e-4
 
-# Variation of the training audio.
-_GAIN_DB = (-12.0, 6.0)
-_SHIFT_SECS = 0.06
-_SNR_DB = (5.0, 40.0)
+# Ranges of the variation of the training audio.
+GAIN_DB = (-12.0, 6.0)
+SHIFT_SECS = 0.06
+SNR_DB = (5.0, 40.0)
 
 _EPOCHS, _BATCH = 40, 64
 _EMBEDDING = 64
 
-# To be raised whenever another judge would be learnt from the same windows.
+# Samples classified at a time.
+_CALL_BATCH = 256
+
+# Increase this whenever the same windows would give different weights.
 VERSION = 2
 
 
-class Judge:
-    """Labels and embeddings of audio."""
+class Classifier:
+    """Predicts label probabilities and embeddings of audio."""
 
     def __init__(self, samples: int, classes: int, rate_hz: int, seed: int = 0):
-        """Knows nothing yet.
+        """Builds the untrained network.
 
         Args:
           samples: N, the length of all audio.
-          classes: how many labels there are.
-          rate_hz: of the audio.
-          seed: of weights, order and variation.
+          classes: number of labels.
+          rate_hz: sample rate of the audio.
+          seed: of the weights, the order of the audio and its variation.
         """
         self._rate_hz, self._seed = rate_hz, seed
         spectra = self._log_mel(tf.zeros([1, samples]))
         self._model = _network(spectra.shape[1:], classes, seed)
-        self._embed = tf.function(
+        self._predict = tf.function(
             lambda x: self._model(self._log_mel(x), training=False),
             input_signature=[tf.TensorSpec([None, samples])],
         )
 
     def __call__(self, audio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities [B, classes] and embeddings [B, 64] of audio [B, N]."""
-        found = [
-            [part.numpy() for part in self._embed(audio[i : i + 256])]
-            for i in range(0, len(audio), 256)
-        ]
-        probabilities, embeddings = zip(*found, strict=True)
-        return np.concatenate(probabilities), np.concatenate(embeddings)
+        probabilities, vectors = in_batches(self._predict, audio, _CALL_BATCH)
+        return probabilities, vectors
 
-    def fit(self, audio: np.ndarray, labels: np.ndarray) -> None:
-        """Learns from real audio float32 [B, N] with labels int [B]."""
-        progress = Progress("judge", _EPOCHS, "epochs")
+    def fit(
+        self, audio: np.ndarray, labels: np.ndarray, epochs: int = _EPOCHS
+    ) -> None:
+        """Trains on real audio float32 [B, N] with labels int [B]."""
+        progress = Progress("classifier", epochs, "epochs")
         rng = np.random.default_rng(self._seed)
-        steps = _EPOCHS * -(-len(audio) // _BATCH)
+        steps = epochs * -(-len(audio) // _BATCH)
         schedule = keras.optimizers.schedules.CosineDecay(2e-3, steps)
         optimizer = keras.optimizers.Adam(schedule)
         cross_entropy = keras.losses.SparseCategoricalCrossentropy()
@@ -74,31 +76,31 @@ class Judge:
         @tf.function(reduce_retracing=True)
         def step(batch, truth):
             with tf.GradientTape() as tape:
-                found, _ = self._model(self._log_mel(batch), training=True)
-                loss = cross_entropy(truth, found)
+                scores, _ = self._model(self._log_mel(batch), training=True)
+                loss = cross_entropy(truth, scores)
             variables = self._model.trainable_variables
             optimizer.apply(tape.gradient(loss, variables), variables)
 
         optimizer.build(self._model.trainable_variables)
-        for epoch in range(_EPOCHS):
+        for epoch in range(epochs):
             order = rng.permutation(len(audio))
             for start in range(0, len(audio), _BATCH):
                 rows = order[start : start + _BATCH]
                 step(vary(audio[rows], self._rate_hz, rng), labels[rows])
             progress.update(epoch + 1)
-        progress.close(_EPOCHS)
+        progress.close(epochs)
 
     def save(self, path: Path) -> None:
-        """Writes what was learnt."""
+        """Writes the weights to an .npz file."""
         with atomic_file(path) as file:
             np.savez(file, *self._model.get_weights())
 
     def load(self, path: Path) -> bool:
-        """Reads what `save` wrote; False where that cannot be read."""
+        """Reads the weights; returns False if the file cannot be read."""
         try:
             with np.load(path) as file:
                 self._model.set_weights([file[name] for name in file.files])
-        # Of an archive that is a bare array, the last two.
+        # NumPy raises the last two for a file that is a bare array.
         except (
             OSError,
             ValueError,
@@ -127,17 +129,17 @@ class Judge:
 def vary(
     audio: np.ndarray, rate_hz: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Audio [B, N] at other levels, shifted in time, with noise added."""
+    """Audio [B, N] at random levels, shifted in time, with noise added."""
     count, samples = audio.shape
-    gains = 10 ** (rng.uniform(*_GAIN_DB, count) / 20)
-    most = min(round(_SHIFT_SECS * rate_hz), samples - 1)
-    shifts = rng.integers(-most, most + 1, count)
+    gains = 10 ** (rng.uniform(*GAIN_DB, count) / 20)
+    largest = min(round(SHIFT_SECS * rate_hz), samples - 1)
+    shifts = rng.integers(-largest, largest + 1, count)
     rms = np.sqrt(np.mean(np.square(audio), axis=1)) + 1e-9
-    noise = rms * 10 ** (-rng.uniform(*_SNR_DB, count) / 20)
+    noise = rms * 10 ** (-rng.uniform(*SNR_DB, count) / 20)
     varied = np.zeros_like(audio)
     for row, shift in enumerate(shifts):
-        low, high = max(0, shift), min(samples, samples + shift)
-        varied[row, low:high] = audio[row, low - shift : high - shift]
+        start, stop = max(0, shift), min(samples, samples + shift)
+        varied[row, start:stop] = audio[row, start - shift : stop - shift]
     varied += noise[:, None] * rng.standard_normal(audio.shape)
     return np.float32(gains[:, None] * varied)
 
@@ -169,4 +171,4 @@ def _network(shape: tuple[int, ...], classes: int, seed: int) -> keras.Model:
         activation="softmax",
         kernel_initializer=keras.initializers.GlorotUniform(seed=seed),
     )(embedding)
-    return keras.Model(spectra, [scores, embedding], name="judge")
+    return keras.Model(spectra, [scores, embedding], name="classifier")

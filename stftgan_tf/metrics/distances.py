@@ -15,6 +15,7 @@ from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.neighbors import NearestNeighbors
 
 from stftgan_tf.config import StftConfig
+from stftgan_tf.dsp import stft
 
 # Number of neighbours that set the radius of a ball, as recommended for
 # density and coverage (Naeem et al. 2020, section 3.2) and for precision and
@@ -182,7 +183,7 @@ def consistency(log_magnitudes: np.ndarray, config: StftConfig) -> float:
       Mean correlation over windows, -1 to 1. Constant windows do not count;
       0 if all are constant or have fewer than 3 frames.
     """
-    spread = config.spread * config.frame_length**2
+    spread = stft.HANN_SPREAD * config.frame_length**2
     along_time = np.pi * config.frame_step**2 / spread
     along_bins = np.pi * spread / config.frame_length**2
     inner = np.float64(log_magnitudes[:, 1:-1, 1:-1])

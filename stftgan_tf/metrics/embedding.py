@@ -1,9 +1,10 @@
-"""The fixed spaces in which windows are compared, both of log-mel windows.
+"""The two embeddings in which windows are compared, both of log-mel windows.
 
-`Embedding` is their PCA: distances between windows themselves are ruled by
-fine structure and by the floor; here they are ruled by what is heard. All
-directions are scaled to the same spread, else level and place in time alone
-would rule. `cepstra` leaves out both: what is said, however loud and when.
+`Embedding` is a PCA. Distances between raw windows mostly measure fine
+structure and the noise floor; distances between log-mel windows measure what
+is audible. Each direction is scaled to variance 1, because otherwise level
+and position in time would dominate. `cepstra` removes both: they describe
+what is said, not how loud or when.
 """
 
 import dataclasses
@@ -16,59 +17,58 @@ from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits
 
 from stftgan_tf.config import Config
-from stftgan_tf.dsp import features
+from stftgan_tf.dsp.moments import Moments
 
 _BANDS = 40
 _COMPONENTS = 64
-# Training windows that there must be for each component.
-_EACH = 4
+# Training windows required for each component.
+_WINDOWS_PER_COMPONENT = 4
 _LOWEST_HZ = 60.0
 
-# Cepstral coefficients that are kept, without the level, as is usual (Davis &
-# Mermelstein 1980), and how far below its peak a window is heard.
+# Cepstral coefficients, without the first one, which is the level (Davis &
+# Mermelstein 1980), and how far below its peak a window counts as audible.
 _COEFFICIENTS = slice(1, 14)
-_HEARD_DB = 40.0
+_AUDIBLE_DB = 40.0
 
-# Windows embedded at a time.
+# Number of windows embedded at a time.
 _BATCH = 512
 
 
 @dataclasses.dataclass(frozen=True)
 class LogMel:
-    """Windows as natural logs of mel bands.
+    """Maps windows to natural logarithms of mel bands.
 
     Attributes:
-      moments: of the windows.
-      mel: float32 [F, bands].
+      moments: of the training data.
+      mel: float32 [F, bands], weights from bins to mel bands.
       floor: magnitude that is added to each band.
     """
 
-    moments: features.Moments
+    moments: Moments
     mel: np.ndarray
     floor: np.ndarray
 
     def __call__(self, windows: tf.Tensor) -> tf.Tensor:
-        """In the graph: windows float32 [B, T, F] to [B, T, bands]."""
+        """Log-mel windows [B, T, bands] of windows float32 [B, T, F]."""
         magnitudes = tf.exp(self.log_magnitude(windows))
         return tf.math.log(tf.matmul(magnitudes, self.mel) + self.floor)
 
     def log_magnitude(self, windows: Any) -> Any:
-        """Natural logs [B, T, F] of windows; NumPy's arrays stay such."""
-        # Frequencies, where they are learnt, come after.
-        magnitudes = windows[..., : len(self.mel)]
-        return features.inverse_standardise(magnitudes, self.moments)
+        """Log-magnitudes [B, T, F] of windows, NumPy or TensorFlow."""
+        return self.moments.inverse_standardise(windows)
 
 
 @dataclasses.dataclass(frozen=True)
 class Embedding:
-    """PCA of log-mel windows, learnt from training windows.
+    """PCA of log-mel windows, fitted to training windows.
 
     Attributes:
-      log_mel: what it is the PCA of.
-      mean: float32 [T * bands], of the log-mel windows.
-      components: float32 [T * bands, D], such that training windows have
-        variance 1 in each direction. D is at most 64, and a quarter of the
-        windows: of fewer, other real ones would lie elsewhere.
+      log_mel: maps windows to log-mel windows.
+      mean: float32 [T * bands], mean of the log-mel training windows.
+      components: float32 [T * bands, D], scaled so that training windows have
+        variance 1 in each direction. D is at most 64 and at most a quarter of
+        the number of windows: more directions would fit the training windows
+        only, and other real windows would be far from them.
     """
 
     log_mel: LogMel
@@ -77,31 +77,31 @@ class Embedding:
 
     def __call__(self, windows: np.ndarray) -> np.ndarray:
         """Vectors float32 [B, D] of windows float32 [B, T, F]."""
-        return in_parts(
-            lambda part: (
-                (_flat(self.log_mel(part)) - self.mean) @ self.components
+        return in_batches(
+            lambda batch: (
+                (_flat(self.log_mel(batch)) - self.mean) @ self.components
             ),
             windows,
         )
 
 
-def fit(
-    windows: np.ndarray, moments: features.Moments, config: Config
-) -> Embedding:
-    """Learns the space from training windows, float32 [B, T, F]."""
+def fit(windows: np.ndarray, moments: Moments, config: Config) -> Embedding:
+    """Fits the embedding to training windows, float32 [B, T, F]."""
     log_mel = LogMel(
         moments=moments,
         mel=mel_matrix(config),
         floor=np.float32(np.exp(config.log_floor)),
     )
-    mels = in_parts(lambda part: _flat(log_mel(part)), windows)
-    # Windows that come twice tell nothing more.
-    kinds = len({row.tobytes() for row in mels.round(3)})
-    count = min(_COMPONENTS, mels.shape[1], max(1, kinds // _EACH))
-    # (How sums are split among threads would show in the last digits.)
+    mels = in_batches(lambda batch: _flat(log_mel(batch)), windows)
+    # Repeated windows add no information.
+    distinct = len({row.tobytes() for row in mels.round(3)})
+    count = min(
+        _COMPONENTS, mels.shape[1], max(1, distinct // _WINDOWS_PER_COMPONENT)
+    )
+    # With several threads the last digits would depend on their number.
     with threadpool_limits(1):
         pca = PCA(count, random_state=0).fit(mels)
-    # A direction without any variation (one kind of window) stays as it is.
+    # A direction without variation (all windows are equal) is not scaled.
     spread = np.sqrt(pca.explained_variance_)
     spread = np.where(spread > 1e-3, spread, 1.0)
     return Embedding(
@@ -112,46 +112,62 @@ def fit(
 
 
 def cepstra(log_mel: tf.Tensor) -> tf.Tensor:
-    """What is said, however loud and when: MFCCs of windows, in the graph.
+    """MFCCs that do not depend on level and position in time, in the graph.
 
-    Of what is at most 40 dB below a window's peak, without the coefficient
-    that is its level, moved such that the middle of the sound is that of the
-    window; silence is 0.
+    Bands more than 40 dB below the peak of their window count as silent. The
+    coefficient that is the level is left out. The coefficients are moved in
+    time so that the centre of the sound is the centre of the window; silence
+    is 0.
 
     Args:
-      log_mel: natural logs float32 [B, T, bands].
+      log_mel: natural logarithms float32 [B, T, bands].
 
     Returns:
       float32 [B, T * 13].
     """
     frames = log_mel.shape[1]
-    range_ = np.float32(_HEARD_DB * np.log(10) / 20)
+    range_ = np.float32(_AUDIBLE_DB * np.log(10) / 20)
     peak = tf.reduce_max(log_mel, axis=[1, 2], keepdims=True)
-    heard = tf.nn.relu(log_mel - peak + range_)
-    loudness = tf.reduce_sum(heard, axis=2)
+    audible = tf.nn.relu(log_mel - peak + range_)
+    loudness = tf.reduce_sum(audible, axis=2)
     times = tf.range(frames, dtype=tf.float32)
-    middle = tf.linalg.matvec(loudness, times) / tf.reduce_sum(loudness, 1)
-    # From nought, where there is silence before it or behind it.
-    start = tf.cast(tf.round(middle), tf.int32) - frames // 2 + frames
-    found = tf.signal.mfccs_from_log_mel_spectrograms(heard)
+    centre = tf.linalg.matvec(loudness, times) / tf.reduce_sum(loudness, 1)
+    # Index of the first frame to keep, in frames padded with silence.
+    start = tf.cast(tf.round(centre), tf.int32) - frames // 2 + frames
+    mfccs = tf.signal.mfccs_from_log_mel_spectrograms(audible)
     padded = tf.pad(
-        found[..., _COEFFICIENTS], [[0, 0], [frames, frames], [0, 0]]
+        mfccs[..., _COEFFICIENTS], [[0, 0], [frames, frames], [0, 0]]
     )
-    moved = tf.gather(
+    centred = tf.gather(
         padded, start[:, None] + tf.range(frames), axis=1, batch_dims=1
     )
-    return _flat(moved)
+    return _flat(centred)
 
 
-def in_parts(
-    embed: Callable[[tf.Tensor], tf.Tensor], windows: np.ndarray
-) -> np.ndarray:
-    """What `embed` makes of windows [B, ...], some of them at a time."""
-    parts = [
-        embed(tf.constant(windows[i : i + _BATCH])).numpy()
-        for i in range(0, len(windows), _BATCH)
+def in_batches(
+    function: Callable[[tf.Tensor], Any],
+    rows: np.ndarray,
+    size: int = _BATCH,
+) -> Any:
+    """Applies a function to rows [B, ...], `size` of them at a time.
+
+    Args:
+      function: returns a tensor, or a structure of tensors, with one row for
+        each row of its input.
+      rows: the input.
+      size: rows in a batch, which limits the memory in use.
+
+    Returns:
+      The concatenated results, NumPy arrays in the same structure.
+    """
+    batches = [
+        function(tf.constant(rows[i : i + size]))
+        for i in range(0, len(rows), size)
     ]
-    return np.concatenate(parts)
+    return tf.nest.map_structure(
+        lambda *parts: np.concatenate([part.numpy() for part in parts]),
+        *batches,
+    )
 
 
 def _flat(values: tf.Tensor) -> tf.Tensor:
@@ -161,10 +177,10 @@ def _flat(values: tf.Tensor) -> tf.Tensor:
 def mel_matrix(config: Config) -> np.ndarray:
     """Weights float32 [F, bands] from a window's bins to mel bands.
 
-    (O'Shaughnessy's scale, triangles, as in HTK.)
+    Triangular filters on O'Shaughnessy's mel scale, as in HTK.
     """
     bins, rate_hz = config.stft.bins, config.audio.sample_rate_hz
-    # With Nyquist, which a window lacks.
+    # The matrix includes the Nyquist bin, which windows leave out.
     matrix = tf.signal.linear_to_mel_weight_matrix(
         min(_BANDS, bins), bins + 1, rate_hz, _LOWEST_HZ, rate_hz / 2
     )

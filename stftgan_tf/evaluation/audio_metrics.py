@@ -1,0 +1,170 @@
+"""Metrics of audio by a classifier of the data set's labels."""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from stftgan_tf.config import Config
+from stftgan_tf.data import dataset
+from stftgan_tf.dsp import phase
+from stftgan_tf.dsp.moments import Moments
+from stftgan_tf.evaluation import classifier
+from stftgan_tf.evaluation.comparison import every_nth, rounded
+from stftgan_tf.metrics import clusters, distances, label_scores
+from stftgan_tf.metrics.embedding import in_batches
+
+# Windows converted to audio at a time.
+_BATCH = 32
+
+
+class AudioMetrics:
+    """Metrics of audio against the training windows, as audio."""
+
+    def __init__(
+        self,
+        train: tuple[np.ndarray, np.ndarray],
+        shards: dataset.Shards,
+        config: Config,
+    ):
+        """Trains the classifier, or reads it from the data set's directory.
+
+        Args:
+          train: windows [N, T, F] and labels [N] of the training split.
+          shards: the data set.
+          config: STFT, phase, and the evaluate section.
+        """
+        labelled = train[1] >= 0
+        windows, self._labels = train[0][labelled], train[1][labelled]
+        self._names = shards.manifest["labels"]
+        audio = to_audio(windows, shards.moments, config)
+        self._classifier = _classifier(audio, self._labels, shards, config)
+        _, self._training = self._classifier(audio)
+        settings = config.evaluate
+        self._samples = settings.samples
+        self._bins = clusters.BinTest(
+            self._training, settings.clusters, settings.seed
+        )
+
+    def figures(
+        self, audio: np.ndarray, labels: np.ndarray | None, size: int
+    ) -> dict[str, Any]:
+        """All metrics of audio.
+
+        Metrics that depend on the number of samples are means over parts of
+        `size` samples.
+
+        Args:
+          audio: float32 [B, N].
+          labels: int [B], -1 where unknown, or None if all are unknown.
+          size: of a part.
+        """
+        probabilities, vectors = self._classifier(audio)
+        predicted = probabilities.argmax(axis=1)
+        parts = distances.parts(vectors, size)
+        reference = every_nth(self._training, self._samples)
+        density, coverage = np.mean(
+            [distances.density_and_coverage(p, reference) for p in parts],
+            axis=0,
+        )
+        frechet = [distances.frechet_distance(p, self._training) for p in parts]
+        recognised = diversity = None
+        if labels is not None and (labels >= 0).any():
+            correct = (predicted == labels)[labels >= 0]
+            recognised = float(correct.mean())
+            diversity = self._label_diversity(vectors, labels)
+        shares = dict(zip(self._names, self._shares(predicted), strict=True))
+        return rounded(
+            {
+                "label_recognised": recognised,
+                "label_diversity": diversity,
+                "inception_score": label_scores.inception_score(probabilities),
+                "modified_inception_score": (
+                    label_scores.modified_inception_score(probabilities)
+                ),
+                "fid": np.mean(frechet),
+                "am_score": label_scores.am_score(
+                    probabilities, self._shares(self._labels)
+                ),
+                "classifier_ndb": self._bins.compare(vectors).different,
+                "classifier_density": density,
+                "classifier_coverage": coverage,
+                "labels": rounded(shares),
+            }
+        )
+
+    def _shares(self, labels: np.ndarray) -> np.ndarray:
+        """Share of each label, float [classes]."""
+        counts = np.bincount(labels, minlength=len(self._names))
+        return counts / len(labels)
+
+    def _label_diversity(
+        self, vectors: np.ndarray, labels: np.ndarray
+    ) -> float:
+        """Mean over labels of the diversity ratio to training windows."""
+        ratios = [
+            distances.diversity_ratio(
+                vectors[labels == label], self._training[self._labels == label]
+            )
+            for label in np.unique(labels[labels >= 0])
+            if (labels == label).sum() > 1 and (self._labels == label).sum() > 1
+        ]
+        return float(np.mean(ratios)) if ratios else 0.0
+
+
+def to_audio(
+    windows: np.ndarray, moments: Moments, config: Config
+) -> np.ndarray:
+    """Audio float32 [B, N] of real windows, by the export's phase step."""
+    convert = tf.function(lambda x: phase.windows_to_audio(x, moments, config))
+    return in_batches(convert, windows, _BATCH)
+
+
+def _classifier(
+    audio: np.ndarray,
+    labels: np.ndarray,
+    shards: dataset.Shards,
+    config: Config,
+) -> classifier.Classifier:
+    """A classifier trained on this audio; its weights stay with the data."""
+    model = classifier.Classifier(
+        config.window_samples,
+        len(shards.manifest["labels"]),
+        config.audio.sample_rate_hz,
+        config.evaluate.seed,
+    )
+    key = _cache_key(shards, config)
+    path = Path(shards.home, f"classifier-{key}.npz")
+    # Earlier versions called it the judge.
+    old = path.with_name(f"judge-{key}.npz")
+    local = not dataset.is_remote(shards.home)
+    if local and (model.load(path) or model.load(old)):
+        return model
+    model.fit(audio, labels)
+    try:
+        if local:
+            model.save(path)
+    except OSError as error:
+        print(
+            f"the classifier was not saved to {path}: {error.strerror}",
+            file=sys.stderr,
+        )
+    return model
+
+
+def _cache_key(shards: dataset.Shards, config: Config) -> str:
+    """Identifies everything that the classifier's weights depend on."""
+    text = json.dumps(
+        [
+            [shard["sha256"] for shard in shards.manifest["shards"]],
+            config.model.phase,
+            config.model.griffin_lim_iterations,
+            config.evaluate.seed,
+            classifier.VERSION,
+        ]
+    )
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,92 @@
+"""The history of a training run: curves and previews for the report."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from stftgan_tf.evaluation import charts
+from stftgan_tf.metrics import registry
+
+# Largest number of previews, and their width in pixels.
+_MAX_PREVIEWS, _PREVIEW_WIDTH = 24, 900
+
+# Titles of the charts, and the metrics that each shows.
+_LOG_CHARTS = {
+    "Losses": ("critic_loss", "generator_loss"),
+    "Windows per second": ("windows_per_sec",),
+}
+_WATCH_CHARTS = {
+    "Variety relative to the data": ("diversity_ratio", "nearest_ratio"),
+    "Clusters that differ (NDB)": ("ndb",),
+    "Coverage and density": ("coverage", "density"),
+    "Precision and recall": ("precision", "recall"),
+    "Consistency and copies": ("consistency", "memorised"),
+    "Frechet distance": ("frechet",),
+}
+
+
+def curves(run: Path, step: int) -> list[tuple[str, bytes]]:
+    """Charts of a run's metrics.
+
+    Args:
+      run: its directory.
+      step: the exported step, which each chart marks.
+
+    Returns:
+      (title, SVG) of each chart that has data.
+    """
+    rows = _rows(run / "metrics.jsonl")
+    watch = [
+        {"step": row["step"], **registry.from_watch_row(row)} for row in rows
+    ]
+    result = []
+    for chart_rows, titles in ((rows, _LOG_CHARTS), (watch, _WATCH_CHARTS)):
+        for title, names in titles.items():
+            series = _series(chart_rows, names)
+            if series:
+                result.append((title, charts.curves(series, step)))
+    return result
+
+
+def previews(run: Path) -> list[tuple[int, bytes]]:
+    """(step, WebP image) of a run's previews, at most 24 of them."""
+    paths = sorted((run / "samples").glob("step-*.png"))
+    if len(paths) > _MAX_PREVIEWS:
+        rows = np.linspace(0, len(paths) - 1, _MAX_PREVIEWS).astype(int)
+        paths = [paths[row] for row in rows]
+    result = []
+    for path in paths:
+        with Image.open(path) as image:
+            image.thumbnail((_PREVIEW_WIDTH, 10 * _PREVIEW_WIDTH))
+            out = io.BytesIO()
+            image.convert("RGB").save(out, format="webp", quality=80)
+        step = int(path.stem.partition("-")[2])
+        result.append((step, out.getvalue()))
+    return result
+
+
+def _rows(path: Path) -> list[dict[str, float]]:
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            # A killed run may leave an incomplete last line.
+            continue
+    return rows
+
+
+def _series(
+    rows: list[dict[str, float]], names: tuple[str, ...]
+) -> dict[str, tuple[list[float], list[float]]]:
+    """(steps, values) of each metric that occurs."""
+    series = {}
+    for name in names:
+        points = [(row["step"], row[name]) for row in rows if name in row]
+        if points:
+            steps, values = zip(*points, strict=True)
+            series[name] = (list(steps), list(values))
+    return series

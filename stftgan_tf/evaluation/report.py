@@ -1,0 +1,313 @@
+"""The report: one HTML file that shows an evaluation.
+
+It shows real and generated windows as images and audio, each metric beside
+its value for real windows and its limit, the nearest training windows, the
+history of the training, the data set and the lineage. Everything is inside
+the file, which makes no network requests.
+"""
+
+import base64
+import dataclasses
+import io
+import json
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import soundfile
+import tensorflow as tf
+
+from stftgan_tf import config as config_lib
+from stftgan_tf import pictures
+from stftgan_tf.config import Config
+from stftgan_tf.data import dataset
+from stftgan_tf.dsp import stft
+from stftgan_tf.errors import UserError
+from stftgan_tf.evaluation import blessing, charts, history, lineage
+from stftgan_tf.evaluation import examples as example_lib
+from stftgan_tf.evaluation.evaluator import data_digest
+from stftgan_tf.files import directory_digest
+from stftgan_tf.metrics import registry
+from stftgan_tf.saved_model import loading
+
+# Data sets with more labels or speakers than this get no chart of them.
+_MAX_BARS = 40
+
+# Keys of evaluation.json that earlier versions did not write.
+_REQUIRED = {"bins", "checks", "data_digest", "evaluate"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Sources:
+    """What a report is made from.
+
+    Attributes:
+      name: of the export, as the title shows it.
+      metadata: of the export.
+      evaluation: from `blessing.read`.
+      examples: the windows to show.
+      shards: the data set.
+      config: of the export.
+    """
+
+    name: str
+    metadata: dict[str, Any]
+    evaluation: dict[str, Any]
+    examples: example_lib.Examples
+    shards: dataset.Shards
+    config: Config
+
+
+def read_sources(
+    model_dir: Path, data: str | Path | dataset.Shards, evaluation_dir: Path
+) -> Sources:
+    """Reads an evaluation, with the export and the data set it belongs to.
+
+    Args:
+      model_dir: the export.
+      data: the data set, or its directory.
+      evaluation_dir: directory of the evaluation.
+
+    Raises:
+      UserError: if the evaluation is of a different export or data set, or
+        an earlier version wrote it.
+    """
+    evaluation = blessing.read(evaluation_dir)
+    again = "run python -m stftgan_tf.evaluate again"
+    if evaluation["digest"] != directory_digest(model_dir):
+        raise UserError(
+            f"the evaluation in {evaluation_dir} belongs to a different "
+            f"export than {model_dir}; {again}"
+        )
+    if not evaluation.keys() >= _REQUIRED:
+        raise UserError(
+            f"an earlier version wrote the evaluation in {evaluation_dir}; "
+            f"{again}"
+        )
+    examples = example_lib.load(evaluation_dir)
+    metadata = json.loads((model_dir / loading.METADATA).read_text("utf-8"))
+    config = config_lib.from_dict(metadata["config"])
+    shards = (
+        data
+        if isinstance(data, dataset.Shards)
+        else dataset.open_shards(data, config)
+    )
+    if evaluation["data_digest"] != data_digest(shards):
+        raise UserError(
+            f"the evaluation in {evaluation_dir} used a different data set "
+            f"than {shards.root}; {again}"
+        )
+    return Sources(
+        str(model_dir), metadata, evaluation, examples, shards, config
+    )
+
+
+def html(
+    sources: Sources, run: Path | None = None, record: Path | None = None
+) -> str:
+    """The report as HTML.
+
+    Args:
+      sources: see `read_sources`.
+      run: directory of the training, for its history.
+      record: record of the evaluation by `pipeline.run`, for the lineage.
+    """
+    evaluation, shards = sources.evaluation, sources.shards
+    examples = sources.examples
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("stftgan_tf.evaluation", ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    cards = {group: _cards(sources, group) for group in examples.windows}
+    step = sources.metadata["step"]
+    return environment.get_template("report.html").render(
+        model=sources.metadata,
+        name=sources.name,
+        evaluation=evaluation,
+        cards=cards,
+        pairs=list(
+            zip(
+                cards["near"],
+                cards["training"],
+                examples.distances,
+                strict=True,
+            )
+        ),
+        metrics=_metrics(evaluation),
+        bins=_image(_bins(evaluation["bins"])),
+        labels=_labels(evaluation),
+        map=_image(charts.points(examples.points)),
+        real_distance=evaluation["real"]["nearest_train"],
+        curves=[(title, _image(x)) for title, x in history.curves(run, step)]
+        if run
+        else [],
+        previews=[(n, _image(x, "webp")) for n, x in history.previews(run)]
+        if run
+        else [],
+        data=_data(shards),
+        data_charts=_data_charts(shards, sources.config),
+        lineage=_lineage(record) if record else [],
+    )
+
+
+def _cards(sources: Sources, group: str) -> list[dict[str, str]]:
+    """Image, audio and caption of each window of a group."""
+    examples, names = sources.examples, sources.shards.manifest["labels"]
+    first_seed = sources.evaluation["evaluate"]["seed"]
+    cards = []
+    for row, label, window, samples in zip(
+        examples.rows[group],
+        examples.labels[group],
+        examples.windows[group],
+        examples.audio[group],
+        strict=True,
+    ):
+        generated = group in ("generated", "near")
+        caption = f"seed {first_seed + row}" if generated else group
+        if label >= 0:
+            caption = f"{caption}, {names[label]}"
+        wav = _wav(samples, sources.config.audio.sample_rate_hz)
+        cards.append(
+            {
+                "image": _image(pictures.spectrogram(window), "png"),
+                "audio": _uri("audio/wav", wav),
+                "caption": caption,
+            }
+        )
+    return cards
+
+
+def _wav(samples: np.ndarray, rate_hz: int) -> bytes:
+    out = io.BytesIO()
+    soundfile.write(out, samples, rate_hz, "PCM_16", format="WAV")
+    return out.getvalue()
+
+
+def _metrics(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows of the table of metrics."""
+    last = evaluation.get("last_blessed", {})
+    rows = []
+    for name, real in evaluation["real"].items():
+        if isinstance(real, dict):
+            continue
+        metric = registry.evaluation_metric(name)
+        checks = [c for c in evaluation["checks"] if c["figure"] == name]
+        rows.append(
+            {
+                "metric": metric,
+                "real": registry.shown(real, metric),
+                "generated": registry.shown(
+                    evaluation["generated"][name], metric
+                ),
+                "last": registry.shown(last.get(name), metric),
+                "limits": [
+                    f"{c['bound']} {registry.shown(c['limit'], metric)}"
+                    for c in checks
+                ],
+                "passed": all(c["passed"] for c in checks),
+            }
+        )
+    return rows
+
+
+def _bins(bins: dict[str, list[Any]]) -> bytes:
+    """Chart of the shares of the clusters, the largest first."""
+    order = np.argsort(bins["training"])[::-1]
+    groups = {
+        name: 100 * np.array(bins[name])[order]
+        for name in ("training", "generated")
+    }
+    marked = np.array(bins["differ"])[order]
+    return charts.bars([str(i) for i in order], groups, "%", marked)
+
+
+def _labels(evaluation: dict[str, Any]) -> str:
+    """Chart of the labels by the classifier; empty without labels."""
+    names = list(evaluation["real"].get("labels", {}))
+    if not names:
+        return ""
+    groups = {
+        row: [100 * evaluation[row]["labels"][name] for name in names]
+        for row in ("real", "generated")
+    }
+    return _image(charts.bars(names, groups, "%"))
+
+
+def _data(shards: dataset.Shards) -> list[tuple[str, str]]:
+    """(name, value) of the facts about the data set."""
+    manifest = shards.manifest
+    windows, hours = manifest["windows"], manifest["hours"]
+    audio, stft_config = (
+        manifest["config"][name] for name in ("audio", "stft")
+    )
+    frames = f"{stft_config['frame_length']} / {stft_config['frame_step']}"
+    return [
+        ("data set", shards.home),
+        ("recordings", f"{manifest['recordings']}"),
+        ("unusable recordings", f"{manifest['dead_letters']}"),
+        ("silent windows dropped", f"{manifest['silent_windows']}"),
+        ("training windows", f"{windows['train']} ({hours['train']:.2f} h)"),
+        ("evaluation windows", f"{windows['eval']} ({hours['eval']:.2f} h)"),
+        ("labels", f"{len(manifest['labels'])}"),
+        ("sample rate", f"{audio['sample_rate_hz']} Hz"),
+        ("STFT frame / step", f"{frames} samples"),
+        (
+            "values clipped at 3 standard deviations",
+            f"{100 * manifest['clipped_share']:.2f} %",
+        ),
+    ]
+
+
+def _data_charts(
+    shards: dataset.Shards, config: Config
+) -> list[tuple[str, str]]:
+    """(title, chart) of the data set's levels, labels and speakers."""
+    stats = json.loads(_text(os.path.join(shards.home, "stats.json")))
+    levels = charts.levels(stft.bin_hz(config), shards.manifest["moments"])
+    result = [("Level of each frequency bin", _image(levels))]
+    for name in ("labels", "speakers"):
+        train, real = (
+            stats[name].get(split, {}) for split in ("train", "eval")
+        )
+        names = sorted({*train, *real})
+        if not 1 < len(names) <= _MAX_BARS:
+            continue
+        groups = {
+            "training": [train.get(key, 0) for key in names],
+            "real": [real.get(key, 0) for key in names],
+        }
+        chart = _image(charts.bars(names, groups, "windows"))
+        result.append(
+            (f"{name.capitalize()} (real: the evaluation split)", chart)
+        )
+    return result
+
+
+def _lineage(record: Path) -> list[dict[str, Any]]:
+    return [
+        {**step, "depth": depth, "command": shlex.join(step["command"])}
+        for depth, step in lineage.walk(record)
+    ]
+
+
+def _text(path: str) -> str:
+    """Reads a text file, which may be remote."""
+    try:
+        with tf.io.gfile.GFile(path) as file:
+            return str(file.read())
+    except (tf.errors.OpError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+
+
+def _image(data: bytes, kind: str = "svg+xml") -> str:
+    return _uri(f"image/{kind}", data)
+
+
+def _uri(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
