@@ -1,0 +1,15 @@
+"""What the tests of this directory share."""
+
+import pytest
+
+
+@pytest.fixture
+def touch(tmp_path):
+    """Creates empty files below `tmp_path`."""
+
+    def touch(*names):
+        for name in names:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).touch()
+
+    return touch
