@@ -13,7 +13,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline import remote, storage
-from pipeline.beam import checks, manifest, progress, transforms
+from pipeline.beam import checks, manifest, progress, shards, transforms
 from pipeline.beam import options as options_lib
 from pipeline.sources import recordings as recordings_lib
 from pipeline.sources.recordings import Source
@@ -106,15 +106,17 @@ def _write_data_set(
 ) -> dict[str, Any]:
     count = len(source.recordings)
     # Not in the data set's directory, which contains only what is published.
-    with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as on:
+    with tempfile.TemporaryDirectory() as scratch:
         local = options_lib.is_local(settings.runner)
         ticks = progress.Ticks(scratch if local else None)
-        if local:
-            on.enter_context(progress.shown(ticks, count))
-        job = transforms.Job(
+        context = shards.JobContext(
             config, root, ticks, remote.file_system_options(options)
         )
-        _run(job, source, options)
+        shown = contextlib.nullcontext()
+        if local:
+            shown = progress.shown(ticks, count)
+        with shown:
+            _run(context, source, options)
     summary_path = storage.join(root, transforms.SUMMARY)
     summary = json.loads(storage.read_text(summary_path))
     storage.delete(summary_path)
@@ -130,18 +132,22 @@ def _write_data_set(
     return written
 
 
-def _run(job: transforms.Job, source: Source, options: PipelineOptions) -> None:
+def _run(
+    context: shards.JobContext, source: Source, options: PipelineOptions
+) -> None:
     """Runs the Beam job, which reads like its diagram."""
     try:
         with beam.Pipeline(options=options) as pipeline:
             segments, dead_letters = (
                 pipeline
                 | "Recordings" >> beam.Create(source.recordings)
-                | "Plan segments" >> transforms.PlanSegments(job)
+                | "Plan segments" >> transforms.PlanSegments(context)
             )
-            shards = segments | "Write shards" >> transforms.WriteShards(job)
-            results = (shards, dead_letters)
-            results | "Write summary" >> transforms.WriteSummary(job)
+            results = (
+                segments | "Write shards" >> transforms.WriteShards(context),
+                dead_letters,
+            )
+            results | "Write summary" >> transforms.WriteSummary(context)
     # Each runner wraps the errors of its workers in its own way.
     except Exception as error:
         raise UserError(_failure(error)) from error

@@ -12,7 +12,7 @@ import soundfile
 import soxr
 
 from pipeline import storage
-from pipeline.beam import statistics
+from pipeline.beam import schema, statistics
 from pipeline.sources.recordings import Source
 from stftgan_tf.config import Config
 from stftgan_tf.data import records
@@ -36,7 +36,7 @@ def write(
     texts = {
         records.MANIFEST: json.dumps(manifest, indent=1) + "\n",
         "stats.json": json.dumps(_stats(config, source, summary)) + "\n",
-        "schema.pbtxt": statistics.schema(config, source.labels),
+        "schema.pbtxt": schema.schema(config, source.labels),
         "dead_letters.jsonl": "".join(
             json.dumps(letter) + "\n" for letter in summary["dead_letters"]
         ),

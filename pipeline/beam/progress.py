@@ -1,6 +1,6 @@
-"""How far a local job is: files that workers append to and the driver reads.
+"""Progress of a local job: workers append to files, the driver reads them.
 
-Beam's own counters reach a local driver only when the job is over.
+Beam's own counters reach a local driver only after the job has ended.
 """
 
 import contextlib
@@ -13,23 +13,23 @@ from stftgan_tf.progress import Progress
 
 
 class Ticks:
-    """Counters in a folder, one byte a count, for any number of processes."""
+    """Counters for any number of processes: one file each, one byte a count."""
 
-    def __init__(self, folder: str | None):
-        """With no folder (workers on other machines) nothing is counted."""
-        self._folder = folder
+    def __init__(self, directory: str | None):
+        """Without a directory (remote workers) nothing is counted."""
+        self._directory = directory
 
     def add(self, name: str, count: int) -> None:
-        """Counts; appending this little is atomic."""
-        if self._folder is None:
+        """Adds to a counter; appending so few bytes is atomic."""
+        if self._directory is None:
             return
-        with open(Path(self._folder, name), "ab", buffering=0) as file:
+        with open(Path(self._directory, name), "ab", buffering=0) as file:
             file.write(b"." * count)
 
     def read(self, name: str) -> int:
-        """What all processes counted so far."""
+        """The sum over all processes."""
         try:
-            return os.stat(Path(self._folder or "", name)).st_size
+            return os.stat(Path(self._directory or "", name)).st_size
         except FileNotFoundError:
             return 0
 
@@ -37,27 +37,27 @@ class Ticks:
 @contextlib.contextmanager
 def shown(ticks: Ticks, recordings: int) -> Iterator[None]:
     """Shows planning, then writing, on stderr while the block runs."""
-    over = threading.Event()
+    end = threading.Event()
     thread = threading.Thread(
-        target=_show, args=(ticks, recordings, over), daemon=True
+        target=_show, args=(ticks, recordings, end), daemon=True
     )
     thread.start()
     try:
         yield
     finally:
-        over.set()
+        end.set()
         thread.join()
 
 
-def _show(ticks: Ticks, recordings: int, over: threading.Event) -> None:
+def _show(ticks: Ticks, recordings: int, end: threading.Event) -> None:
     progress = Progress("plan", recordings, "recordings")
     while (planned := ticks.read("planned")) < recordings:
-        if over.wait(0.2):
+        if end.wait(0.2):
             return
         progress.update(planned)
     progress.close(planned)
     segments = ticks.read("segments")
     progress = Progress("write", segments, "segments")
-    while not over.wait(0.2):
+    while not end.wait(0.2):
         progress.update(ticks.read("written"))
     progress.close(ticks.read("written"))

@@ -1,8 +1,9 @@
-"""Recordings planned as segments, and the windows cut from them.
+"""Splits recordings into segments, and segments into windows.
 
-A short recording is one segment, and what is in it is found when its windows
-are cut: it is decoded once. A long one is scanned first and planned as
-several, so that memory is flat in its length.
+A short recording is one segment. It is decoded once, when its windows are cut;
+only then is it known how much of it is silence. A long recording is measured
+first and split into several segments, so that the memory in use does not depend
+on its length.
 """
 
 import dataclasses
@@ -20,27 +21,28 @@ from pipeline.audio.reading import ChannelStats, RecordingInfo
 from pipeline.audio.worker import Request
 from pipeline.sources.recordings import Recording
 from stftgan_tf.config import Config
-from stftgan_tf.data import records as example_io
+from stftgan_tf.data import records
 from stftgan_tf.dsp import stft
 
-# What is in memory at once.
+# Longer recordings are split into segments of this length.
 SEGMENT_SECS = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-    """A stretch of a recording that holds some of its windows, or all.
+    """Consecutive windows of one channel of a recording.
 
     Attributes:
-      recording: which one.
-      name: its name, with the channel where several are used.
+      recording: the recording.
+      name: its name, followed by the channel if several are used.
       split: `train` or `eval`.
-      key: SHA-256 that decides the shard and the order within it.
-      channel: of the recording, where `audio.channels` is `split`.
-      scan: of the channel of a long recording; None for a short one, of which
-        this is all.
-      first_window: index of its first window within the recording.
-      windows: how many it holds; of a short recording, what its header tells.
+      key: SHA-256 that decides the shard, and the order within the shard.
+      channel: index of the channel if `audio.channels` is `split`.
+      stats: of the channel of a long recording; None for a short recording,
+        which is a single segment.
+      first_window: index of the first window within the recording.
+      windows: number of windows; for a short recording it is an estimate from
+        the length in its header.
     """
 
     recording: Recording
@@ -48,7 +50,7 @@ class Segment:
     split: str
     key: str
     channel: int
-    scan: ChannelStats | None
+    stats: ChannelStats | None
     first_window: int
     windows: int
 
@@ -57,11 +59,13 @@ def split_of(recording: Recording, config: Config) -> str:
     """`train` or `eval`, by hash of the speaker or the recording."""
     split = config.split
     if split.by == "regex":
-        held_out = re.search(split.eval_regex, recording.name)
-        return "eval" if held_out else "train"
-    who = recording.speaker if split.by == "speaker" else ""
-    identity = f"speaker {who}" if who else f"recording {recording.name}"
-    # Not the data set's name: a folder that is renamed keeps its split.
+        match = re.search(split.eval_regex, recording.name)
+        return "eval" if match else "train"
+    speaker = recording.speaker if split.by == "speaker" else ""
+    identity = (
+        f"speaker {speaker}" if speaker else f"recording {recording.name}"
+    )
+    # Without the data set's name: a directory that is renamed keeps its split.
     share = int(_sha256(identity)[:13], 16) / 16**13
     return "eval" if share < split.eval_fraction else "train"
 
@@ -69,72 +73,72 @@ def split_of(recording: Recording, config: Config) -> str:
 def plan(
     recording: Recording,
     config: Config,
-    answer: Callable[[Request], Any],
+    decode: Callable[[Request], Any],
 ) -> list[Segment]:
-    """The segments of a recording, whole windows each.
+    """The segments of a recording.
 
     Args:
-      recording: which one.
+      recording: the recording.
       config: of the data set.
-      answer: of a `Decoder`.
+      decode: `DecoderProcess.run`.
 
     Raises:
-      AudioError: if the recording cannot be used, as far as that is seen yet.
+      AudioError: if the recording cannot be used. For a short recording most
+        errors are raised by `cut`.
     """
-    survey = answer(Request(reading.probe, recording.path, (SEGMENT_SECS,)))
+    info = decode(Request(reading.probe, recording.path, (SEGMENT_SECS,)))
     segments: list[Segment] = []
-    for channel in range(survey.channels):
-        segments += _planned(recording, config, survey, channel)
+    for channel in range(info.channels):
+        segments += _plan_channel(recording, config, info, channel)
     return segments
 
 
-def _planned(
-    recording: Recording, config: Config, survey: RecordingInfo, channel: int
+def _plan_channel(
+    recording: Recording, config: Config, info: RecordingInfo, channel: int
 ) -> Iterator[Segment]:
-    """The segments of one channel."""
     name = recording.name
-    if survey.channels > 1:
+    if info.channels > 1:
         name = f"{name}#{channel}"
-    scan = survey.stats[channel] if survey.stats else None
-    if scan:
-        _check_length(scan, config)
-        windows, _ = window_grid(scan.samples, config)
+    stats = info.stats[channel] if info.stats else None
+    if stats:
+        _check_length(stats, config)
+        windows, _ = window_grid(stats.samples, config)
         rate = config.audio.sample_rate_hz
         each = max(1, int(SEGMENT_SECS * rate / config.stride_samples))
-    elif survey.stats:
-        # Nothing can be heard in this channel, but in another one.
+    elif info.stats:
+        # This channel is silent; another one is not.
         return
     else:
-        windows, _ = window_grid(survey.samples, config)
+        windows, _ = window_grid(info.samples, config)
         each = windows
     for first in range(0, windows, each):
         yield Segment(
             recording=recording,
             name=name,
-            # Channels of one recording stay on one side.
+            # All channels of a recording are in the same split.
             split=split_of(recording, config),
             key=_sha256(recording.dataset, name, str(first)),
             channel=channel,
-            scan=scan,
+            stats=stats,
             first_window=first,
             windows=min(each, windows - first),
         )
 
 
-def _check_length(scan: ChannelStats, config: Config) -> None:
-    if scan.samples < config.stft.frame_length:
+def _check_length(stats: ChannelStats, config: Config) -> None:
+    if stats.samples < config.stft.frame_length:
         raise AudioError(
-            f"short: {scan.samples} samples; expected at least one frame, "
+            f"short: {stats.samples} samples; expected at least one frame, "
             f"{config.stft.frame_length}"
         )
 
 
 def window_grid(samples: int, config: Config) -> tuple[int, int]:
-    """How many windows a recording has, and where the first one starts.
+    """The number of windows of a recording, and where the first one starts.
 
     Returns:
-      (count, offset): window i covers the samples from i * stride - offset.
-      The grid is centred on the recording.
+      (count, offset): window i starts at sample i * stride - offset. The grid
+      is centred on the recording.
     """
     size, stride = config.window_samples, config.stride_samples
     strides = max(0, samples - size) / stride
@@ -144,97 +148,100 @@ def window_grid(samples: int, config: Config) -> tuple[int, int]:
     return count, (covered - samples) // 2
 
 
-def question(segment: Segment, config: Config) -> Request:
-    """What `cut` needs of a decoder."""
-    path, scan = segment.recording.path, segment.scan
-    if not scan:
+def request(segment: Segment, config: Config) -> Request:
+    """The decoder's request whose result `cut` takes."""
+    path, stats = segment.recording.path, segment.stats
+    if not stats:
         return Request(reading.load, path, (segment.channel,))
     first = segment.first_window
-    span = _span(scan, config, first, first + segment.windows)
+    span = _span(stats, config, first, first + segment.windows)
     return Request(
-        reading.read, path, (*span, segment.channel, scan.source_frames)
+        reading.read, path, (*span, segment.channel, stats.source_frames)
     )
 
 
 def _span(
-    scan: ChannelStats, config: Config, first: int, last: int
+    stats: ChannelStats, config: Config, first: int, last: int
 ) -> tuple[int, int]:
-    """First and last sample of windows [first, last)."""
-    _, offset = window_grid(scan.samples, config)
-    start = scan.start - offset
+    """Samples [start, stop) that the windows [first, last) cover."""
+    _, offset = window_grid(stats.samples, config)
+    origin = stats.start - offset
     stride = config.stride_samples
     stop = (last - 1) * stride + config.window_samples
-    return start + first * stride, start + stop
+    return origin + first * stride, origin + stop
 
 
 @dataclasses.dataclass(frozen=True)
-class Cut:
+class SegmentWindows:
     """The windows of a segment.
 
     Attributes:
-      windows: W float32 [T, F] of log-magnitudes.
-      audible: bool [W], false for a window `silence_db` below its recording.
-      frames: float32 [T', F], the log-magnitudes that windows are cut from.
-      times: int [T'], how many audible windows hold each frame.
+      windows: W float32 [T, F], log-magnitudes.
+      audible: bool [W], false if a window is more than `window.silence_db`
+        below its recording.
+      frames: float32 [T', F], all frames that the windows are cut from.
+      counts: int [T'], the number of audible windows that contain each frame.
     """
 
     windows: list[np.ndarray]
     audible: np.ndarray
     frames: np.ndarray
-    times: np.ndarray
+    counts: np.ndarray
 
 
-def cut(segment: Segment, answer: Any, config: Config) -> Cut | None:
+def cut(segment: Segment, result: Any, config: Config) -> SegmentWindows | None:
     """Cuts a segment into windows.
 
     Args:
-      segment: which one.
-      answer: of a `Decoder` to the segment's `question`.
+      segment: the segment.
+      result: the decoder's result for `request`, or its AudioError.
       config: of the data set.
 
     Returns:
-      The windows; None for a channel in which nothing can be heard, where
-      another one can be.
+      The windows, or None for a silent channel of a recording in which
+      another channel is not silent.
 
     Raises:
-      AudioError: if the decoder did, or the recording is too short.
+      AudioError: if `result` is one, or the recording is too short.
     """
-    if isinstance(answer, AudioError):
-        raise answer
-    scan, samples, windows = segment.scan, answer, segment.windows
-    if not scan:
-        scan, recorded = answer
-        if not scan:
+    if isinstance(result, AudioError):
+        raise result
+    stats, samples, windows = segment.stats, result, segment.windows
+    if not stats:
+        stats, recording = result
+        if not stats:
             return None
-        _check_length(scan, config)
-        windows, _ = window_grid(scan.samples, config)
-        samples = reading.slice_padded(
-            recorded, *_span(scan, config, 0, windows)
-        )
-    gain = reading.gain(scan, config.audio)
+        _check_length(stats, config)
+        windows, _ = window_grid(stats.samples, config)
+        span = _span(stats, config, 0, windows)
+        samples = reading.slice_padded(recording, *span)
+    gain = reading.gain(stats, config.audio)
     samples *= np.float32(gain)
-    return _cut(samples, windows, scan.rms * gain, config)
+    return _cut(samples, windows, stats.rms * gain, config)
 
 
-def _cut(samples: np.ndarray, windows: int, rms: float, config: Config) -> Cut:
-    """Windows of samples that are at their level."""
+def _cut(
+    samples: np.ndarray, windows: int, rms: float, config: Config
+) -> SegmentWindows:
+    """Windows of samples to which the gain has been applied."""
     frames = stft.log_spectrogram(samples, config)
     audible = _audible(samples, windows, rms, config)
-    found, times = [], np.zeros(len(frames), np.int64)
-    for index, heard in enumerate(audible):
+    parts, counts = [], np.zeros(len(frames), np.int64)
+    for index, is_audible in enumerate(audible):
         start = index * config.window.stride_frames
         part = slice(start, start + config.window.frames)
-        found.append(frames[part])
-        times[part] += heard
-    return Cut(found, audible, frames, times)
+        parts.append(frames[part])
+        counts[part] += is_audible
+    return SegmentWindows(parts, audible, frames, counts)
 
 
 def _audible(
     samples: np.ndarray, windows: int, rms: float, config: Config
 ) -> np.ndarray:
-    """Whether each window [W] is loud enough, next to the recording's RMS."""
+    """Whether each window [W] is loud enough, relative to the recording."""
     size, stride = config.window_samples, config.stride_samples
-    # Sums of squares of every window at once, of the pieces they share.
+    # The energy of all windows at once, from the energy of pieces that
+    # overlapping windows share.
     piece = math.gcd(size, stride)
     squares = np.square(samples.reshape(-1, piece))
     energy = squares.sum(axis=1, dtype=np.float64).cumsum()
@@ -245,13 +252,15 @@ def _audible(
     return power >= threshold
 
 
-def records(segment: Segment, found: Cut, config: Config) -> Iterator[bytes]:
+def encode(
+    segment: Segment, content: SegmentWindows, config: Config
+) -> Iterator[bytes]:
     """The audible windows of a segment as encoded records."""
     recording = segment.recording
-    for i in np.flatnonzero(found.audible):
-        yield example_io.encode(
+    for i in np.flatnonzero(content.audible):
+        yield records.encode(
             {
-                "window": found.windows[i],
+                "window": content.windows[i],
                 "window_index": segment.first_window + int(i),
                 "label": recording.label,
                 "sample_rate_hz": config.audio.sample_rate_hz,
@@ -263,7 +272,7 @@ def records(segment: Segment, found: Cut, config: Config) -> Iterator[bytes]:
 
 
 def _bytes(text: str) -> bytes:
-    # File names that are no UTF-8 come back as the bytes they were.
+    # File names that are not UTF-8 are restored to their original bytes.
     return text.encode("utf-8", "surrogateescape")
 
 
