@@ -9,7 +9,7 @@ section of the config, and examples.npz, which stftgan_tf.report shows.
 import argparse
 from pathlib import Path
 
-from stftgan_tf import cli
+from stftgan_tf import api, cli
 from stftgan_tf import config as config_lib
 
 EXAMPLE = (
@@ -67,6 +67,8 @@ def _run(args: argparse.Namespace) -> int:
     print(output)
     return 0
 
+
+api.make_callable(__name__, api.evaluate)
 
 if __name__ == "__main__":
     cli.leave(main())

@@ -1,4 +1,4 @@
-"""Windows as pictures."""
+"""Pictures of windows and of data sets."""
 
 import io
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ _COLUMNS = 8
 
 
 def grid(windows: np.ndarray, titles: Sequence[str] = ()) -> bytes:
-    """Windows as spectrograms, eight in a row; time to the right.
+    """Windows as spectrograms, eight per row; time runs to the right.
 
     Args:
       windows: float [B, T, F] in [-1, 1].
-      titles: one a window, or none.
+      titles: one for each window; empty for no titles.
 
     Returns:
       A PNG file.
@@ -32,7 +32,7 @@ def grid(windows: np.ndarray, titles: Sequence[str] = ()) -> bytes:
 
 
 def spectrogram(window: np.ndarray) -> bytes:
-    """One window, a pixel a value; time to the right, low bins below.
+    """One window, one pixel per value; low frequencies are at the bottom.
 
     Args:
       window: float [T, F] in [-1, 1].
@@ -55,13 +55,14 @@ def data_set(
     moments: dict[str, Sequence[float]],
     histogram: np.ndarray,
 ) -> bytes:
-    """A data set: windows, the moments of each bin, their histograms.
+    """A picture of a data set: windows, and levels by frequency bin.
 
     Args:
       windows: float [B, T, F] in [-1, 1].
       hz: centre of each bin [F].
       moments: `mean`, `std`, `min` and `max` of log-magnitudes, each [F].
-      histogram: counts [F, cells], from low to high log-magnitudes.
+      histogram: counts [F, cells] of the log-magnitudes of each bin, from
+        the floor to the maximum.
 
     Returns:
       A PNG file.
@@ -73,7 +74,7 @@ def data_set(
     _draw(above.subplots(rows, columns, squeeze=False).ravel(), windows)
     levels, counts = below.subplots(1, 2)
     draw_levels(levels, hz, moments)
-    levels.set(title="mean, +- deviation, extremes")
+    levels.set(title="level: mean, standard deviation, range")
     counts.imshow(
         np.log1p(histogram.T),
         origin="lower",
@@ -81,9 +82,9 @@ def data_set(
         extent=(hz[0], hz[-1], 0, 1),
     )
     counts.set(
-        xlabel="Hz", yticks=[0, 1], title="log of counts, from floor to top"
+        xlabel="Hz", yticks=[0, 1], title="histogram of each bin (log counts)"
     )
-    counts.set_yticklabels(["floor", "top"])
+    counts.set_yticklabels(["floor", "max"])
     return _png(figure)
 
 
@@ -93,21 +94,33 @@ def draw_levels(
     moments: dict[str, Sequence[float]],
     colour: str | None = None,
 ) -> None:
-    """Mean, deviation and extremes of each bin, in dB; as `data_set` takes."""
+    """Draws mean, standard deviation and range of each bin, in dB.
+
+    Args:
+      axes: of matplotlib.
+      hz: centre of each bin [F].
+      moments: as for `data_set`.
+      colour: of everything; None for the default.
+    """
     db = {k: 20 / np.log(10) * np.array(v) for k, v in moments.items()}
     mean, std = db["mean"], db["std"]
     axes.fill_between(
-        hz, db["min"], db["max"], alpha=0.2, color=colour, label="extremes"
+        hz, db["min"], db["max"], alpha=0.2, color=colour, label="range"
     )
     axes.fill_between(
-        hz, mean - std, mean + std, alpha=0.4, color=colour, label="+- std"
+        hz,
+        mean - std,
+        mean + std,
+        alpha=0.4,
+        color=colour,
+        label="+- std",
     )
     axes.plot(hz, mean, color=colour, label="mean")
     axes.set(xlabel="Hz", ylabel="dB", xmargin=0)
 
 
 def _figure(width: float, height: float) -> Figure:
-    # Not pyplot: that would keep a window manager and every figure.
+    # Not pyplot, which keeps every figure in memory.
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure

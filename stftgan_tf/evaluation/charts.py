@@ -1,4 +1,4 @@
-"""Charts as SVG files that read on a light page and on a dark one."""
+"""Charts as SVG files, readable on light and on dark pages."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 
 from stftgan_tf import pictures
 
-# Told apart by people who cannot tell red from green, on both pages.
+# Distinguishable with red-green colour blindness, on light and dark pages.
 COLOURS = {"real": "#3d85c6", "generated": "#e07b1a", "training": "#8b919a"}
 
-# Stands for the page's own text colour until the file is written.
+# Placeholder for the text colour of the page, replaced by `_svg`.
 _INK = "#010203"
 _STYLE = (
     "<style>:root{color:#1c1e21}"
@@ -30,7 +30,7 @@ def curves(
 
     Args:
       series: (steps, values) by name.
-      marked: a step to point out.
+      marked: a step to mark with a vertical line.
     """
 
     def draw(axes: Any) -> None:
@@ -52,27 +52,28 @@ def bars(
     ylabel: str,
     marked: Sequence[bool] = (),
 ) -> bytes:
-    """Groups of bars side by side, a star over marked places.
+    """Groups of bars side by side.
 
     Args:
-      names: of the places; none are shown where they are too many to read.
-      groups: values at each place, by a name of `COLOURS`.
-      ylabel: what the values are.
-      marked: one a place, or none.
+      names: of the positions; more than 30 are not shown.
+      groups: values at each position, by a name in `COLOURS`.
+      ylabel: label of the vertical axis.
+      marked: whether each position gets a star; empty for no stars.
     """
 
     def draw(axes: Any) -> None:
-        places, width = np.arange(len(names)), 0.8 / len(groups)
+        positions, width = np.arange(len(names)), 0.8 / len(groups)
         for index, (name, values) in enumerate(groups.items()):
-            left = places + (index - (len(groups) - 1) / 2) * width
+            left = positions + (index - (len(groups) - 1) / 2) * width
             colour = COLOURS.get(name)
             axes.bar(left, values, width, label=name, color=colour)
         tops = np.max(list(groups.values()), axis=0)
-        for place in np.flatnonzero(marked):
-            axes.annotate("*", (place, tops[place]), ha="center", color=_INK)
+        for position in np.flatnonzero(marked):
+            top = (position, tops[position])
+            axes.annotate("*", top, ha="center", color=_INK)
         longest = max(map(len, names), default=0)
         upright = longest * len(names) < 40
-        axes.set(xticks=places, ylabel=ylabel, xmargin=0.01)
+        axes.set(xticks=positions, ylabel=ylabel, xmargin=0.01)
         axes.set_xticklabels(names, rotation=0 if upright else 90)
         if len(names) > 30:
             axes.set_xticks([])
@@ -82,12 +83,12 @@ def bars(
 
 
 def points(groups: dict[str, np.ndarray]) -> bytes:
-    """A map: points float [N, 2] by a name of `COLOURS`."""
+    """A scatter plot of points float [N, 2], by a name in `COLOURS`."""
 
     def draw(axes: Any) -> None:
-        for name, places in groups.items():
+        for name, positions in groups.items():
             axes.scatter(
-                *places.T,
+                *positions.T,
                 s=7,
                 alpha=0.6,
                 linewidths=0,
@@ -101,7 +102,7 @@ def points(groups: dict[str, np.ndarray]) -> bytes:
 
 
 def levels(hz: np.ndarray, moments: dict[str, Sequence[float]]) -> bytes:
-    """Mean, deviation and extremes of each bin, in dB.
+    """Mean, standard deviation and range of each frequency bin, in dB.
 
     Args:
       hz: centre of each bin [F].
@@ -116,7 +117,7 @@ def levels(hz: np.ndarray, moments: dict[str, Sequence[float]]) -> bytes:
 
 
 def _legend(axes: Any) -> None:
-    """Above the chart, where it hides nothing."""
+    """Draws the legend above the chart, where it covers nothing."""
     axes.legend(
         frameon=False,
         loc="lower left",
@@ -130,12 +131,12 @@ def _legend(axes: Any) -> None:
 def _svg(
     draw: Callable[[Any], None], size: tuple[float, float] = _SIZE
 ) -> bytes:
-    """A chart that `draw` fills, as an SVG file."""
+    """An SVG file with the chart that `draw` draws."""
     look = {
         "svg.fonttype": "none",
-        # A label may have any name.
+        # Label names may contain "$".
         "text.parse_math": False,
-        # The same bytes each time.
+        # The same chart gives the same bytes.
         "svg.hashsalt": "stftgan",
         "font.size": 9,
         "axes.spines.right": False,

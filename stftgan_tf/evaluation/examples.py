@@ -130,10 +130,12 @@ def load(directory: Path) -> Examples:
     fields: dict[str, dict[str, np.ndarray]] = {name: {} for name in _FIELDS}
     try:
         with np.load(path) as file:
-            for name in set(file.files) - {"distances"}:
+            distances = file["distances"]
+            for name in file.files:
                 field, _, group = name.partition("/")
-                fields[field][group] = file[name]
-            return Examples(distances=file["distances"], **fields)
+                if group:
+                    fields[field][group] = file[name]
+            return Examples(distances=distances, **fields)
     except FileNotFoundError as error:
         raise UserError(
             f"{directory} contains no {blessing.EXAMPLES}: an earlier version "

@@ -1,14 +1,15 @@
 """The history of a training run: curves and previews for the report."""
 
 import io
-import json
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from stftgan_tf.errors import UserError
 from stftgan_tf.evaluation import charts
 from stftgan_tf.metrics import registry
+from stftgan_tf.training import metrics_log
 
 # Largest number of previews, and their width in pixels.
 _MAX_PREVIEWS, _PREVIEW_WIDTH = 24, 900
@@ -37,8 +38,13 @@ def curves(run: Path, step: int) -> list[tuple[str, bytes]]:
 
     Returns:
       (title, SVG) of each chart that has data.
+
+    Raises:
+      UserError: if the run has no metrics.
     """
-    rows = _rows(run / "metrics.jsonl")
+    rows = metrics_log.rows(run)
+    if not rows:
+        raise UserError(f"{run} contains no metrics of a training")
     watch = [
         {"step": row["step"], **registry.from_watch_row(row)} for row in rows
     ]
@@ -66,17 +72,6 @@ def previews(run: Path) -> list[tuple[int, bytes]]:
         step = int(path.stem.partition("-")[2])
         result.append((step, out.getvalue()))
     return result
-
-
-def _rows(path: Path) -> list[dict[str, float]]:
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            # A killed run may leave an incomplete last line.
-            continue
-    return rows
 
 
 def _series(

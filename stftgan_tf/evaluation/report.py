@@ -10,7 +10,6 @@ import base64
 import dataclasses
 import io
 import json
-import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -18,23 +17,24 @@ from typing import Any
 import jinja2
 import numpy as np
 import soundfile
-import tensorflow as tf
 
 from stftgan_tf import config as config_lib
 from stftgan_tf import pictures
 from stftgan_tf.config import Config
 from stftgan_tf.data import dataset
-from stftgan_tf.dsp import stft
 from stftgan_tf.errors import UserError
-from stftgan_tf.evaluation import blessing, charts, history, lineage
+from stftgan_tf.evaluation import (
+    blessing,
+    charts,
+    data_summary,
+    history,
+    lineage,
+)
 from stftgan_tf.evaluation import examples as example_lib
 from stftgan_tf.evaluation.evaluator import data_digest
 from stftgan_tf.files import directory_digest
 from stftgan_tf.metrics import registry
 from stftgan_tf.saved_model import loading
-
-# Data sets with more labels or speakers than this get no chart of them.
-_MAX_BARS = 40
 
 # Keys of evaluation.json that earlier versions did not write.
 _REQUIRED = {"bins", "checks", "data_digest", "evaluate"}
@@ -150,8 +150,11 @@ def html(
         previews=[(n, _image(x, "webp")) for n, x in history.previews(run)]
         if run
         else [],
-        data=_data(shards),
-        data_charts=_data_charts(shards, sources.config),
+        data=data_summary.facts(shards),
+        data_charts=[
+            (title, _image(x))
+            for title, x in data_summary.data_charts(shards, sources.config)
+        ],
         lineage=_lineage(record) if record else [],
     )
 
@@ -239,70 +242,11 @@ def _labels(evaluation: dict[str, Any]) -> str:
     return _image(charts.bars(names, groups, "%"))
 
 
-def _data(shards: dataset.Shards) -> list[tuple[str, str]]:
-    """(name, value) of the facts about the data set."""
-    manifest = shards.manifest
-    windows, hours = manifest["windows"], manifest["hours"]
-    audio, stft_config = (
-        manifest["config"][name] for name in ("audio", "stft")
-    )
-    frames = f"{stft_config['frame_length']} / {stft_config['frame_step']}"
-    return [
-        ("data set", shards.home),
-        ("recordings", f"{manifest['recordings']}"),
-        ("unusable recordings", f"{manifest['dead_letters']}"),
-        ("silent windows dropped", f"{manifest['silent_windows']}"),
-        ("training windows", f"{windows['train']} ({hours['train']:.2f} h)"),
-        ("evaluation windows", f"{windows['eval']} ({hours['eval']:.2f} h)"),
-        ("labels", f"{len(manifest['labels'])}"),
-        ("sample rate", f"{audio['sample_rate_hz']} Hz"),
-        ("STFT frame / step", f"{frames} samples"),
-        (
-            "values clipped at 3 standard deviations",
-            f"{100 * manifest['clipped_share']:.2f} %",
-        ),
-    ]
-
-
-def _data_charts(
-    shards: dataset.Shards, config: Config
-) -> list[tuple[str, str]]:
-    """(title, chart) of the data set's levels, labels and speakers."""
-    stats = json.loads(_text(os.path.join(shards.home, "stats.json")))
-    levels = charts.levels(stft.bin_hz(config), shards.manifest["moments"])
-    result = [("Level of each frequency bin", _image(levels))]
-    for name in ("labels", "speakers"):
-        train, real = (
-            stats[name].get(split, {}) for split in ("train", "eval")
-        )
-        names = sorted({*train, *real})
-        if not 1 < len(names) <= _MAX_BARS:
-            continue
-        groups = {
-            "training": [train.get(key, 0) for key in names],
-            "real": [real.get(key, 0) for key in names],
-        }
-        chart = _image(charts.bars(names, groups, "windows"))
-        result.append(
-            (f"{name.capitalize()} (real: the evaluation split)", chart)
-        )
-    return result
-
-
 def _lineage(record: Path) -> list[dict[str, Any]]:
     return [
         {**step, "depth": depth, "command": shlex.join(step["command"])}
         for depth, step in lineage.walk(record)
     ]
-
-
-def _text(path: str) -> str:
-    """Reads a text file, which may be remote."""
-    try:
-        with tf.io.gfile.GFile(path) as file:
-            return str(file.read())
-    except (tf.errors.OpError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
 
 
 def _image(data: bytes, kind: str = "svg+xml") -> str:

@@ -1,11 +1,11 @@
 """The registry of metrics: name, meaning, best value and source of each.
 
-`stftgan_tf.evaluate` measures an export and writes `EVALUATION` names to
-evaluation.json. The watch of a training measures fewer windows against
-training windows; its figures have names of their own, which start with
-`watch/`, in metrics.jsonl and TensorBoard. Two quantities never share a name.
+`stftgan_tf.evaluate` writes the `EVALUATION` metrics to evaluation.json. The
+watch of a training measures fewer windows, against training windows, so its
+metrics have different names: in metrics.jsonl and TensorBoard they start with
+`watch/`. Two quantities never share a name.
 
-    python -m stftgan_tf.metrics.registry      prints the table as Markdown
+    python -m stftgan_tf.metrics.registry      prints the tables as Markdown
 """
 
 import dataclasses
@@ -28,8 +28,8 @@ class Metric:
     Attributes:
       name: its key in files, tables and TensorBoard.
       meaning: one plain sentence.
-      best: the value of a perfect generator; "real" where that is the value
-        of real windows.
+      best: the value of a perfect generator; "real" means the value of real
+        windows, "-" that no value is best.
       source: paper and section, or empty.
       digits: significant digits to print.
     """
@@ -77,13 +77,14 @@ EVALUATION = (
     ),
     Metric(
         "precision",
-        "Share of windows that are among real windows.",
+        "Share of windows that are in the neighbourhood of a real window.",
         "real",
         _KYNKAANNIEMI,
     ),
     Metric(
         "recall",
-        "Share of real windows that are among these windows.",
+        "Share of real windows that are in the neighbourhood of one of these "
+        "windows.",
         "real",
         _KYNKAANNIEMI,
     ),
@@ -175,9 +176,11 @@ EVALUATION = (
     ),
 )
 
-# Metrics that the watch measures during a training, without the prefix:
-# `watch.windows` generated windows against as many training windows, all in
-# the log-mel embedding. These are the keys of `metadata["watch"]`, too.
+_EVALUATION_BY_NAME = {metric.name: metric for metric in EVALUATION}
+
+# Metrics that the watch measures during a training, without the prefix; also
+# the keys of `metadata["watch"]`. In place of real windows of the evaluation
+# split it uses training windows, so other values are best.
 WATCH = (
     Metric(
         "variety",
@@ -187,101 +190,30 @@ WATCH = (
         digits=2,
     ),
     Metric(
-        "diversity_ratio",
-        "Mean distance between two windows, divided by that of training "
-        "windows; near 0 if all windows look alike.",
-        "1",
-        digits=2,
-    ),
-    Metric(
         "nearest_ratio",
-        "Mean distance to the nearest other window, divided by that of "
-        "training windows; near 0 if a few windows are repeated.",
+        "Mean distance to the nearest other window, divided by that of real "
+        "windows; near 0 if a few windows are repeated.",
         "1",
         digits=2,
     ),
-    Metric(
-        "ndb",
-        "Number of watch.clusters clusters whose share differs by more than "
-        "chance.",
-        "0",
-        _RICHARDSON,
-    ),
-    Metric(
-        "jensen_shannon",
-        "Divergence between the two histograms over these clusters, in nats.",
-        "0",
-        _RICHARDSON,
-        2,
-    ),
-    Metric(
-        "precision",
-        "Share of windows that are among training windows.",
-        "about 1",
-        _KYNKAANNIEMI,
-        2,
-    ),
-    Metric(
-        "recall",
-        "Share of training windows that are among generated windows.",
-        "about 1",
-        _KYNKAANNIEMI,
-        2,
-    ),
-    Metric(
-        "density",
-        "How densely windows fill the neighbourhoods of training windows.",
-        "about 1",
-        _NAEEM,
-        2,
-    ),
-    Metric(
-        "coverage",
-        "Share of the neighbourhoods of training windows that contain at "
-        "least one window.",
-        "about 1",
-        _NAEEM,
-        2,
-    ),
-    Metric(
-        "nearest_self",
-        "Mean distance to the nearest other window.",
-        "-",
-        _DONAHUE,
-        3,
-    ),
-    Metric(
-        "nearest_train",
-        "Mean distance to the nearest training window.",
-        "-",
-        _DONAHUE,
-        3,
-    ),
-    Metric(
-        "memorised",
-        "Share of windows that are so close to a training window that they "
-        "count as copies.",
-        "0",
-        digits=2,
-    ),
-    Metric(
-        "consistency",
-        "STFT consistency: whether the magnitudes can belong to a signal.",
-        "-",
-        "Marafioti et al. 2019, section 3",
-        2,
-    ),
-    Metric(
-        "frechet",
-        "Distance between the distributions of generated and of training "
-        "windows.",
-        "0",
-        _HEUSEL,
-        3,
+    *(
+        dataclasses.replace(_EVALUATION_BY_NAME[name], best=best, digits=digits)
+        for name, best, digits in (
+            ("diversity_ratio", "1", 2),
+            ("ndb", "0", 3),
+            ("jensen_shannon", "0", 2),
+            ("precision", "1", 2),
+            ("recall", "1", 2),
+            ("density", "1", 2),
+            ("coverage", "1", 2),
+            ("nearest_self", "-", 3),
+            ("nearest_train", "-", 3),
+            ("memorised", "0", 2),
+            ("consistency", "-", 2),
+            ("frechet", "0", 3),
+        )
     ),
 )
-
-_EVALUATION_BY_NAME = {metric.name: metric for metric in EVALUATION}
 _WATCH_BY_NAME = {metric.name: metric for metric in WATCH}
 
 # Names in evaluation.json files of earlier versions.
@@ -330,6 +262,18 @@ def watch_line(figures: Mapping[str, float]) -> str:
     )
 
 
+def watch_list(figures: Mapping[str, float]) -> str:
+    """A watch's figures as a Markdown list with their meanings."""
+    lines = []
+    for name, value in figures.items():
+        metric = watch_metric(name)
+        best = "" if metric.best == "-" else f" (best: {metric.best})"
+        lines.append(
+            f"- {name}: {shown(value, metric)}{best}. {metric.meaning}"
+        )
+    return "\n".join(lines)
+
+
 def shown(value: float | None, metric: Metric) -> str:
     """A figure as text; a dash where there is none."""
     return "-" if value is None else f"{value:.{metric.digits}g}"
@@ -353,7 +297,9 @@ def markdown() -> str:
             *_table(EVALUATION),
             "",
             "Measured by the watch during a training, in `metrics.jsonl` and "
-            "TensorBoard:",
+            "TensorBoard. It compares `watch.windows` generated windows with "
+            "as many training windows, which stand for real windows here, in "
+            "the log-mel embedding:",
             "",
             *_table(watch),
         ]

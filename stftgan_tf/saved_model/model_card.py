@@ -1,0 +1,89 @@
+"""The metadata and the model card of an export."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from stftgan_tf.config import Config
+from stftgan_tf.metrics import registry
+from stftgan_tf.training import run_dir
+from stftgan_tf.training.state import State
+
+CARD = "model_card.md"
+
+
+def metadata_of(
+    run: Path,
+    config: Config,
+    manifest: dict[str, Any],
+    parameters: int,
+    state: State,
+) -> dict[str, Any]:
+    """What metadata.json says about an export.
+
+    Args:
+      run: directory of the run.
+      config: of the run.
+      manifest: of its data.
+      parameters: of the generator.
+      state: of the checkpoint.
+    """
+    moments = json.dumps(manifest["moments"], sort_keys=True)
+    manifest_bytes = (run / run_dir.MANIFEST).read_bytes()
+    return {
+        "sample_rate_hz": config.audio.sample_rate_hz,
+        "samples": config.window_samples,
+        "window_shape": list(config.window_shape),
+        "latent_dim": config.model.latent_dim,
+        "condition": config.model.condition,
+        "labels": manifest["labels"],
+        "parameters": parameters,
+        "step": state.step,
+        "train_secs": round(state.secs, 1),
+        "moments": {k: manifest["moments"][k] for k in ("mean", "std")},
+        "moments_sha256": hashlib.sha256(moments.encode()).hexdigest(),
+        "data_config_hash": manifest["config_hash"],
+        "tensorflow": tf.__version__,
+        "config": config.to_dict(),
+        "watch": state.metrics,
+        "data_manifest_sha256": hashlib.sha256(manifest_bytes).hexdigest(),
+    }
+
+
+def card_of(metadata: dict[str, Any]) -> str:
+    """The model card as Markdown (Mitchell et al. 2019, "Model Cards")."""
+    rate_hz, config = metadata["sample_rate_hz"], metadata["config"]
+    stft = config["stft"]
+    condition = {
+        "label": f"A request may name a label: {', '.join(metadata['labels'])}",
+        "cluster": "The seed also draws the kind of window",
+        "none": "It takes no other input",
+    }[metadata["condition"]]
+    metrics = registry.watch_list(metadata["watch"])
+    return f"""# Generator of speech STFT windows
+
+Generates {metadata["samples"] / rate_hz:.2f} s of audio at {rate_hz} Hz from a
+seed. {condition}.
+
+- {metadata["parameters"]:,} parameters, {config["model"]["networks"]} networks
+- STFT {stft["frame_length"]}/{stft["frame_step"]}, windows of
+  {" x ".join(map(str, metadata["window_shape"]))}
+- loss {config["train"]["loss"]}, step {metadata["step"]},
+  {metadata["train_secs"] / 60:.1f} minutes of training
+- TensorFlow {metadata["tensorflow"]}
+- data: manifest {metadata["data_manifest_sha256"]}
+
+## Variety and quality at this step, compared with training windows
+
+{metrics or "Not measured at this step."}
+
+## Use
+
+The model reproduces the voices, words and rooms of its training recordings.
+What it generates is not a statement of any speaker, and the licence of the
+recordings applies to it. `python -m stftgan_tf.evaluate` measures variety and
+quality, and whether windows are copies of training windows.
+"""
