@@ -1,8 +1,9 @@
-"""Records of what made what, as `pipeline.run` writes them.
+"""Reads the records that `pipeline.run` writes: what was made from what.
 
-A record is a JSON file: `step`, `id`, `output`, `command`, `code` (version of
-this project), `started`, `secs`, and in `inputs` the records of the steps whose
-output it took, by their names beside it, with the SHA-256 of each.
+A record is a JSON file with `step`, `id`, `output`, `command`, `code` (version
+of this project), `started`, `secs` and `inputs`. The inputs are the records of
+the steps whose output was used: file names beside the record, with the SHA-256
+of each file.
 """
 
 import json
@@ -14,7 +15,7 @@ from stftgan_tf.errors import UserError
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A record.
+    """Reads a record.
 
     Raises:
       UserError: if it cannot be read.
@@ -25,26 +26,29 @@ def read(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} cannot be read: {error}") from error
 
 
-def walk(path: Path, depth: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
-    """A record and, one deeper each, what it was made from.
+def walk(
+    path: Path, depth: int = 0, visited: set[Path] | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """A record, followed by everything that it was made from.
+
+    Args:
+      path: the record.
+      depth: of this record.
+      visited: records that are skipped; the walk adds to it.
 
     Yields:
-      (depth, record), each record once.
+      (depth, record), each record once; an input is one deeper.
 
     Raises:
-      UserError: if one cannot be read.
+      UserError: if a record cannot be read.
     """
-    seen = set()
-
-    def below(path: Path, depth: int) -> Iterator[tuple[int, dict[str, Any]]]:
-        if path in seen:
-            return
-        seen.add(path)
-        record = read(path)
-        if not {"step", "inputs", "command"} <= set(record):
-            raise UserError(f"{path} is no record of a pipeline's step")
-        yield depth, record
-        for name in record["inputs"]:
-            yield from below(path.parent / name, depth + 1)
-
-    yield from below(path, depth)
+    visited = set() if visited is None else visited
+    if path in visited:
+        return
+    visited.add(path)
+    record = read(path)
+    if not {"step", "inputs", "command"} <= set(record):
+        raise UserError(f"{path} is not a record of a pipeline step")
+    yield depth, record
+    for name in record["inputs"]:
+        yield from walk(path.parent / name, depth + 1, visited)

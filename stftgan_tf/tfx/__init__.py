@@ -1,1 +1,1 @@
-"""The pipeline's steps as TFX components."""
+"""The pipeline as TFX components."""

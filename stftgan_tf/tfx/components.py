@@ -1,6 +1,7 @@
-"""Steps of this project as components of TFX, which must be installed.
+"""Steps of this project as TFX components; importing them requires TFX.
 
-TFX names them by module and function, so they do not lie beside the command.
+They are not in `pipeline.tfx_pipeline` because TFX finds a component by its
+module, and a command's module is called `__main__`.
 """
 
 import json
@@ -29,31 +30,31 @@ from tfx.types.standard_artifacts import (
 from tfx.utils import path_utils
 
 from stftgan_tf import config as config_lib
-from stftgan_tf import evaluate, infra_validate, report
+from stftgan_tf import infra_validate
 from stftgan_tf.data import dataset
 from stftgan_tf.errors import UserError
-from stftgan_tf.evaluation import blessing
-from stftgan_tf.files import digest_of
-from stftgan_tf.saved_model import loading as exported
-from stftgan_tf.tfx import trainer as tfx_trainer
+from stftgan_tf.evaluation import blessing, evaluator, report
+from stftgan_tf.files import directory_digest
+from stftgan_tf.saved_model import loading
+from stftgan_tf.tfx.trainer import copy
 
 
 @component
 def AnomalyGate(anomalies: InputArtifact[ExampleAnomalies]):  # noqa: N802
-    """Fails where TFX's ExampleValidator, which only reports, has found any.
+    """Fails if TFX's ExampleValidator, which only reports, found anomalies.
 
     Args:
-      anomalies: as ExampleValidator gives them.
+      anomalies: the output of ExampleValidator.
     """
-    found = []
+    descriptions = []
     for path in tf.io.gfile.glob(f"{anomalies.uri}/Split-*/SchemaDiff.pb"):
         with tf.io.gfile.GFile(path, "rb") as file:
             diff = anomalies_pb2.Anomalies.FromString(file.read())
         split = path.split("/")[-2]
         for name, info in sorted(diff.anomaly_info.items()):
-            found.append(f"{split}: {name}: {info.description}")
-    if found:
-        raise UserError("; ".join(found))
+            descriptions.append(f"{split}: {name}: {info.description}")
+    if descriptions:
+        raise UserError("; ".join(descriptions))
 
 
 @component
@@ -66,61 +67,57 @@ def Evaluator(  # noqa: N802
     config: Parameter[str],
     data: Parameter[str],
 ):
-    """Measures an export's variety; blesses it or not; writes the report.
+    """Evaluates an export, writes the report, and blesses the export or not.
 
     Args:
-      model: TFX's, with the export in it.
-      model_run: of the training, for its curves.
-      examples: what it was trained on, and the evaluation split.
-      evaluation: gets evaluation.json and report.html.
-      verdict: gets BLESSED or NOT_BLESSED, as TFX's Pusher wants it.
+      model: contains the export.
+      model_run: the run of the training; the report shows its history.
+      examples: the training and the evaluation split.
+      evaluation: receives the evaluation and report.html.
+      verdict: receives BLESSED or NOT_BLESSED, which TFX's Pusher reads.
       config: as JSON.
       data: the data set that was ingested.
     """
-    wanted = config_lib.from_dict(json.loads(config))
-    shards = dataset.open_examples(examples.uri, data, wanted)
-    with tempfile.TemporaryDirectory() as folder:
-        path, run = Path(folder, "model"), Path(folder, "run")
-        tfx_trainer.copy(path_utils.serving_model_path(model.uri), str(path))
-        tfx_trainer.copy(model_run.uri, str(run))
-        export = exported.load(path)
-        with dataset.corrupt_shard_as_error(shards):
-            figures = evaluate.evaluate(export, shards, wanted)
-        print(evaluate.table(figures))
-        checks = blessing.checks(figures, wanted.bless)
-        figures["digest"] = digest_of(path)
-        made = Path(folder, "verdict")
-        blessing.write(made, figures, checks)
-        found = blessing.read(made)
-        page = report.html(export, shards, wanted, found, run)
-        Path(made, "report.html").write_text(page, encoding="utf-8")
-        name = blessing.BLESSED if found["blessed"] else blessing.NOT_BLESSED
+    settings = config_lib.from_dict(json.loads(config))
+    shards = dataset.open_examples(examples.uri, data, settings)
+    with tempfile.TemporaryDirectory() as directory:
+        export, run = Path(directory, "model"), Path(directory, "run")
+        copy(path_utils.serving_model_path(model.uri), str(export))
+        copy(model_run.uri, str(run))
+        result = evaluator.evaluate_loaded(
+            loading.load(export), directory_digest(export), shards, settings
+        )
+        print(evaluator.table(result.figures))
+        output = Path(directory, "evaluation")
+        result.save(output)
+        page = report.html(report.read_sources(export, shards, output), run)
+        Path(output, "report.html").write_text(page, encoding="utf-8")
+        name = blessing.BLESSED if result.blessed else blessing.NOT_BLESSED
         tf.io.gfile.makedirs(verdict.uri)
-        tf.io.gfile.copy(str(made / name), f"{verdict.uri}/{name}")
-        (made / name).unlink()
-        tfx_trainer.copy(str(made), evaluation.uri)
-    print("\n".join([name, *found["reasons"]]))
-    verdict.set_int_custom_property("blessed", int(found["blessed"]))
+        tf.io.gfile.copy(str(output / name), f"{verdict.uri}/{name}")
+        copy(str(output), evaluation.uri)
+    print("\n".join([name, *result.reasons]))
+    verdict.set_int_custom_property("blessed", int(result.blessed))
 
 
 @component
 def InfraValidator(  # noqa: N802
     model: InputArtifact[Model], verdict: OutputArtifact[InfraBlessing]
 ):
-    """Has a process without XLA load the export and run every signature.
+    """Loads the export in a process without XLA and runs every signature.
 
     Args:
-      model: TFX's, with the export in it.
-      verdict: gets INFRA_BLESSED or INFRA_NOT_BLESSED.
+      model: contains the export.
+      verdict: receives INFRA_BLESSED or INFRA_NOT_BLESSED.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        path, made = Path(folder, "model"), Path(folder, "verdict")
-        tfx_trainer.copy(path_utils.serving_model_path(model.uri), str(path))
+    with tempfile.TemporaryDirectory() as directory:
+        export, output = Path(directory, "model"), Path(directory, "verdict")
+        copy(path_utils.serving_model_path(model.uri), str(export))
         command = [sys.executable, "-m", "stftgan_tf.infra_validate"]
-        flags = [f"--model={path}", f"--output={made}"]
+        flags = [f"--model={export}", f"--output={output}"]
         code = subprocess.run([*command, *flags]).returncode
-        if not made.is_dir():
-            raise UserError(f"infra_validate ended with exit code {code}")
-        blessed = (made / infra_validate.BLESSED).is_file()
-        tfx_trainer.copy(str(made), verdict.uri)
+        if not output.is_dir():
+            raise UserError(f"infra_validate failed with exit code {code}")
+        blessed = (output / infra_validate.BLESSED).is_file()
+        copy(str(output), verdict.uri)
     verdict.set_int_custom_property("blessed", int(blessed))
