@@ -17,8 +17,7 @@ from stftgan_tf.config import Config
 from stftgan_tf.data import dataset
 from stftgan_tf.errors import UserError, first_line
 from stftgan_tf.files import atomic_file
-from stftgan_tf.metrics import clusters
-from stftgan_tf.metrics import embedding
+from stftgan_tf.metrics import clusters, embedding
 
 FILE = "condition.npz"
 

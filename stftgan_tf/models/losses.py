@@ -1,9 +1,9 @@
 """Losses of the WGAN family as pure functions.
 
-Scores are float32 [B, 1]; windows [B, T, F], with more axes where they are
-packed. Penalties come as one value a sample, so that none depends on the size
-of the batch (where the critic sees the spread of a group, the gradient is of
-the group's scores together, as in ProGAN).
+Scores are float32 [B, 1], windows [B, T, F]. A penalty has one value for each
+sample, so it does not depend on the batch size. (Where the critic sees the
+standard deviation of a group of windows, the gradient is that of the group's
+scores together, as in ProGAN.)
 """
 
 import dataclasses
@@ -13,32 +13,41 @@ import tensorflow as tf
 
 Critic = Callable[[tf.Tensor], tf.Tensor]
 
-# Under the root of the gradient norm, whose derivative is infinite at zero.
+# Added under the square root of the gradient norm, because the derivative of
+# the root is infinite at zero.
 _EPSILON = 1e-12
 
 
-def wasserstein_critic(real: tf.Tensor, fake: tf.Tensor) -> tf.Tensor:
+def wasserstein_critic(
+    real_scores: tf.Tensor, fake_scores: tf.Tensor
+) -> tf.Tensor:
     """Negative Wasserstein estimate (Arjovsky et al. 2017, equation 2)."""
-    return tf.reduce_mean(fake) - tf.reduce_mean(real)
+    return tf.reduce_mean(fake_scores) - tf.reduce_mean(real_scores)
 
 
-def wasserstein_generator(real: tf.Tensor, fake: tf.Tensor) -> tf.Tensor:
+def wasserstein_generator(
+    real_scores: tf.Tensor, fake_scores: tf.Tensor
+) -> tf.Tensor:
     """Negative mean score (Arjovsky et al. 2017, algorithm 1)."""
-    return -tf.reduce_mean(fake)
+    return -tf.reduce_mean(fake_scores)
 
 
-def relativistic_critic(real: tf.Tensor, fake: tf.Tensor) -> tf.Tensor:
-    """Each real window against one generated one.
+def relativistic_critic(
+    real_scores: tf.Tensor, fake_scores: tf.Tensor
+) -> tf.Tensor:
+    """Compares each real window with one generated window.
 
     RpGAN (Jolicoeur-Martineau 2019, section 4) with the logistic function, as
     in R3GAN (Huang et al. 2024, equation 2).
     """
-    return tf.reduce_mean(tf.nn.softplus(fake - real))
+    return tf.reduce_mean(tf.nn.softplus(fake_scores - real_scores))
 
 
-def relativistic_generator(real: tf.Tensor, fake: tf.Tensor) -> tf.Tensor:
-    """`relativistic_critic` with the parts exchanged."""
-    return tf.reduce_mean(tf.nn.softplus(real - fake))
+def relativistic_generator(
+    real_scores: tf.Tensor, fake_scores: tf.Tensor
+) -> tf.Tensor:
+    """`relativistic_critic` with real and fake exchanged."""
+    return tf.reduce_mean(tf.nn.softplus(real_scores - fake_scores))
 
 
 def squared_gradient_norm(critic: Critic, windows: tf.Tensor) -> tf.Tensor:
@@ -51,13 +60,15 @@ def squared_gradient_norm(critic: Critic, windows: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.square(gradients), axis=axes)
 
 
-def between(real: tf.Tensor, fake: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+def interpolate(
+    real: tf.Tensor, fake: tf.Tensor, weights: tf.Tensor
+) -> tf.Tensor:
     """Points on the straight lines from real to generated windows.
 
     Args:
       real: windows [B, ...].
-      fake: windows of the same shape.
-      weights: float32 [B], uniform in [0, 1): 0 is real, 1 generated.
+      fake: generated windows of the same shape.
+      weights: float32 [B] in [0, 1): 0 is the real window, 1 the generated.
     """
     shape = [-1] + [1] * (real.shape.rank - 1)
     return real + tf.reshape(weights, shape) * (fake - real)
@@ -66,25 +77,27 @@ def between(real: tf.Tensor, fake: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
 def gradient_penalty(
     critic: Critic, real: tf.Tensor, fake: tf.Tensor, weights: tf.Tensor
 ) -> tf.Tensor:
-    """(norm - 1)^2 between real and generated windows, [B].
+    """(norm - 1)^2 of the gradient between real and generated windows, [B].
 
-    Gulrajani et al. 2017, equation 3; arguments as in `between`.
+    Gulrajani et al. 2017, equation 3; the arguments are those of
+    `interpolate`.
     """
-    square = squared_gradient_norm(critic, between(real, fake, weights))
+    points = interpolate(real, fake, weights)
+    square = squared_gradient_norm(critic, points)
     return tf.square(tf.sqrt(square + _EPSILON) - 1.0)
 
 
 def zero_centred_penalty(
     critic: Critic, real: tf.Tensor, fake: tf.Tensor, weights: tf.Tensor
 ) -> tf.Tensor:
-    """(norm^2 at the real window + norm^2 at the generated one) / 2, [B].
+    """Mean of norm^2 at the real and norm^2 at the generated window, [B].
 
-    R1 + R2 (Mescheder et al. 2018, section 4.1; R3GAN, equation 3). One call
-    for both: the critic takes the pairs as one batch.
+    R1 + R2 (Mescheder et al. 2018, section 4.1; R3GAN, equation 3). `weights`
+    are not used. The critic takes both halves as one batch.
     """
     square = squared_gradient_norm(critic, tf.concat([real, fake], 0))
-    ours, theirs = tf.split(square, 2)
-    return (ours + theirs) / 2
+    real_square, fake_square = tf.split(square, 2)
+    return (real_square + fake_square) / 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,10 +105,11 @@ class Loss:
     """What the two networks minimise.
 
     Attributes:
-      critic, generator: of (real, fake) scores, a scalar.
-      penalty: of (critic, real, fake, weights), [B]; None where the weights
-        are clipped instead.
-      relativistic: whether the generator's loss reads scores of real windows.
+      critic: function of (real scores, fake scores), a scalar.
+      generator: the same for the generator.
+      penalty: function of (critic, real, fake, weights) with values [B], or
+        None if the critic's weights are clipped instead.
+      relativistic: whether the generator's loss uses scores of real windows.
     """
 
     critic: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]

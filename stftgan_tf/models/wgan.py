@@ -8,7 +8,11 @@ import tensorflow as tf
 
 from stftgan_tf.config import Config, TrainConfig
 from stftgan_tf.models import augment, losses
+from stftgan_tf.models.average import update_average
+from stftgan_tf.models.noise import Noise, Purpose
+from stftgan_tf.models.replicas import replica_mean, state_variable
 
+# Means that `train_step` reports.
 TRACKED = (
     "critic_loss",
     "generator_loss",
@@ -18,27 +22,19 @@ TRACKED = (
     "augment_p",
 )
 
-# What noise is drawn for, each from seeds of its own.
-_LATENTS, _MIXING, _REAL_CHANGES, _FAKE_CHANGES = range(4)
-_PURPOSES = 4
-
-# Share of the windows seen that the average's half-life is at most, as in
-# StyleGAN2-ADA (Karras et al. 2020, appendix C: ramp-up .05).
-_EMA_RAMP = 0.05
-
 
 class WGAN(keras.Model):
     """A generator, its critic and the running average of the generator.
 
-    All noise is drawn from (seed, replica, step), so a resumed training equals
-    an uninterrupted one. (With XLA the same seed gives different noise.)
-
     Attributes:
       generator, critic: the networks that learn.
-      ema_generator: the average of the generator's weights, to be exported.
+      ema_generator: the running average of the generator's weights, which is
+        what gets exported.
+      generator_optimizer, critic_optimizer: set by `compile`.
       augment_p: float32, the probability of each change by augmentation.
       first_bad_step: int64, the first step with a value that is not finite,
         or -1.
+      noise: source of all random numbers.
     """
 
     def __init__(
@@ -47,41 +43,43 @@ class WGAN(keras.Model):
         critic: keras.Model,
         ema_generator: keras.Model,
         config: Config,
-        changes: augment.Augment | None = None,
+        augmentation: augment.Augment | None = None,
     ):
         super().__init__()
         self.generator, self.critic = generator, critic
         self.ema_generator = ema_generator
         self.ema_generator.set_weights(generator.get_weights())
-        self._config, self._settings = config.train, config
+        self.noise = Noise(config.train.seed, config.train.critic_steps + 1)
+        self._config = config
         self._loss = losses.LOSSES[config.train.loss]
         self._conditional = config.model.condition != "none"
-        self._changes = changes
+        self._augmentation = augmentation
         self._trackers = {n: keras.metrics.Mean(name=n) for n in TRACKED}
-        self.augment_p = _state(0.0, tf.float32)
-        self.first_bad_step = _state(-1, tf.int64)
+        self.augment_p = state_variable(0.0, tf.float32)
+        self.first_bad_step = state_variable(-1, tf.int64)
         strategy = tf.distribute.get_strategy()
         self._replicas = strategy.num_replicas_in_sync
         self.built = True
 
     def compile(self, jit_compile: bool) -> None:
-        """Makes both optimizers and chooses XLA or the plain graph."""
-        # A default optimizer would be a third one, never used but saved.
+        """Creates both optimizers and chooses XLA or the plain graph."""
+        train = self._config.train
+        # With optimizer=None Keras makes no third one, which would only be
+        # saved and never used.
         super().compile(
             optimizer=None,
             loss=None,
             jit_compile=jit_compile,
-            steps_per_execution=self._config.steps_per_execution,
+            steps_per_execution=train.steps_per_execution,
         )
-        config = self._config
-        self.critic_optimizer = _optimizer(config, config.critic_lr)
-        self.generator_optimizer = _optimizer(config, config.generator_lr)
+        self.critic_optimizer = _optimizer(train, train.critic_lr)
+        self.generator_optimizer = _optimizer(train, train.generator_lr)
         self.critic_optimizer.build(self.critic.trainable_variables)
         self.generator_optimizer.build(self.generator.trainable_variables)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """The trackers, so that Keras resets them."""
+        """The means that `train_step` reports, which Keras resets."""
         return list(self._trackers.values())
 
     @property
@@ -90,73 +88,80 @@ class WGAN(keras.Model):
         return tf.convert_to_tensor(self.generator_optimizer.iterations)
 
     def _maybe_symbolic_build(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing is left to build.
+        """Does nothing, because everything is built.
 
-        Keras' own takes a batch and averages it over the replicas first, which
-        fails for a pair under MultiWorkerMirroredStrategy.
+        Keras' own method first averages a batch over the replicas, which fails
+        for a pair of tensors under MultiWorkerMirroredStrategy.
         """
 
     def digest(self) -> str:
-        """Tells whether two trainings, or two workers, have the same weights.
+        """Fingerprint of all weights, to compare runs or workers.
 
         Eight hexadecimal digits of a SHA-256 of all three networks.
         """
-        found = hashlib.sha256()
+        sha256 = hashlib.sha256()
         for network in (self.generator, self.critic, self.ema_generator):
             for weight in network.get_weights():
-                found.update(weight.tobytes())
-        return found.hexdigest()[:8]
+                sha256.update(weight.tobytes())
+        return sha256.hexdigest()[:8]
 
     def call(self, latent: tf.Tensor, label: tf.Tensor | None = None):
-        """Windows [B, T, F] of latents [B, Z], by the averaged generator."""
-        return self.ema_generator(
-            [latent, label] if self._conditional else latent, training=False
-        )
+        """Maps latents [B, Z] to windows [B, T, F] by the averaged generator.
 
-    def train_step(
-        self, data: tuple[tf.Tensor, tf.Tensor]
-    ) -> dict[str, tf.Tensor]:
-        """`critic_steps` critic updates on fresh windows, one of the generator.
+        Conditional models need `label`, int [B].
+        """
+        inputs = [latent, label] if self._conditional else latent
+        return self.ema_generator(inputs, training=False)
+
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """`critic_steps` critic updates and one generator update.
+
+        Each critic update uses other windows of the batch.
 
         Args:
-          data: windows float32 [critic_steps * B, T, F] and their labels
-            int64 [critic_steps * B] (read by conditional networks only).
+          data: windows float32 [critic_steps * B, T, F], or a pair of windows
+            and labels int64 [critic_steps * B]. Conditional models need pairs.
 
         Returns:
-          Means of the `TRACKED` values since they were last reset.
+          Means of the `TRACKED` values since the last reset.
         """
-        step = self.step
-        parts = (tf.split(x, self._config.critic_steps) for x in data)
-        seen = []
-        for index, batch in enumerate(zip(*parts, strict=True)):
-            seen.append(self._update_critic(*batch, step, index))
-        seen.append(self._update_generator(*batch, step))
-        self._update_average(step)
-        self._watch_finite(seen, step)
-        for values in seen:
-            for name, value in values.items():
-                self._trackers[name].update_state(value)
-        # Keras averages over the first axis of what several workers return.
-        shape = [1] if self._config.strategy == "multiworker" else []
-        trackers = self._trackers.items()
-        return {n: tf.reshape(t.result(), shape) for n, t in trackers}
+        step, values = self.step, []
+        for update, (real, label) in enumerate(self._batches(data)):
+            values.append(self.update_critic(real, label, step, update))
+        values.append(self.update_generator(real, label, step))
+        update_average(
+            self.ema_generator, self.generator, step, self._config.train
+        )
+        self._check_finite(values, step)
+        return self._track(values)
 
-    def _update_critic(
-        self, real: tf.Tensor, label: tf.Tensor, step: tf.Tensor, index: int
+    def update_critic(
+        self, real: tf.Tensor, label: tf.Tensor, step: tf.Tensor, update: int
     ) -> dict[str, tf.Tensor]:
-        config, batch = self._config, tf.shape(real)[0]
-        fake = self._generate(label, step, index)
-        real, fake = self._changed(real, fake, step, index)
-        loss, penalty, ours, theirs, gradients = self._critic_gradients(
-            real, fake, label, step, index
+        """Updates the critic, and the probability of augmentation.
+
+        Args:
+          real: windows float32 [B, T, F].
+          label: classes int64 [B], which only conditional models use.
+          step: generator updates so far, int64.
+          update: index of the critic update within the step.
+
+        Returns:
+          Scalars by their names in `TRACKED`.
+        """
+        train = self._config.train
+        fake = self.generate(label, step, update)
+        real, fake = self._augmented(real, fake, step, update)
+        loss, penalty, scores, gradients = self._critic_gradients(
+            real, fake, label, step, update
         )
         variables = self.critic.trainable_variables
         norm = self._apply(self.critic_optimizer, gradients, variables)
-        if config.loss == "wgan":
-            bound = config.weight_clip
+        if train.loss == "wgan":
+            limit = train.weight_clip
             for variable in variables:
-                variable.assign(tf.clip_by_value(variable, -bound, bound))
-        self._adapt(ours, theirs, batch)
+                variable.assign(tf.clip_by_value(variable, -limit, limit))
+        self._adapt_augmentation(*scores)
         return {
             "critic_loss": loss,
             "penalty": penalty,
@@ -164,207 +169,200 @@ class WGAN(keras.Model):
             "augment_p": tf.identity(self.augment_p),
         }
 
+    def update_generator(
+        self, real: tf.Tensor, label: tf.Tensor, step: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Updates the generator; arguments as in `update_critic`."""
+        update = self._config.train.critic_steps
+        variables = self.generator.trainable_variables
+        with tf.GradientTape() as tape:
+            fake = self.generate(label, step, update)
+            real, fake = self._augmented(real, fake, step, update)
+            fake_scores = self.score(fake, label)
+            real_scores = fake_scores
+            if self._loss.relativistic:
+                real_scores = self.score(real, label)
+            loss = self._loss.generator(real_scores, fake_scores)
+        gradients = _dense_gradients(tape, loss, variables)
+        norm = self._apply(self.generator_optimizer, gradients, variables)
+        return {"generator_loss": loss, "generator_gradient_norm": norm}
+
+    def generate(
+        self, label: tf.Tensor, step: tf.Tensor, update: int
+    ) -> tf.Tensor:
+        """Generates windows [B, T, F] of the classes [B] of real windows."""
+        shape = [tf.shape(label)[0], self._config.model.latent_dim]
+        latents = self.noise.normal(shape, step, update)  # (B, Z)
+        inputs = [latents, label] if self._conditional else latents
+        return self.generator(inputs, training=True)
+
+    def score(self, windows: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
+        """Scores [B, 1] of windows [B, T, F].
+
+        The classes may be those of B / 2 windows: real and generated windows
+        in one batch have the same classes.
+        """
+        windows = windows[..., None]  # (B, T, F, 1)
+        if not self._conditional:
+            return self.critic(windows, training=True)
+        repeats = tf.shape(windows)[0] // tf.shape(label)[0]
+        classes = tf.tile(label[:, None], [repeats, 1])  # (B, 1)
+        return self.critic([windows, classes], training=True)
+
+    def penalty(
+        self,
+        real: tf.Tensor,
+        fake: tf.Tensor,
+        label: tf.Tensor,
+        step: tf.Tensor,
+        update: int,
+    ) -> tf.Tensor:
+        """The mean penalty, multiplied by `penalty_interval`."""
+        weights = self.noise.uniform(
+            [tf.shape(real)[0]], step, update, Purpose.PENALTY_POINTS
+        )
+        values = self._loss.penalty(
+            lambda windows: self.score(windows, label), real, fake, weights
+        )
+        return self._config.train.penalty_interval * tf.reduce_mean(values)
+
+    def _batches(self, data: Any) -> Any:
+        """Windows and labels for each critic update."""
+        count = self._config.train.critic_steps
+        windows, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
+        if labels is None:
+            if self._conditional:
+                raise ValueError(
+                    "windows without labels; a conditional model trains on "
+                    "pairs, such as those of data.dataset.training_batches"
+                )
+            labels = tf.zeros(tf.shape(windows)[:1], tf.int64)
+        if windows.shape.rank != 3 or (windows.shape[0] or 0) % count:
+            raise ValueError(
+                f"a batch of shape {windows.shape}; expected [B, T, F] with B "
+                f"a multiple of train.critic_steps, {count}"
+            )
+        return zip(
+            tf.split(windows, count), tf.split(labels, count), strict=True
+        )
+
     def _critic_gradients(
         self,
         real: tf.Tensor,
         fake: tf.Tensor,
         label: tf.Tensor,
         step: tf.Tensor,
-        index: int,
+        update: int,
     ) -> tuple:
-        """Loss, penalty, scores of real and generated windows, gradients.
+        """Loss, penalty, (real scores, fake scores) and gradients.
 
-        The penalty comes every `penalty_interval` updates and else is 0.
-        The gradients are taken within the branches: those of a `tf.cond` with
-        gradients in it need the step as a constant, so that XLA compiles each
-        step anew, or fails.
+        The penalty is computed every `penalty_interval` updates and is 0 in
+        the others. Gradients are taken inside the branches, because those of a
+        `tf.cond` that contains gradients need the step as a constant: XLA
+        would compile every step anew, or fail.
         """
-        config, variables = self._config, self.critic.trainable_variables
+        train, variables = self._config.train, self.critic.trainable_variables
 
-        def take(penalised: bool) -> tuple:
+        def compute(penalised: bool) -> tuple:
             with tf.GradientTape() as tape:
-                # One call for both: the critic has no statistics of its batch.
-                scores = self._score(tf.concat([real, fake], 0), label)
-                ours, theirs = tf.split(scores, 2)
-                loss, penalty = self._loss.critic(ours, theirs), 0.0
+                # One call for both: the critic has no batch statistics.
+                scores = self.score(tf.concat([real, fake], 0), label)
+                real_scores, fake_scores = tf.split(scores, 2)
+                loss = self._loss.critic(real_scores, fake_scores)
+                penalty = 0.0
                 if penalised:
-                    penalty = self._penalty(real, fake, label, step, index)
-                total = loss + config.penalty_weight * penalty
+                    penalty = self.penalty(real, fake, label, step, update)
+                total = loss + train.penalty_weight * penalty
             gradients = _dense_gradients(tape, total, variables)
-            return loss, tf.convert_to_tensor(penalty), ours, theirs, gradients
+            penalty = tf.convert_to_tensor(penalty)
+            return loss, penalty, (real_scores, fake_scores), gradients
 
-        every = config.penalty_interval
-        if self._loss.penalty is None or every == 1:
-            return take(self._loss.penalty is not None)
-        update = step * config.critic_steps + index
+        interval = train.penalty_interval
+        if self._loss.penalty is None or interval == 1:
+            return compute(self._loss.penalty is not None)
+        updates = step * train.critic_steps + update
         return tf.cond(
-            update % every == 0, lambda: take(True), lambda: take(False)
+            updates % interval == 0,
+            lambda: compute(True),
+            lambda: compute(False),
         )
 
-    def _update_generator(
-        self, real: tf.Tensor, label: tf.Tensor, step: tf.Tensor
-    ) -> dict[str, tf.Tensor]:
-        index = self._config.critic_steps
-        variables = self.generator.trainable_variables
-        with tf.GradientTape() as tape:
-            fake = self._generate(label, step, index)
-            real, fake = self._changed(real, fake, step, index)
-            theirs = self._score(fake, label)
-            ours = theirs
-            if self._loss.relativistic:
-                ours = self._score(real, label)
-            loss = self._loss.generator(ours, theirs)
-        gradients = _dense_gradients(tape, loss, variables)
-        norm = self._apply(self.generator_optimizer, gradients, variables)
-        return {"generator_loss": loss, "generator_gradient_norm": norm}
-
-    def _generate(
-        self, label: tf.Tensor, step: tf.Tensor, index: int
-    ) -> tf.Tensor:
-        """Fresh windows, of the same labels as the real ones."""
-        shape = [tf.shape(label)[0], self._settings.model.latent_dim]
-        latents = self._normal(shape, step, index)
-        inputs = [latents, label] if self._conditional else latents
-        return self.generator(inputs, training=True)
-
-    def _score(self, windows: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
-        """Scores [B, 1] of windows [B, T, F]; labels repeat to B."""
-        windows = windows[..., None]  # (B, T, F, 1)
-        if not self._conditional:
-            return self.critic(windows, training=True)
-        repeats = tf.shape(windows)[0] // tf.shape(label)[0]
-        labels = tf.tile(label[:, None], [repeats, 1])  # (B, 1)
-        return self.critic([windows, labels], training=True)
-
-    def _penalty(
-        self,
-        real: tf.Tensor,
-        fake: tf.Tensor,
-        label: tf.Tensor,
-        step: tf.Tensor,
-        index: int,
-    ) -> tf.Tensor:
-        """The mean penalty, as much larger as it is rarer."""
-        weights = self._uniform([tf.shape(real)[0]], step, index, _MIXING)
-        each = self._loss.penalty(
-            lambda windows: self._score(windows, label), real, fake, weights
-        )
-        return self._config.penalty_interval * tf.reduce_mean(each)
-
-    def _changed(
-        self, real: tf.Tensor, fake: tf.Tensor, step: tf.Tensor, index: int
+    def _augmented(
+        self, real: tf.Tensor, fake: tf.Tensor, step: tf.Tensor, update: int
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Both as augmentation changes them, each window in its own way."""
-        if self._changes is None:
+        """Real and generated windows, each with its own random changes."""
+        if self._augmentation is None:
             return real, fake
-        shape = [tf.shape(real)[0], augment.DRAWS]
-        ours = self._uniform(shape, step, index, _REAL_CHANGES)
-        theirs = self._uniform(shape, step, index, _FAKE_CHANGES)
+
+        def change(windows: tf.Tensor, purpose: Purpose) -> tf.Tensor:
+            shape = [tf.shape(windows)[0], augment.DRAWS]
+            draws = self.noise.uniform(shape, step, update, purpose)
+            return self._augmentation(windows, draws, self.augment_p)
+
         return (
-            self._changes(real, ours, self.augment_p),
-            self._changes(fake, theirs, self.augment_p),
+            change(real, Purpose.REAL_AUGMENTATION),
+            change(fake, Purpose.FAKE_AUGMENTATION),
         )
 
-    def _adapt(self, ours: tf.Tensor, theirs: tf.Tensor, batch: tf.Tensor):
-        """Moves the probability of augmentation one step.
-
-        The share of real windows that score above their generated partner
-        stands for r_t of Karras et al. 2020 (equation 1): a Wasserstein
-        critic's scores have no zero.
-        """
-        settings = self._settings.augment
-        if self._changes is None:
+    def _adapt_augmentation(
+        self, real_scores: tf.Tensor, fake_scores: tf.Tensor
+    ) -> None:
+        """Moves the probability of augmentation by how well scores separate."""
+        if self._augmentation is None:
             return
-        told = self._mean(tf.reduce_mean(tf.sign(ours - theirs)))
+        signs = tf.sign(real_scores - fake_scores)
+        separation = replica_mean(tf.reduce_mean(signs))
+        batch = tf.shape(real_scores)[0]
         windows = tf.cast(batch * self._replicas, tf.float32)
-        move = tf.sign(told - settings.target) * windows
-        p = self.augment_p + move / settings.adjust_windows
-        self.augment_p.assign(tf.clip_by_value(p, 0.0, 1.0))
+        self.augment_p.assign(
+            augment.next_probability(
+                self.augment_p, separation, windows, self._config
+            )
+        )
 
-    def _apply(self, optimizer, gradients, variables) -> tf.Tensor:
-        """One update; returns the norm of this replica's gradients.
+    def _apply(
+        self, optimizer: Any, gradients: list, variables: list
+    ) -> tf.Tensor:
+        """Applies gradients; returns their norm on this replica.
 
-        Optimizers add up what the replicas bring.
+        Optimizers add up the gradients of all replicas.
         """
         optimizer.apply([g / self._replicas for g in gradients], variables)
         return tf.linalg.global_norm(gradients)
 
-    def _update_average(self, step: tf.Tensor) -> None:
-        """The first steps must not linger, so the half-life warms up."""
-        config = self._config
-        batch = float(config.batch_size)
-        seen = batch * (1.0 + tf.cast(step, tf.float32))
-        half_life = tf.minimum(config.ema_half_life_windows, _EMA_RAMP * seen)
-        decay = tf.pow(0.5, batch / tf.maximum(half_life, 1e-3))
-        pairs = zip(
-            self.ema_generator.variables, self.generator.variables, strict=True
-        )
-        for average, value in pairs:
-            average.assign(decay * average + (1.0 - decay) * value)
-
-    def _watch_finite(
-        self, seen: list[dict[str, tf.Tensor]], step: tf.Tensor
+    def _check_finite(
+        self, values: list[dict[str, tf.Tensor]], step: tf.Tensor
     ) -> None:
-        numbers = [value for values in seen for value in values.values()]
-        finite = tf.reduce_all(tf.math.is_finite(tf.stack(numbers)))
-        # 1 where any replica's is not.
-        failed = self._mean(tf.cast(~finite, tf.float32)) > 0
+        """Sets `first_bad_step` if any value on any replica is not finite."""
+        scalars = [x for update in values for x in update.values()]
+        finite = tf.reduce_all(tf.math.is_finite(tf.stack(scalars)))
+        failed = replica_mean(tf.cast(~finite, tf.float32)) > 0
         bad = tf.logical_and(failed, self.first_bad_step < 0)
         self.first_bad_step.assign(tf.where(bad, step, self.first_bad_step))
 
-    def _mean(self, value: tf.Tensor) -> tf.Tensor:
-        """Mean over the replicas."""
-        if self._replicas == 1:
-            return value
-        context = tf.distribute.get_replica_context()
-        return context.all_reduce(tf.distribute.ReduceOp.MEAN, value)
-
-    def _normal(self, shape: Any, step: tf.Tensor, index: int) -> tf.Tensor:
-        seed = self._seed(step, index, _LATENTS)
-        return tf.random.stateless_normal(shape, seed, alg="philox")
-
-    def _uniform(
-        self, shape: Any, step: tf.Tensor, index: int, purpose: int
-    ) -> tf.Tensor:
-        seed = self._seed(step, index, purpose)
-        return tf.random.stateless_uniform(shape, seed, alg="philox")
-
-    def _seed(self, step: tf.Tensor, index: int, purpose: int) -> tf.Tensor:
-        """A seed [2] that no other draw of the training has."""
-        draws = _PURPOSES * (self._config.critic_steps + 1)
-        number = step * draws + _PURPOSES * index + purpose
-        context = tf.distribute.get_replica_context()
-        replica = tf.cast(context.replica_id_in_sync_group, tf.int64)
-        # The seed has 31 bits.
-        key = self._config.seed + replica * 2**32
-        return tf.stack([key, number])
+    def _track(
+        self, values: list[dict[str, tf.Tensor]]
+    ) -> dict[str, tf.Tensor]:
+        """Adds the values of a step to the means and returns the means."""
+        for update in values:
+            for name, value in update.items():
+                self._trackers[name].update_state(value)
+        # With several workers Keras averages results over their first axis.
+        workers = self._config.train.strategy == "multiworker"
+        shape = [1] if workers else []
+        trackers = self._trackers.items()
+        return {n: tf.reshape(t.result(), shape) for n, t in trackers}
 
 
 def _dense_gradients(
     tape: tf.GradientTape, loss: tf.Tensor, variables: list
 ) -> list[tf.Tensor]:
-    """The gradients by each variable; those of embeddings are sparse."""
-    found = tape.gradient(loss, variables)
-    return [tf.convert_to_tensor(gradient) for gradient in found]
+    """Gradients of the loss; those of embeddings become dense."""
+    gradients = tape.gradient(loss, variables)
+    return [tf.convert_to_tensor(gradient) for gradient in gradients]
 
 
-def _state(value: Any, dtype: tf.DType) -> tf.Variable:
-    """A variable that every replica sets to the same value."""
-    return tf.Variable(
-        value,
-        trainable=False,
-        dtype=dtype,
-        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-    )
-
-
-def value_of(state: tf.Variable) -> int:
-    """What this worker's copy of a variable holds; no other is asked."""
-    strategy = tf.distribute.get_strategy()
-    return int(strategy.experimental_local_results(state)[0])
-
-
-def _optimizer(config: TrainConfig, rate: float) -> keras.optimizers.Optimizer:
-    if config.optimizer == "rmsprop":
+def _optimizer(train: TrainConfig, rate: float) -> keras.optimizers.Optimizer:
+    if train.optimizer == "rmsprop":
         return keras.optimizers.RMSprop(rate)
-    return keras.optimizers.Adam(rate, config.beta_1, config.beta_2)
+    return keras.optimizers.Adam(rate, train.beta_1, train.beta_2)

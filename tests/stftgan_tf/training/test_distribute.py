@@ -13,7 +13,7 @@ import tensorflow as tf
 from stftgan_tf import config as config_lib
 from stftgan_tf import train
 from stftgan_tf.errors import UserError
-from stftgan_tf.models import wgan
+from stftgan_tf.models.replicas import value_of
 from stftgan_tf.training import distribute
 from tests.conftest import ROOT, train_args, worker_environments
 from tests.test_train import assert_same_weights, weights
@@ -62,7 +62,7 @@ def halves(shape, *_):
     return tf.fill(shape, 0.5)
 model._uniform = halves
 def update(data):
-    return model._update_critic(*data, tf.constant(0, tf.int64), 0)
+    return model.update_critic(*data, tf.constant(0, tf.int64), 0)
 strategy.run(tf.function(update), args=(data,))
 kept = [local(v.value) for v in model.critic.trainable_variables]
 squares = [local(v.value)[0] for v in model.critic_optimizer._velocities]
@@ -102,7 +102,7 @@ def test_two_replicas_are_one_batch_with_noise_of_their_own():
     model._generate = lambda *_: tf.constant(windows[::-1].copy())
     model._uniform = lambda shape, *_: tf.fill(shape, 0.5)
     zero = tf.constant(0, tf.int64)
-    model._update_critic(tf.constant(windows), tf.zeros([8], tf.int64), zero, 0)
+    model.update_critic(tf.constant(windows), tf.zeros([8], tf.int64), zero, 0)
     ours = np.concatenate([w.ravel() for w in model.critic.get_weights()])
     theirs = np.concatenate(found["weights"])
     # Adam's first steps are signs of gradients: those near zero may flip.
@@ -222,4 +222,4 @@ def test_one_device_is_the_default(tiny):
     devices = distribute.open_strategy(tiny)
     assert devices.chief
     assert devices.strategy.num_replicas_in_sync == 1
-    assert wgan.value_of(tf.Variable(7)) == 7
+    assert value_of(tf.Variable(7)) == 7
