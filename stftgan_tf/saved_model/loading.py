@@ -1,6 +1,6 @@
-"""An export as its users see it: one SavedModel and its metadata.
+"""Loads an export and generates audio with it.
 
-Needs nothing of the training code.
+Needs a SavedModel and its metadata only, none of the training code.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from stftgan_tf.errors import UserError, first_line
+from stftgan_tf.saved_model.audio import shorten
 
 METADATA = "metadata.json"
 WARMUP = Path("assets.extra", "tf_serving_warmup_requests")
@@ -25,15 +26,21 @@ SIGNATURES = (
     "long",
 )
 
+# Rows that are generated at a time.
+BATCH, LONG_BATCH = 32, 4
+
+# What TensorFlow and JSON raise for a damaged SavedModel.
+_DAMAGE = (tf.errors.OpError, IndexError, KeyError, OSError, ValueError)
+
 
 @dataclasses.dataclass(frozen=True)
-class Export:
+class LoadedModel:
     """A loaded export.
 
     Attributes:
-      path: its folder.
-      metadata: what `metadata.json` says.
-      signatures: callables by name, with dicts of tensors as results.
+      path: its directory.
+      metadata: contents of `metadata.json`.
+      signatures: callables by name that return dicts of tensors.
     """
 
     path: Path
@@ -41,28 +48,121 @@ class Export:
     signatures: Any
 
     @property
-    def asks_for_labels(self) -> bool:
-        """Whether a sample can be asked for by label."""
+    def sample_rate_hz(self) -> int:
+        """Sample rate of the audio."""
+        return self.metadata["sample_rate_hz"]
+
+    @property
+    def max_secs(self) -> float:
+        """Duration of the longest audio that `long` returns."""
+        return self.metadata["long_samples"] / self.sample_rate_hz
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the model learnt labels, which samples may then request."""
         return self.metadata.get("condition") == "label"
 
-    def label(self, name: str) -> int:
-        """The number of a label.
+    def label_index(self, label: str | int) -> int:
+        """The index of a label.
+
+        Args:
+          label: a name, or an index as a number or as text. A name takes
+            precedence.
 
         Raises:
-          UserError: if the model has learnt no labels, or none of that name.
+          UserError: if the model learnt no labels, or not this one.
         """
-        if not self.asks_for_labels:
+        if not self.has_labels:
             raise UserError(
-                f"{self.path} has learnt no labels; train with "
-                "model.condition label"
+                f"{self.path} has no labels; train with model.condition label"
             )
         names = self.metadata["labels"]
-        if name not in names:
-            raise UserError(
-                f"{self.path} knows no label {name!r}; expected one of "
-                f"{', '.join(names)}"
+        if label in names:
+            return names.index(label)
+        text = str(label)
+        if text.isdecimal() and int(text) < len(names):
+            return int(text)
+        raise UserError(
+            f"{self.path} has no label {label!r}; expected one of "
+            f"{', '.join(names)}, or 0 to {len(names) - 1}"
+        )
+
+    def sample(
+        self,
+        num: int = 1,
+        seed: int = 0,
+        label: str | int | None = None,
+        truncation: float = 1.0,
+    ) -> np.ndarray:
+        """Audio float32 [num, N] of `num` consecutive seeds.
+
+        Args:
+          num: number of samples.
+          seed: of the first sample.
+          label: name or index for all samples; None draws one for each.
+          truncation: scale of the latents; below 1 samples are more typical
+            and less varied.
+
+        Raises:
+          UserError: if the model does not have the label.
+        """
+        labels = self._label_indices(label, num)
+        batches = self.batches(seed, num, BATCH, labels, truncation)
+        return np.concatenate([batch["audio"] for batch in batches])
+
+    def interpolate(
+        self,
+        seed_a: int,
+        seed_b: int,
+        num: int,
+        label: str | int | None = None,
+    ) -> np.ndarray:
+        """Audio float32 [num, N] on the way from one seed to another.
+
+        Args:
+          seed_a: of the first sample.
+          seed_b: of the last sample.
+          num: number of samples, at least 2.
+          label: as for `sample`.
+
+        Raises:
+          UserError: if the model does not have the label.
+        """
+        labels = self._label_indices(label, num)
+        batches = self.interpolation_batches(
+            (seed_a, seed_b), num, BATCH, labels
+        )
+        return np.concatenate([batch["audio"] for batch in batches])
+
+    def long(
+        self,
+        num: int = 1,
+        seed: int = 0,
+        label: str | int | None = None,
+        secs: float | None = None,
+    ) -> np.ndarray:
+        """Audio float32 [num, M] of several windows each, crossfaded.
+
+        Args:
+          num: number of samples.
+          seed: of the first sample.
+          label: as for `sample`.
+          secs: duration, at most `max_secs`, which is the default.
+
+        Raises:
+          UserError: if the model does not have the label.
+          ValueError: if `secs` is out of range.
+        """
+        if secs is not None and not 0 < secs <= self.max_secs:
+            raise ValueError(
+                f"secs is {secs}; expected above 0, at most {self.max_secs:.2f}"
             )
-        return names.index(name)
+        labels = self._label_indices(label, num)
+        batches = self.batches(seed, num, LONG_BATCH, labels, long=True)
+        audio = np.concatenate([batch["audio"] for batch in batches])
+        if secs is None:
+            return audio
+        return shorten(audio, secs, self.sample_rate_hz)
 
     def batches(
         self,
@@ -77,28 +177,27 @@ class Export:
 
         Args:
           first_seed: of the first sample.
-          count: how many.
-          batch: how many at a time.
-          labels: int [count], asked for; None draws one for each seed.
-          truncation: truncation.
-          long: several windows joined, instead of one; without truncation.
+          count: number of samples.
+          batch: number of samples at a time.
+          labels: int [count], label indices; None draws one for each seed.
+          truncation: scale of the latents.
+          long: several windows crossfaded, instead of one; without truncation.
 
         Yields:
           `seed` int64 [B], `audio` float32 [B, N], `wav_bytes` object [B],
           and unless it is long `window` float32 [B, T, F].
         """
-        for part in _parts(count, batch):
+        signature = "long" if long else "serving_default"
+        more = {}
+        if truncation != 1.0:
+            signature = "sample"
+            more = {self._truncation_input: np.float32([truncation])}
+        for part in _slices(count, batch):
             seeds = first_seed + np.arange(part.start, part.stop)
-            inputs = {"seed": seeds, **self._labels(labels, part)}
-            signature = "long" if long else "serving_default"
-            if truncation != 1.0:
-                signature, inputs["truncation"] = (
-                    "sample",
-                    np.float32([truncation]),
-                )
+            inputs = {"seed": seeds, **self._label_input(labels, part), **more}
             yield {"seed": seeds, **self.call(signature, inputs)}
 
-    def between(
+    def interpolation_batches(
         self,
         seeds: tuple[int, int],
         count: int,
@@ -109,8 +208,8 @@ class Export:
 
         Args:
           seeds: the two.
-          count: how many samples, at least 2.
-          batch: how many at a time.
+          count: number of samples, at least 2.
+          batch: number of samples at a time.
           labels: as for `batches`.
 
         Yields:
@@ -118,71 +217,60 @@ class Export:
           the outputs of `batches`.
         """
         weights = np.linspace(0, 1, count, dtype=np.float32)
-        for part in _parts(count, batch):
+        for part in _slices(count, batch):
             weight = weights[part]
             inputs = {
                 "seed_a": np.full(len(weight), seeds[0]),
                 "seed_b": np.full(len(weight), seeds[1]),
                 "weight": weight,
-                **self._labels(labels, part),
+                **self._label_input(labels, part),
             }
             yield {"weight": weight, **self.call("interpolate", inputs)}
 
-    def _labels(
+    def call(
+        self, signature: str, inputs: dict[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Outputs of a signature."""
+        outputs = self.signatures[signature](
+            **{name: tf.constant(value) for name, value in inputs.items()}
+        )
+        return {name: value.numpy() for name, value in outputs.items()}
+
+    @property
+    def _truncation_input(self) -> str:
+        """Exports of earlier versions call it `psi`."""
+        inputs = self.signatures["sample"].structured_input_signature[1]
+        return "psi" if "psi" in inputs else "truncation"
+
+    def _label_indices(
+        self, label: str | int | None, count: int
+    ) -> np.ndarray | None:
+        if label is None:
+            return None
+        return np.full(count, self.label_index(label))
+
+    def _label_input(
         self, labels: np.ndarray | None, part: slice
     ) -> dict[str, np.ndarray]:
-        if not self.asks_for_labels:
+        if not self.has_labels:
             return {}
         if labels is None:
             return {"label": np.full(part.stop - part.start, -1)}
         return {"label": labels[part]}
 
-    def call(
-        self, signature: str, inputs: dict[str, np.ndarray]
-    ) -> dict[str, np.ndarray]:
-        """A signature's outputs."""
-        made = self.signatures[signature](
-            **{name: tf.constant(value) for name, value in inputs.items()}
-        )
-        return {name: value.numpy() for name, value in made.items()}
 
-
-def _parts(count: int, batch: int) -> Iterator[slice]:
-    for start in range(0, count, batch):
-        yield slice(start, min(start + batch, count))
-
-
-def signature_defs(path: Path) -> dict[str, Any]:
-    """SignatureDefs of an export by name, without loading it."""
-    saved = saved_model_pb2.SavedModel.FromString(
-        (path / "saved_model.pb").read_bytes()
-    )
-    found = saved.meta_graphs[0].signature_def
-    return {name: found[name] for name in SIGNATURES}
-
-
-def example(signature: Any, rows: int) -> dict[str, np.ndarray]:
-    """Inputs that a signature takes: rows that are all alike."""
-    made = {}
-    for name, info in signature.inputs.items():
-        shape = [rows, *(dim.size for dim in info.tensor_shape.dim[1:])]
-        dtype = tf.dtypes.as_dtype(info.dtype).as_numpy_dtype
-        # A seed; the first class or label; latents, weights and truncation.
-        made[name] = np.full(shape, 0.5).astype(dtype)
-    return made
-
-
-def load(path: Path) -> Export:
+def load(path: str | Path) -> LoadedModel:
     """Loads an export.
 
     Raises:
-      UserError: if there is none, or it cannot be loaded.
+      UserError: if there is no export, or it cannot be loaded.
     """
+    path = Path(path)
     file = path / METADATA
     if not (path / "saved_model.pb").is_file() or not file.is_file():
         raise UserError(
-            f"{path} is no export (saved_model.pb and {METADATA}); "
-            "make one with python -m stftgan_tf.export"
+            f"{path} is not an export (no saved_model.pb or {METADATA}); "
+            "create one with python -m stftgan_tf.export"
         )
     try:
         metadata = json.loads(file.read_text(encoding="utf-8"))
@@ -190,14 +278,33 @@ def load(path: Path) -> Export:
         missing = set(SIGNATURES) - set(signatures)
         if missing:
             raise KeyError(f"no signature {min(missing)}; export it again")
-    # What TensorFlow raises for a damaged SavedModel.
-    except (
-        tf.errors.OpError,
-        IndexError,
-        KeyError,
-        OSError,
-        ValueError,
-    ) as error:
+    except _DAMAGE as error:
         reason = first_line(error)
         raise UserError(f"export {path} is damaged: {reason}") from error
-    return Export(path=path, metadata=metadata, signatures=signatures)
+    return LoadedModel(path=path, metadata=metadata, signatures=signatures)
+
+
+def signature_defs(path: Path) -> dict[str, Any]:
+    """SignatureDefs of an export by name, without loading it."""
+    model = saved_model_pb2.SavedModel.FromString(
+        (path / "saved_model.pb").read_bytes()
+    )
+    definitions = model.meta_graphs[0].signature_def
+    return {name: definitions[name] for name in SIGNATURES}
+
+
+def example_inputs(signature: Any, rows: int) -> dict[str, np.ndarray]:
+    """Valid inputs of a SignatureDef; all rows are equal."""
+    inputs = {}
+    for name, info in signature.inputs.items():
+        shape = [rows, *(dim.size for dim in info.tensor_shape.dim[1:])]
+        dtype = tf.dtypes.as_dtype(info.dtype).as_numpy_dtype
+        # 0.5 suits latents, weights and truncation; as an integer it becomes
+        # 0: a seed, and the first label or cluster.
+        inputs[name] = np.full(shape, 0.5).astype(dtype)
+    return inputs
+
+
+def _slices(count: int, size: int) -> Iterator[slice]:
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))

@@ -1,1 +1,1 @@
-"""The training loop and what runs beside it."""
+"""Training: the loop, its limits, and the callbacks that run beside it."""

@@ -1,36 +1,39 @@
-"""Checkpoints of a run: folders that appear by one rename.
+"""Checkpoints of a run: directories that appear by one rename.
 
-checkpoints/step-00001000/state.json  step, seconds trained, state of the watch
-                          weights.*   tf.train.Checkpoint
-            best-00000500/            the same, of the best watch so far
+checkpoints/step-00001000/state.json  steps, seconds, state of the watch
+                          weights.*   a tf.train.Checkpoint
+            best-00000500/            the same, of the best measurement
+            last-00001234/            the same, of the last step if it is best
 
-After a rollback names end in -r1, -r2 and so on, so that none is written
-twice.
+Earlier versions appended -r1, -r2, ... to the names after a rollback.
 """
 
-import dataclasses
 import json
 import logging
 import re
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import keras
 import tensorflow as tf
 
 from stftgan_tf.errors import UserError, first_line
-from stftgan_tf.models import wgan
 from stftgan_tf.models.wgan import WGAN
+from stftgan_tf.training import state as state_lib
+from stftgan_tf.training.state import State
+
+# Within the directory of a run.
+DIRECTORY = "checkpoints"
 
 _LOG = logging.getLogger(__name__)
 _STEP, _BEST, _LAST = "step-", "best-", "last-"
-# Of what is being written or removed.
+# Prefix of directories that are being written or removed.
 _HIDDEN = ".incomplete-"
 _NAME = re.compile(r"(?:step|best|last)-(\d{8,})(?:-r(\d+))?")
 
-# What TensorFlow and JSON raise for missing, cut or altered files.
+# What TensorFlow and JSON raise for missing, truncated or altered files.
 _DAMAGE = (
     tf.errors.OpError,
     IndexError,
@@ -43,184 +46,154 @@ _DAMAGE = (
 _T = TypeVar("_T")
 
 
-class _OtherNetworks(Exception):
-    """A checkpoint lacks weights of the networks, or has them otherwise."""
+class _DifferentNetworksError(Exception):
+    """A checkpoint whose weights do not fit the networks."""
 
 
-@dataclasses.dataclass(frozen=True)
-class State:
-    """What a checkpoint tells besides weights.
+def save(directory: Path, model: WGAN, state: State, keep: int) -> Path:
+    """Writes a checkpoint and removes old ones.
 
-    Attributes:
-      step: generator updates so far.
-      secs: seconds trained so far.
-      watch: `callbacks.Watch.state`.
-    """
-
-    step: int = 0
-    secs: float = 0.0
-    watch: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-    @property
-    def healthy(self) -> bool:
-        """Whether it was watched, and that was no alarm."""
-        seen = self.watch.get("seen", {}).get("step")
-        return seen == self.step and not self.watch["alarms"]
-
-
-def save(folder: Path, model: WGAN, state: State, keep: int) -> Path:
-    """Writes a checkpoint and removes old ones, and those of later steps.
-
-    (Which a training that went back does again, or could not read.) Also the
-    one of an end that is none any more.
+    Also removes checkpoints of later steps (damaged, or from a longer
+    training), and the `last` one of an earlier end.
 
     Args:
-      folder: the run's `checkpoints`.
+      directory: `checkpoints` of the run.
       model: compiled.
       state: of the training.
-      keep: how many of the newest stay; the newest healthy one always does.
+      keep: how many of the newest checkpoints to keep.
 
     Returns:
-      The checkpoint's folder.
+      The checkpoint's directory.
 
     Raises:
-      UserError: if it cannot be written (a full disk); earlier ones stay.
+      UserError: if it cannot be written, such as on a full disk; earlier
+        checkpoints stay.
     """
-    target = folder / _name(_STEP, model, state)
+    target = directory / _name(_STEP, state)
     _write(target, model, state)
-    later = newest_first(folder)
-    _remove(path for path in later if _place(path) > _place(target))
-    _remove(newest_first(folder, _LAST))
-    old = newest_first(folder)[keep:]
-    if not any(_healthy(path) for path in newest_first(folder)[:keep]):
-        spared = next((path for path in old if _healthy(path)), None)
-        old = [path for path in old if path != spared]
-    _remove(old)
+    newest = newest_first(directory)
+    _remove(path for path in newest if _order(path) > _order(target))
+    _remove(newest_first(directory, _LAST))
+    _remove(newest_first(directory)[keep:])
     return target
 
 
 def save_best(
-    folder: Path, model: WGAN, state: State, last: bool = False
+    directory: Path, model: WGAN, state: State, last: bool = False
 ) -> Path:
-    """Writes the best checkpoint so far, which replaces the one before.
+    """Writes the best checkpoint so far, and removes the previous best.
 
-    At a training's `last` step, which an uninterrupted longer one would not
-    have looked at, it lies beside that one, until the training goes on and
-    saves another.
+    Args:
+      directory: `checkpoints` of the run.
+      model: compiled.
+      state: of the training.
+      last: whether this is the last step of the training. An uninterrupted
+        longer training would not have measured it, so its checkpoint is kept
+        beside the best one, until a resumed training saves another.
 
     Raises:
       UserError: as `save`.
     """
     prefix = _LAST if last else _BEST
-    target = folder / _name(prefix, model, state)
+    target = directory / _name(prefix, state)
     _write(target, model, state)
-    older = newest_first(folder, prefix) + newest_first(folder, _LAST)
+    older = newest_first(directory, prefix) + newest_first(directory, _LAST)
     _remove(path for path in older if path != target)
     return target
 
 
-def newest_first(folder: Path, prefix: str = _STEP) -> list[Path]:
-    """The checkpoints of a run."""
-    # Not what somebody has put there, under a name of his own.
-    found = [p for p in folder.glob(f"{prefix}*") if _NAME.fullmatch(p.name)]
-    return sorted(found, key=_place, reverse=True)
+def newest_first(directory: Path, prefix: str = _STEP) -> list[Path]:
+    """The checkpoints of a run; ignores directories with other names."""
+    paths = directory.glob(f"{prefix}*")
+    checkpoints = [path for path in paths if _NAME.fullmatch(path.name)]
+    return sorted(checkpoints, key=_order, reverse=True)
 
 
-def all_of(folder: Path) -> list[Path]:
-    """The newest first, then the best."""
-    return newest_first(folder) + newest_first(folder, _BEST)
+def all_of(directory: Path) -> list[Path]:
+    """Checkpoints to resume from: the newest first, then the best."""
+    return newest_first(directory) + newest_first(directory, _BEST)
 
 
-def restore_newest(folder: Path, model: WGAN) -> State:
-    """Restores the newest checkpoint that is whole, or else the best one.
+def restore_newest(directory: Path, model: WGAN) -> State:
+    """Restores the newest undamaged checkpoint, or else the best one.
 
     Args:
-      folder: the run's `checkpoints`.
-      model: compiled; gets weights, averages and the optimizers' state.
+      directory: `checkpoints` of the run.
+      model: compiled; receives weights, averages and optimizer states.
 
     Returns:
-      The state; that of step 0 where there is no checkpoint.
+      The state of the training; a fresh one if there is no checkpoint.
 
     Raises:
       UserError: if there are checkpoints and none can be read.
     """
-    paths = all_of(folder)
+    paths = all_of(directory)
     if not paths:
         return State()
-    return _first(folder, paths, lambda path: _read(path, _objects(model)))
-
-
-def restore_healthy(folder: Path, model: WGAN) -> State | None:
-    """Restores the newest checkpoint whose variety was healthy.
-
-    The best one was.
-
-    Returns:
-      Its state, or None where there is no such checkpoint.
-    """
-    healthy = [path for path in newest_first(folder) if _healthy(path)]
-    healthy = sorted(
-        healthy + newest_first(folder, _BEST), key=_place, reverse=True
+    return _first(
+        directory, paths, lambda path: _read(path, _checkpoint(model))
     )
-    if not healthy:
-        return None
-    return _first(folder, healthy, lambda path: _read(path, _objects(model)))
 
 
-def restore_average(folder: Path, generator: keras.Model) -> State:
-    """Restores only the averaged generator of the best checkpoint.
+def restore_average(directory: Path, generator: keras.Model) -> State:
+    """Restores only the averaged generator, of the best checkpoint.
 
-    That is the one of the last step, where that was the best; where there is
-    no best one, or it is damaged: the newest.
+    That is the checkpoint of the last step if it was the best. If there is no
+    best one, or it is damaged, the newest is restored.
+
+    Args:
+      directory: `checkpoints` of the run.
+      generator: receives the averaged weights.
 
     Raises:
       UserError: if there is no checkpoint, or none can be read.
     """
     checkpoint = tf.train.Checkpoint(ema_generator=generator)
     prefixes = (_LAST, _BEST, _STEP)
-    paths = [path for name in prefixes for path in newest_first(folder, name)]
-    return _first(
-        folder, paths, lambda path: _read(path, checkpoint, partly=True)
-    )
+    paths = [
+        path for prefix in prefixes for path in newest_first(directory, prefix)
+    ]
+    return _first(directory, paths, lambda path: _read(path, checkpoint))
 
 
-def _first(folder: Path, paths: list[Path], read: Callable[[Path], _T]) -> _T:
-    """What `read` makes of the first checkpoint that it can read."""
+def _first(
+    directory: Path, paths: list[Path], read: Callable[[Path], _T]
+) -> _T:
+    """The result of `read` for the first checkpoint that it can read."""
     for path in paths:
         try:
             return read(path)
         except _DAMAGE as error:
             reason = first_line(error)
             _LOG.warning("checkpoint %s is damaged: %s", path, reason)
-        except _OtherNetworks:
+        except _DifferentNetworksError:
             _LOG.warning(
-                "checkpoint %s is of other networks than this version of the "
-                "project makes: use the one it was made with",
+                "checkpoint %s has different networks than this version of "
+                "the project builds; use the version that wrote it",
                 path,
             )
-    what = "no checkpoint that can be read" if paths else "no checkpoint"
-    raise UserError(f"{folder} holds {what}")
+    kind = "readable checkpoint" if paths else "checkpoint"
+    raise UserError(f"{directory} contains no {kind}")
 
 
-def _place(path: Path) -> tuple[int, int]:
-    """Step and rollbacks of a checkpoint, as its name tells them."""
+def _order(path: Path) -> tuple[int, int]:
+    """Sorts checkpoints by age: step and rollbacks, from the name."""
     step, rollbacks = _NAME.fullmatch(path.name).groups()
     return int(step), int(rollbacks or 0)
 
 
-def _name(prefix: str, model: WGAN, state: State) -> str:
-    rollbacks = wgan.value_of(model.rollbacks)
-    return f"{prefix}{state.step:08d}" + (f"-r{rollbacks}" if rollbacks else "")
+def _name(prefix: str, state: State) -> str:
+    return f"{prefix}{state.step:08d}"
 
 
 def _write(target: Path, model: WGAN, state: State) -> None:
-    # Those of a training that was killed, too: a run has one at a time.
+    # A run has one training at a time, so these are left from a killed one.
     _remove(target.parent.glob(f"{_HIDDEN}*"))
     staging = target.with_name(f"{_HIDDEN}{target.name}")
     staging.mkdir(parents=True)
     try:
-        _objects(model).write(str(staging / "weights"))
-        text = json.dumps(dataclasses.asdict(state))
+        _checkpoint(model).write(str(staging / "weights"))
+        text = json.dumps(state_lib.to_dict(state))
         (staging / "state.json").write_text(text)
         _hide([target])
         staging.rename(target)
@@ -231,29 +204,18 @@ def _write(target: Path, model: WGAN, state: State) -> None:
         _remove(target.parent.glob(f"{_HIDDEN}*"))
 
 
-def _read(
-    path: Path, checkpoint: tf.train.Checkpoint, partly: bool = False
-) -> State:
-    state = _state(path)
+def _read(path: Path, checkpoint: tf.train.Checkpoint) -> State:
+    """Restores what `checkpoint` tracks, and reads the state."""
+    state = state_lib.from_dict(json.loads((path / "state.json").read_text()))
     try:
         status = checkpoint.read(str(path / "weights"))
-        if partly:
-            status.expect_partial()
+        # The file may contain more: networks that an export does not need,
+        # and the number of rollbacks, which earlier versions stored.
+        status.expect_partial()
         status.assert_existing_objects_matched()
     except (AssertionError, ValueError) as error:
-        raise _OtherNetworks from error
+        raise _DifferentNetworksError from error
     return state
-
-
-def _state(path: Path) -> State:
-    return State(**json.loads((path / "state.json").read_text()))
-
-
-def _healthy(path: Path) -> bool:
-    try:
-        return _state(path).healthy
-    except _DAMAGE:
-        return False
 
 
 def _remove(paths: Iterable[Path]) -> None:
@@ -262,7 +224,7 @@ def _remove(paths: Iterable[Path]) -> None:
 
 
 def _hide(paths: Iterable[Path]) -> list[Path]:
-    """Takes what exists away from its name, under which no half must stay."""
+    """Renames existing directories, so that none is visible half removed."""
     return [
         path
         if path.name.startswith(_HIDDEN)
@@ -272,7 +234,8 @@ def _hide(paths: Iterable[Path]) -> list[Path]:
     ]
 
 
-def _objects(model: WGAN) -> tf.train.Checkpoint:
+def _checkpoint(model: WGAN) -> tf.train.Checkpoint:
+    """What is saved. The names are part of the file format."""
     return tf.train.Checkpoint(
         generator=model.generator,
         critic=model.critic,
@@ -280,5 +243,4 @@ def _objects(model: WGAN) -> tf.train.Checkpoint:
         generator_optimizer=model.generator_optimizer,
         critic_optimizer=model.critic_optimizer,
         augment_p=model.augment_p,
-        rollbacks=model.rollbacks,
     )

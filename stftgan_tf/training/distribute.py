@@ -1,9 +1,9 @@
-"""One device or many: what `train.strategy` means here, on `tf.distribute`.
+"""Runs a training on one device or many, by `tf.distribute`.
 
-With `multiworker`, TF_CONFIG names the workers and which of them this process
-is; the first one is the chief, who alone writes the run (all workers see its
-folder). A worker that is lost ends the others: start all of them again with
---resume.
+With `train.strategy: multiworker`, TF_CONFIG names the workers and says which
+of them this process is. The first one is the chief: it alone writes the run,
+in a directory that all workers can read. If a worker is lost, the others end;
+start all of them again with --resume.
 """
 
 import contextlib
@@ -19,18 +19,17 @@ import tensorflow as tf
 from stftgan_tf.config import Config
 from stftgan_tf.errors import UserError
 
-# Seconds after which a worker that does not answer is given up.
+# A worker that does not answer for so long counts as lost.
 _TIMEOUT_SECS = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-    """Where a training runs.
+    """The devices of a training.
 
     Attributes:
       strategy: of `tf.distribute`.
-      worker: which of the workers this process is.
-      chief: whether it is the one that writes.
+      worker: index of this process among the workers.
     """
 
     strategy: tf.distribute.Strategy
@@ -43,11 +42,11 @@ class Devices:
 
 
 def open_strategy(config: Config) -> Devices:
-    """Opens what `train.strategy` names.
+    """Opens the strategy that `train.strategy` names.
 
     Raises:
-      UserError: if TF_CONFIG is missing or is no JSON of workers, or the
-        batch cannot be divided among the replicas.
+      UserError: if TF_CONFIG is missing or malformed, or the batch cannot be
+        divided among the replicas.
     """
     kind = config.train.strategy
     if kind == "multiworker":
@@ -62,17 +61,17 @@ def open_strategy(config: Config) -> Devices:
         raise UserError(
             f"train.batch_size is {config.train.batch_size}; expected a "
             f"multiple of {group}: {replicas} replicas times "
-            "model.minibatch_stddev"
+            f"model.minibatch_stddev ({config.model.minibatch_stddev})"
         )
     return devices
 
 
 @contextlib.contextmanager
 def worker_loss_as_error() -> Iterator[None]:
-    """Says that a worker was lost when talking to it fails.
+    """Turns a failure to reach another worker into one clear error.
 
     Raises:
-      UserError: in place of TensorFlow's UnavailableError and its like.
+      UserError: in place of TensorFlow's UnavailableError and similar errors.
     """
     try:
         yield
@@ -88,7 +87,7 @@ def worker_loss_as_error() -> Iterator[None]:
 
 
 def wait_for(path: Path) -> None:
-    """Until the chief has made the run's folder, or a file in it.
+    """Waits until the chief has created a file or directory.
 
     Raises:
       UserError: if that takes longer than a minute.
@@ -97,34 +96,40 @@ def wait_for(path: Path) -> None:
     while not path.exists():
         if time.monotonic() > end:
             raise UserError(
-                f"the chief made no {path}; do all workers see its folder?"
+                f"the chief did not create {path}; can all workers read this "
+                "directory?"
             )
         time.sleep(0.1)
 
 
 def _local_devices() -> list[str]:
-    """This machine's GPUs; without any, its logical CPU devices."""
+    """This machine's GPUs, or its logical CPU devices if it has none."""
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     return [device.name for device in tf.config.list_logical_devices(kind)]
 
 
 def _multiworker() -> Devices:
-    text = os.environ.get("TF_CONFIG", "")
+    options = tf.distribute.experimental.CommunicationOptions(
+        timeout_seconds=_TIMEOUT_SECS
+    )
+    worker = _worker_index(os.environ.get("TF_CONFIG", ""))
+    strategy = tf.distribute.MultiWorkerMirroredStrategy(
+        communication_options=options
+    )
+    return Devices(strategy, worker)
+
+
+def _worker_index(tf_config: str) -> int:
+    """Index of this process among the workers."""
     try:
-        found = json.loads(text)
-        workers, task = found["cluster"]["worker"], found["task"]
+        cluster = json.loads(tf_config)
+        workers, task = cluster["cluster"]["worker"], cluster["task"]
         if task["type"] != "worker" or not 0 <= task["index"] < len(workers):
             raise ValueError
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"train.strategy is multiworker and TF_CONFIG is {text!r}; "
+            f"train.strategy is multiworker and TF_CONFIG is {tf_config!r}; "
             'expected {"cluster": {"worker": ["host:port", ...]}, "task": '
             '{"type": "worker", "index": 0}}'
         ) from error
-    options = tf.distribute.experimental.CommunicationOptions(
-        timeout_seconds=_TIMEOUT_SECS
-    )
-    strategy = tf.distribute.MultiWorkerMirroredStrategy(
-        communication_options=options
-    )
-    return Devices(strategy, task["index"])
+    return task["index"]

@@ -1,0 +1,63 @@
+"""What the command `sample` is asked to generate. Needs no TensorFlow."""
+
+import dataclasses
+
+from stftgan_tf.errors import UsageError
+
+# Seeds are int64.
+_MAX_SEED = 2**63 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleRequest:
+    """Samples to generate.
+
+    Attributes:
+      num: number of samples.
+      seed: of the first sample.
+      label: name or index, or None to draw one for each sample.
+      interpolate: two seeds; samples are between them, instead of at `seed`.
+      truncation: scale of the latents.
+      secs: duration of a sample, or None for one window.
+      phase: `export` for the phase of the export, or `pghi` to compute it
+        again.
+    """
+
+    num: int = 16
+    seed: int = 0
+    label: str | None = None
+    interpolate: tuple[int, int] | None = None
+    truncation: float = 1.0
+    secs: float | None = None
+    phase: str = "export"
+
+    def check(self) -> None:
+        """Raises UsageError if values are out of range or incompatible."""
+        self._check_seeds()
+        if not 0 < self.truncation < float("inf"):
+            raise UsageError(
+                f"--truncation is {self.truncation}; expected above 0"
+            )
+        present = {
+            "--interpolate": self.interpolate is not None,
+            "--truncation": self.truncation != 1,
+            "--secs": self.secs is not None,
+        }
+        names = [name for name, is_present in present.items() if is_present]
+        if len(names) > 1:
+            raise UsageError(f"{' and '.join(names)} cannot be combined")
+        if self.phase == "pghi" and self.secs is not None:
+            raise UsageError("--phase pghi and --secs cannot be combined")
+
+    def _check_seeds(self) -> None:
+        smallest = 2 if self.interpolate else 1
+        if self.num < smallest:
+            raise UsageError(
+                f"--num is {self.num}; expected at least {smallest}"
+            )
+        flag, seeds, largest = "--seed", [self.seed], _MAX_SEED - self.num
+        if self.interpolate:
+            flag, seeds, largest = "--interpolate", self.interpolate, _MAX_SEED
+        for seed in seeds:
+            if not 0 <= seed <= largest:
+                raise UsageError(f"{flag} is {seed}; expected 0 to {largest}")

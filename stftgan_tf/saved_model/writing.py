@@ -1,0 +1,85 @@
+"""Writes the best checkpoint of a run as a SavedModel."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import tensorflow as tf
+
+from stftgan_tf.dsp.moments import Moments
+from stftgan_tf.files import published_dir, refuse_existing
+from stftgan_tf.models import condition, networks
+from stftgan_tf.saved_model import loading, model_card, serving_files
+from stftgan_tf.saved_model.limits import check_long_secs
+from stftgan_tf.saved_model.signatures import SamplingModule
+from stftgan_tf.training import checkpoints, run_dir
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """A new export.
+
+    Attributes:
+      path: its directory.
+      step: training step of the checkpoint.
+      parameters: of the generator.
+      has_warmup: whether it contains warm-up requests.
+    """
+
+    path: Path
+    step: int
+    parameters: int
+    has_warmup: bool
+
+    @property
+    def size_mb(self) -> float:
+        """Size of all files in megabytes."""
+        files = (path for path in self.path.rglob("*") if path.is_file())
+        return sum(path.stat().st_size for path in files) / 1e6
+
+
+def export(
+    run: str | Path,
+    output: str | Path,
+    secs: float = 5.0,
+    overwrite: bool = False,
+) -> Export:
+    """Exports the averaged generator of the best checkpoint of a run.
+
+    Args:
+      run: directory of the run.
+      output: directory of the export; it appears by one rename.
+      secs: shortest duration of the signature `long`.
+      overwrite: whether to replace an existing export.
+
+    Raises:
+      UsageError: if `secs` is out of range.
+      UserError: if there is no run, no checkpoint can be read, or `output`
+        exists and may not be replaced.
+    """
+    run, output = Path(run), Path(output)
+    check_long_secs(secs)
+    refuse_existing(output, loading.METADATA, overwrite)
+    config, manifest = run_dir.open_run(run)
+    moments = Moments.from_dict(manifest["moments"])
+    prior = None
+    if config.model.condition != "none":
+        prior = condition.load(run / condition.FILE).prior
+    classes = 0 if prior is None else len(prior)
+    generator = networks.build_generator(config, classes, moments)
+    state = checkpoints.restore_average(run / checkpoints.DIRECTORY, generator)
+    module = SamplingModule(generator, moments, config, prior, secs)
+    parameters = generator.count_params()
+    metadata = model_card.metadata_of(run, config, manifest, parameters, state)
+    metadata["long_samples"] = module.long_samples
+    with published_dir(output, loading.METADATA, overwrite) as staging:
+        tf.saved_model.save(module, str(staging), module.signatures())
+        files = {
+            loading.METADATA: json.dumps(metadata, indent=1) + "\n",
+            model_card.CARD: model_card.card_of(metadata),
+            serving_files.BATCHING: serving_files.batching_parameters(),
+        }
+        for name, text in files.items():
+            (staging / name).write_text(text, encoding="utf-8")
+        has_warmup = serving_files.write_warmup(staging)
+    return Export(output, state.step, parameters, has_warmup)
