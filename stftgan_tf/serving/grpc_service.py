@@ -22,7 +22,7 @@ from tensorflow_serving.apis import (
 
 from stftgan_tf.serving.errors import RequestError, invalid_argument
 from stftgan_tf.serving.limiter import RequestLimiter
-from stftgan_tf.serving.model import LoadedModel, check_input_names
+from stftgan_tf.serving.model import ModelVersion, check_input_names
 from stftgan_tf.serving.monitoring import RequestMetrics
 from stftgan_tf.serving.options import ServerOptions
 from stftgan_tf.serving.versions import VersionManager
@@ -202,7 +202,7 @@ def _requested_model(request) -> tuple[str, int | None]:
 
 def _to_arrays(
     protos: Mapping[str, tensor_pb2.TensorProto],
-    model: LoadedModel,
+    model: ModelVersion,
     signature_name: str,
 ) -> dict[str, np.ndarray]:
     """Converts the tensors of a request.

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from stftgan_tf.serving.errors import RequestError, invalid_argument
-from stftgan_tf.serving.model import LoadedModel, SignatureDef, TensorInfo
+from stftgan_tf.serving.model import ModelVersion, SignatureDef, TensorInfo
 
 # NumPy's limit before version 2.
 _MAX_RANK = 32
@@ -52,7 +52,7 @@ def parse_body(body: bytes) -> dict[str, Any]:
 
 
 def parse_inputs(
-    request: dict[str, Any], model: LoadedModel
+    request: dict[str, Any], model: ModelVersion
 ) -> tuple[dict[str, np.ndarray], bool]:
     """Returns arrays by input, and whether the request is in row format.
 

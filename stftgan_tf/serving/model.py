@@ -25,7 +25,7 @@ _CONTEXT_LINES = (
 )
 
 
-class LoadedModel:
+class ModelVersion:
     """One version of a model in memory.
 
     Each version has its own graph and session, as in TensorFlow Serving, so

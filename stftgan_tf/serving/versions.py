@@ -11,7 +11,7 @@ import grpc
 
 from stftgan_tf.errors import first_line
 from stftgan_tf.serving.errors import RequestError
-from stftgan_tf.serving.model import LoadedModel
+from stftgan_tf.serving.model import ModelVersion
 
 _LOG = logging.getLogger(__name__)
 
@@ -56,9 +56,9 @@ class VersionManager:
         self.name, self._base_path = name, base_path
         self._poll_secs, self._max_batch_size = poll_secs, max_batch_size
         self._lock = threading.Lock()
-        self._current: LoadedModel | None = None
+        self._current: ModelVersion | None = None
         # The current model counts as one user of itself.
-        self._users: dict[LoadedModel, int] = {}
+        self._users: dict[ModelVersion, int] = {}
         self._statuses: dict[int, VersionStatus] = {}
         # File lists of the versions that failed to load.
         self._failed: dict[int, object] = {}
@@ -83,7 +83,7 @@ class VersionManager:
             callback(self._current is not None)
 
     @contextlib.contextmanager
-    def use(self, name: str, version: int | None) -> Iterator[LoadedModel]:
+    def use(self, name: str, version: int | None) -> Iterator[ModelVersion]:
         """Yields the current model, which stays loaded during the block.
 
         Args:
@@ -152,10 +152,10 @@ class VersionManager:
             except OSError as error:
                 _LOG.warning("%s: %s", self._base_path, error.strerror)
 
-    def _load(self, path: Path, version: int) -> LoadedModel | None:
+    def _load(self, path: Path, version: int) -> ModelVersion | None:
         self._set_status(VersionStatus(version, "LOADING"))
         try:
-            return LoadedModel(path, version, self._max_batch_size)
+            return ModelVersion(path, version, self._max_batch_size)
         # A damaged export can raise any type of exception.
         except Exception as error:
             reason = first_line(error)
@@ -164,7 +164,7 @@ class VersionManager:
             self._set_status(status)
             return None
 
-    def _replace_current(self, model: LoadedModel | None) -> None:
+    def _replace_current(self, model: ModelVersion | None) -> None:
         with self._lock:
             old, self._current = self._current, model
             if model:
@@ -177,7 +177,7 @@ class VersionManager:
             self._set_status(VersionStatus(old.version, "UNLOADING"))
             self._release(old)
 
-    def _release(self, model: LoadedModel) -> None:
+    def _release(self, model: ModelVersion) -> None:
         """Removes one user of a model, and closes it after the last one."""
         with self._lock:
             self._users[model] -= 1

@@ -57,7 +57,7 @@ class OldExport(tf.Module):
     )
     def sample(self, seed, psi):
         text = tf.strings.join([tf.as_string(seed), tf.as_string(psi)], " ")
-        return {"wav_bytes": text}
+        return {"audio": psi, "wav_bytes": text}
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])

@@ -18,7 +18,7 @@ from stftgan_tf.models import networks
 from stftgan_tf.saved_model import loading as exported
 from stftgan_tf.saved_model import signatures as served
 from stftgan_tf.serving.errors import RequestError
-from stftgan_tf.serving.model import LoadedModel
+from stftgan_tf.serving.model import ModelVersion
 from stftgan_tf.training import checkpoints
 from tests.conftest import train_args
 
@@ -271,7 +271,7 @@ def test_a_label_is_asked_for_or_drawn(shards, tmp_path):
         assert file.read_bytes() == wav
     between = next(model.between((3, 4), 2, 2, np.array([7, 7])))
     np.testing.assert_allclose(between["audio"], wanted["audio"], atol=1e-3)
-    loaded = LoadedModel(model.path, 1, 64)
+    loaded = ModelVersion(model.path, 1, 64)
     for wrong in (10, -2):
         inputs = {"seed": np.array([1]), "label": np.array([wrong])}
         with pytest.raises(RequestError) as caught:

@@ -3,23 +3,42 @@ import threading
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from stftgan_tf.errors import UserError
-from stftgan_tf.saved_model import loading
 from stftgan_tf.serving import client
 from tests.conftest import serve
 from tests.stftgan_tf.conftest import free_port
 
 pytest.importorskip("tensorflow_serving")
 
-from stftgan_tf.serving.model import LoadedModel  # noqa: E402
+from stftgan_tf.serving.model import ModelVersion  # noqa: E402
 
-ZERO = {"x": np.float32([0])}
+NUMBERS = {"x": np.float32([2, 4])}
 
 
-def test_every_signature_equals_the_export_in_process(address, export):
-    model = loading.load(export)
-    rng = np.random.default_rng(0)
+class Sums(tf.Module):
+    """Two outputs, because a REST response does not name a single one."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")])
+    def call(self, x):
+        return {"half": x / 2, "double": x * 2}
+
+
+@pytest.fixture(scope="module")
+def small_base(tmp_path_factory):
+    """The versions of a model that loads quickly."""
+    base = tmp_path_factory.mktemp("small")
+    module = Sums()
+    signatures = {"serving_default": module.call}
+    tf.saved_model.save(module, str(base / "1"), signatures)
+    return base
+
+
+@pytest.fixture(scope="module")
+def inputs_and_outputs(model):
+    """Inputs of signatures, and the outputs of the export in process."""
+    latent = np.random.default_rng(0).standard_normal((2, 8)).astype("f4")
     inputs = {
         "sample": {
             "seed": np.array([1, 2]),
@@ -30,16 +49,24 @@ def test_every_signature_equals_the_export_in_process(address, export):
             "seed_b": np.array([3, 4]),
             "weight": np.float32([0.25, 1]),
         },
-        "generate": {"latent": rng.standard_normal((2, 8)).astype("f4")},
+        "generate": {"latent": latent},
         "long": {"seed": np.array([1, 2])},
     }
+    return {
+        name: (arrays, model.call(name, arrays))
+        for name, arrays in inputs.items()
+    }
+
+
+def test_every_signature_equals_the_export_in_process(
+    address, inputs_and_outputs
+):
     with client.connect(address, "digits") as connection:
-        for name, arrays in inputs.items():
-            expected = model.signatures[name](**arrays)
-            outputs = connection.predict(name, arrays)
+        for name, (inputs, expected) in inputs_and_outputs.items():
+            outputs = connection.predict(name, inputs)
             assert outputs.keys() == expected.keys()
             for output, value in expected.items():
-                np.testing.assert_array_equal(outputs[output], value.numpy())
+                np.testing.assert_array_equal(outputs[output], value)
 
 
 def test_input_names_come_from_the_server(address):
@@ -71,50 +98,53 @@ def test_errors_keep_their_status_code(address):
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
-def test_a_call_waits_for_a_server_that_starts(scheme, half_plus_two):
+def test_a_call_waits_for_a_server_that_starts(scheme, small_base):
     port, servers = free_port(), []
     flag = {"http": "rest_api_port", "grpc": "port"}[scheme]
 
     def start():
-        servers.append(serve(half_plus_two, **{flag: port}))
+        servers.append(serve(small_base, **{flag: port}))
 
     timer = threading.Timer(0.5, start)
     timer.start()
     try:
         with client.connect(f"{scheme}://127.0.0.1:{port}") as connection:
-            assert connection.predict("serving_default", ZERO)["y"] == [2]
+            outputs = connection.predict("serving_default", NUMBERS)
     finally:
         timer.join()
         servers[0].stop()
+    assert outputs["double"].tolist() == [4, 8]
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
 def test_excess_clients_receive_unavailable_and_retry(
-    scheme, half_plus_two, monkeypatch
+    scheme, small_base, monkeypatch
 ):
-    started, finish, run = threading.Event(), threading.Event(), LoadedModel.run
+    started, finish = threading.Event(), threading.Event()
+    run = ModelVersion.run
 
     def slow_run(*args, **kwargs):
         started.set()
         assert finish.wait(60)
         return run(*args, **kwargs)
 
-    server = serve(half_plus_two, max_running=1, max_waiting=0)
+    server = serve(small_base, max_running=1, max_waiting=0)
     port = server.rest_api_port if scheme == "http" else server.port
     address, results = f"{scheme}://127.0.0.1:{port}", []
 
     def predict():
         with client.connect(address) as connection:
-            results.append(connection.predict("serving_default", ZERO)["y"])
+            outputs = connection.predict("serving_default", NUMBERS)
+            results.append(outputs["double"].tolist())
 
-    monkeypatch.setattr(LoadedModel, "run", slow_run)
+    monkeypatch.setattr(ModelVersion, "run", slow_run)
     threads = [threading.Thread(target=predict) for _ in range(2)]
     try:
         threads[0].start()
         assert started.wait(60)
         excess = client.connect(address, retry=False)
         with excess, pytest.raises(client.ServerError) as error:
-            excess.predict("serving_default", ZERO)
+            excess.predict("serving_default", NUMBERS)
         assert error.value.code == "UNAVAILABLE"
         threads[1].start()
     finally:
@@ -122,7 +152,7 @@ def test_excess_clients_receive_unavailable_and_retry(
         for thread in threads:
             thread.join(60)
         server.stop()
-    assert results == [[2], [2]]
+    assert results == [[4, 8], [4, 8]]
 
 
 @pytest.mark.parametrize("status", [502, 503])

@@ -46,12 +46,12 @@ def predict(channel, name="digits", signature="", version=None, **inputs):
 SEED = np.array([5, 6])
 
 
-def test_the_response_contains_the_samples_of_the_export(channel, export):
+def test_the_response_contains_the_samples_of_the_export(channel, model):
     response = predict(channel, seed=SEED)
     assert response.model_spec.name == "digits"
     assert response.model_spec.version.value == 1
     assert response.model_spec.signature_name == "serving_default"
-    expected = next(loading.load(export).batches(5, 2, 2))
+    expected = next(model.batches(5, 2, 2))
     expected.pop("seed")
     assert response.outputs.keys() == expected.keys()
     for name, value in expected.items():

@@ -6,11 +6,11 @@ from stftgan_tf.saved_model import loading
 pytest.importorskip("tensorflow_serving")
 
 from stftgan_tf.serving.errors import RequestError  # noqa: E402
-from stftgan_tf.serving.model import LoadedModel, warmup_requests  # noqa: E402
+from stftgan_tf.serving.model import ModelVersion, warmup_requests  # noqa: E402
 
 
 def test_a_limit_below_the_batches_of_the_warm_up_is_enforced(export):
-    model = LoadedModel(export, version=1, max_batch_size=8)
+    model = ModelVersion(export, version=1, max_batch_size=8)
     outputs = model.run("serving_default", {"seed": np.arange(8)})
     assert len(outputs["audio"]) == 8
     with pytest.raises(RequestError, match="9 rows; expected 1 to 8"):

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import requests
 
-from stftgan_tf.saved_model import loading
 from tests.conftest import serve
 
 pytest.importorskip("starlette")
@@ -162,8 +161,8 @@ def predict(url, **body):
     return requests.post(f"{url}:predict", json=body)
 
 
-def test_rows_and_columns_contain_the_samples_of_the_export(digits, export):
-    expected = next(loading.load(export).batches(5, 2, 2))
+def test_rows_and_columns_contain_the_samples_of_the_export(digits, model):
+    expected = next(model.batches(5, 2, 2))
     rows = predict(digits, instances=[{"seed": 5}, {"seed": 6}]).json()
     columns = predict(digits, inputs={"seed": [5, 6]}).json()["outputs"]
     for i, row in enumerate(rows["predictions"]):

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 
@@ -90,10 +91,12 @@ def test_every_problem_of_every_signature_is_reported(broken):
 
 
 @pytest.mark.parametrize("damage", ["truncated", "no such signature"])
-def test_warm_up_requests_that_fail_are_reported(export, tmp_path, damage):
+def test_warm_up_requests_that_fail_are_reported(
+    export, model, tmp_path, damage
+):
     apis = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
-    model = shutil.copytree(export, tmp_path / "model")
-    requests = model / loading.WARMUP
+    damaged = shutil.copytree(export, tmp_path / "damaged")
+    requests = damaged / loading.WARMUP
     if damage == "truncated":
         requests.write_bytes(requests.read_bytes()[:-5])
     else:
@@ -101,11 +104,12 @@ def test_warm_up_requests_that_fail_are_reported(export, tmp_path, damage):
         log.predict_log.request.model_spec.signature_name = damage
         with tf.io.TFRecordWriter(str(requests)) as writer:
             writer.write(log.SerializeToString())
-    (problem,) = validation.check_model(loading.load(model), 60000)
+    # The signatures are the same; only the requests are damaged.
+    damaged_model = dataclasses.replace(model, path=damaged)
+    (problem,) = validation.check_model(damaged_model, 60000)
     assert "warmup_requests cannot be replayed: " in problem
 
 
-def test_a_slow_export_is_reported(export):
-    model = loading.load(export)
+def test_a_slow_export_is_reported(model):
     (problem,) = validation.check_model(model, max_latency_ms=0.001)
     assert "one sample takes" in problem
