@@ -11,44 +11,40 @@ from stftgan_tf.evaluation import blessing, lineage
 def lines(steps: list[Step], base_path: Path) -> list[str]:
     """The verdict, the report and the next commands, as far as they exist."""
     done = {step.name: step for step in steps if step.done()}
-    text = []
+    rows = {}
     if "evaluate" in done:
-        text += _verdict(done["evaluate"].output)
+        rows["blessed"] = _verdict(done["evaluate"].output)
     if "report" in done:
-        text.append(f"report: {report_page(done['report'].output)}")
+        page = report_page(done["report"].output)
+        rows["report"] = f"{page} (open it in a browser)"
     if "push" in done:
-        text.append(f"version: {lineage.read(done['push'].record)['output']}")
+        rows["version"] = lineage.read(done["push"].record)["output"]
     if "export" in done:
-        text += _next_commands(done, base_path)
+        rows["listen"] = _sample(done["export"].output, base_path.name)
+    if "push" in done:
+        rows["serve"] = _serve(base_path)
+    text = [f"{name + ':':9s}{value}" for name, value in rows.items()]
     return ["", *text] if text else []
 
 
-def _verdict(evaluation: Path) -> list[str]:
+def _verdict(evaluation: Path) -> str:
     verdict = blessing.read(evaluation)
+    checks, reasons = verdict["checks"], verdict["reasons"]
     if verdict["blessed"]:
-        return ["blessed: yes, every check of the evaluation passed"]
-    return [
-        f"blessed: no, {len(verdict['reasons'])} of {len(verdict['checks'])} "
-        "checks of the evaluation failed:",
-        *(f"  {reason}" for reason in verdict["reasons"]),
-        "  (what to do: docs/troubleshooting.md)",
-    ]
+        return f"yes, all {len(checks)} checks passed"
+    failures = "".join(f"\n  {reason}" for reason in reasons)
+    return (
+        f"no, {len(reasons)} of {len(checks)} checks failed{failures}\n"
+        "  (what to do: docs/troubleshooting.md)"
+    )
 
 
-def _next_commands(done: dict[str, Step], base_path: Path) -> list[str]:
-    export, name = done["export"].output, base_path.name
-    text = ["to listen to samples:", *_sample(export, name)]
-    if "push" in done:
-        text += ["to serve the model:", *_serve(base_path)]
-    return text
-
-
-def _sample(export: Path, name: str) -> list[str]:
+def _sample(export: Path, name: str) -> str:
     command = ["python", "-m", "stftgan_tf.sample", "--model", str(export)]
-    return [f"  {shlex.join([*command, '--output', f'samples/{name}'])}"]
+    return shlex.join([*command, "--output", f"samples/{name}"])
 
 
-def _serve(base_path: Path) -> list[str]:
+def _serve(base_path: Path) -> str:
     command = ["python", "-m", "stftgan_tf.serve", "--model_base_path"]
     name = ["--model_name", base_path.name]
-    return [f"  {shlex.join([*command, str(base_path), *name])}"]
+    return shlex.join([*command, str(base_path), *name])
