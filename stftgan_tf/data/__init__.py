@@ -1,1 +1,1 @@
-"""The record schema and the input pipeline."""
+"""The record schema, and shards as training data."""

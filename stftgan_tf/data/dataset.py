@@ -1,16 +1,15 @@
-"""Shards as a stream of training batches, the same after a resume.
+"""Shards as a stream of training batches that can resume at any position.
 
-The order of windows depends on (seed, epoch) alone, so a position in the
-stream is one number: the windows consumed so far.
+The order of windows depends only on (seed, epoch), so one number describes a
+position in the stream: the windows consumed so far.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,11 @@ import tensorflow as tf
 
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
-from stftgan_tf.data import records as example_io
-from stftgan_tf.data.records import UNKNOWN_LABEL as UNKNOWN_LABEL
+from stftgan_tf.data import records
 from stftgan_tf.dsp.moments import Moments
-from stftgan_tf.errors import UserError
+from stftgan_tf.errors import ConfigError, UserError
 
-# Shards read at the same time, so that a batch mixes them.
+# Shards that are read at the same time, so that a batch mixes them.
 _CYCLE_LENGTH = 8
 
 
@@ -33,9 +31,9 @@ class Shards:
     """A data set that matches a config.
 
     Attributes:
-      root: folder of the shards, here or remote.
-      manifest: what manifest.json says of them.
-      home: folder of what lies beside them, such as stats.json.
+      root: directory of the shards, local or remote.
+      manifest: content of manifest.json.
+      home: directory of the files beside the shards, such as stats.json.
     """
 
     root: str
@@ -44,15 +42,15 @@ class Shards:
 
     @property
     def moments(self) -> Moments:
-        """Of the training split."""
+        """Moments of the training split."""
         return Moments.from_dict(self.manifest["moments"])
 
     def windows(self, split: str) -> int:
-        """How many windows a split has."""
+        """Number of windows in a split."""
         return self.manifest["windows"][split]
 
     def label_counts(self) -> dict[str, int]:
-        """How many training windows have each label, or `UNKNOWN_LABEL`.
+        """Number of training windows by label; -1 stands for no label.
 
         Raises:
           UserError: if stats.json cannot be read.
@@ -65,7 +63,7 @@ class Shards:
             raise UserError(f"{path} cannot be read: {error}") from error
 
     def files(self, split: str) -> list[str]:
-        """The shards of a split that hold anything, in order."""
+        """Paths of the split's shards that contain records, in order."""
         return [
             os.path.join(self.root, shard["path"])
             for shard in self.manifest["shards"]
@@ -74,7 +72,7 @@ class Shards:
 
 
 def is_remote(root: str) -> bool:
-    """Whether a data set lies on no disk of this machine."""
+    """Whether a data set is located on remote storage."""
     return "://" in root
 
 
@@ -82,153 +80,76 @@ def open_shards(root: str | Path, config: Config) -> Shards:
     """Opens a data set that `pipeline.preprocess` wrote.
 
     Args:
-      root: its folder, here or on `gs://`, `s3://`, `hdfs://` and the like.
-      config: must say of the data what the data set's manifest says.
+      root: its directory, local or on `gs://`, `s3://`, `hdfs://` and so on.
+      config: must agree with the config in the manifest.
 
     Raises:
-      UserError: if it is none, was written with other values than the
-        config's, or a shard is missing or cut short.
+      UserError: if it is not a data set, was written with a different config,
+        or a shard is missing or truncated.
     """
     root = str(root)
     _load_file_systems(root)
-    path = os.path.join(root, example_io.MANIFEST)
+    manifest = _open_manifest(root)
     try:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            manifest = example_io.parse_manifest(file.read())
-    except tf.errors.NotFoundError as error:
-        raise UserError(
-            f"{root} holds no data set (no manifest.json); "
-            "make one with python -m pipeline.preprocess"
-        ) from error
-    except tf.errors.OpError as error:
-        raise UserError(f"{root} cannot be read: {error.message}") from error
-    except ValueError as error:
-        raise UserError(f"{path} {error}") from error
-    theirs = config_lib.completed(manifest["config"], path)
-    check_same(f"shards {root}", theirs, config.data_dict())
+        saved = config_lib.completed(manifest["config"])
+    except ConfigError as error:
+        raise UserError(f"data set {root}: {error}") from error
+    check_same(f"data set {root}", saved, config.data_dict())
     for shard in manifest["shards"]:
         _check_size(os.path.join(root, shard["path"]), shard["bytes"])
     return Shards(root=root, manifest=manifest, home=root)
 
 
+def open_examples(examples: str, root: str, config: Config) -> Shards:
+    """Opens a data set whose shards TFX's ImportExampleGen has rewritten.
+
+    Args:
+      examples: its Examples artifact, with Split-train and Split-eval.
+      root: the data set that TFX imported, whose manifest still applies.
+      config: as for `open_shards`.
+
+    Raises:
+      UserError: as `open_shards`, or if the number of windows differs.
+    """
+    shards = open_shards(root, config)
+    rewritten = []
+    for split, expected in shards.manifest["windows"].items():
+        pattern = os.path.join(examples, f"Split-{split}", "*")
+        files = sorted(tf.io.gfile.glob(pattern))
+        entries = [_manifest_entry(path) for path in files]
+        windows = sum(entry["records"] for entry in entries)
+        if windows != expected:
+            raise UserError(
+                f"{pattern} contains {windows} windows; expected the "
+                f"{expected} of {root}"
+            )
+        rewritten += entries
+    manifest = {**shards.manifest, "shards": rewritten}
+    return dataclasses.replace(shards, root=examples, manifest=manifest)
+
+
 def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a run's data, which lies in the run.
+    """Reads the copy of a data set's manifest in a run.
 
     Raises:
       UserError: if it is missing or damaged.
     """
     try:
-        return example_io.parse_manifest(path.read_bytes())
+        return records.parse_manifest(path.read_bytes())
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     except ValueError as error:
         raise UserError(f"{path} {error}") from error
 
 
-def open_examples(examples: str, root: str, config: Config) -> Shards:
-    """Opens a data set whose shards TFX's ImportExampleGen has written anew.
-
-    Args:
-      examples: its Examples artifact, with Split-train and Split-eval.
-      root: the data set that it took, whose manifest goes on being true.
-      config: as for `open_shards`.
-
-    Raises:
-      UserError: as `open_shards`; or if a window is missing or too many.
-    """
-    shards = open_shards(root, config)
-    found = []
-    for split, expected in shards.manifest["windows"].items():
-        pattern = os.path.join(examples, f"Split-{split}", "*")
-        listed = [
-            _described(path) for path in sorted(tf.io.gfile.glob(pattern))
-        ]
-        records = sum(shard["records"] for shard in listed)
-        if records != expected:
-            raise UserError(
-                f"{pattern} holds {records} windows; expected the {expected} "
-                f"of {root}"
-            )
-        found += listed
-    manifest = {**shards.manifest, "shards": found}
-    return dataclasses.replace(shards, root=examples, manifest=manifest)
-
-
-def _described(path: str) -> dict[str, Any]:
-    """What a manifest tells of a shard."""
-    with tf.io.gfile.GFile(path, "rb") as file:
-        data = file.read()
-    records = tf.data.TFRecordDataset(path, _compression([path]))
-    count = records.reduce(np.int64(0), lambda count, _: count + 1)
-    return {
-        "path": "/".join(path.split("/")[-2:]),
-        "records": int(count),
-        "bytes": len(data),
-        "sha256": hashlib.sha256(data).hexdigest(),
-    }
-
-
-def _compression(files: list[str]) -> str:
-    """Of a data set's shards; TFX compresses those that it writes."""
-    return "GZIP" if files and files[0].endswith(".gz") else ""
-
-
-def _load_file_systems(root: str) -> None:
-    """Loads tensorflow-io's file systems where a data set needs one."""
-    if not is_remote(root) or root.startswith("gs://"):
-        return
-    try:
-        # Importing it registers them.
-        import tensorflow_io  # noqa: F401
-    except ImportError as error:
-        raise UserError(
-            f"{root} needs the file systems of tensorflow-io, which is not "
-            "installed: pip install '.[io]'"
-        ) from error
-
-
-def check_same(what: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+def check_same(what: str, saved: dict[str, Any], given: dict[str, Any]) -> None:
     """Raises UserError that names every value in which two configs differ."""
-    found = config_lib.differences(theirs, ours)
-    if found:
-        values = "; ".join(f"{k}: {a!r} there, {b!r} here" for k, a, b in found)
+    differences = config_lib.differences(saved, given)
+    if differences:
+        values = "; ".join(
+            f"{key}: {a!r} there, {b!r} here" for key, a, b in differences
+        )
         raise UserError(f"{what} and the config differ: {values}")
-
-
-def verify(shards: Shards) -> None:
-    """Reads every shard against its checksum.
-
-    Raises:
-      UserError: naming the first one that is damaged.
-    """
-    for shard in shards.manifest["shards"]:
-        digest = hashlib.sha256()
-        path = os.path.join(shards.root, shard["path"])
-        if shard["bytes"]:
-            with tf.io.gfile.GFile(path, "rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-        if digest.hexdigest() != shard["sha256"]:
-            raise UserError(
-                f"shard {path} is damaged: its checksum is not the "
-                "manifest's; run preprocess again"
-            )
-
-
-@contextlib.contextmanager
-def corrupt_shard_as_error(shards: Shards) -> Iterator[None]:
-    """Names the shard when reading one fails inside of the block.
-
-    TensorFlow says only at which byte a record is corrupt.
-
-    Raises:
-      UserError: in place of TensorFlow's DataLossError.
-    """
-    try:
-        yield
-    except tf.errors.DataLossError as error:
-        verify(shards)
-        raise UserError(f"{shards.root}: {error.message}") from error
 
 
 def training_batches(
@@ -240,54 +161,33 @@ def training_batches(
     """An endless stream of standardised training windows and their labels.
 
     Args:
-      shards: an opened data set.
-      config: batch size, critic steps, seed, shuffle buffer.
-      consumed: windows that an earlier part of the training took.
-      classes: makes other labels of (windows, labels).
+      shards: an open data set.
+      config: batch size, critic steps, seed and shuffle buffer.
+      consumed: windows that the training has consumed so far.
+      classes: function of (windows, labels) that replaces the labels.
 
     Returns:
       Batches of windows float32 [critic_steps * batch_size, T, F] and labels
       int64 [critic_steps * batch_size].
     """
     train = config.train
-    files, windows = shards.files("train"), shards.windows("train")
-    kind = _compression(files)
-
-    def epoch(index):
-        order = tf.random.experimental.stateless_shuffle(
-            tf.constant(files), seed=tf.stack([train.seed, index])
-        )
-        return (
-            tf.data.Dataset.from_tensor_slices(order)
-            .interleave(
-                lambda path: tf.data.TFRecordDataset(path, kind),
-                cycle_length=_CYCLE_LENGTH,
-                num_parallel_calls=min(_CYCLE_LENGTH, len(files)),
-                deterministic=True,
-            )
-            .shuffle(
-                min(train.shuffle_windows, windows),
-                seed=train.seed + index,
-                reshuffle_each_iteration=False,
-            )
-        )
-
-    first, skipped = divmod(consumed, windows)
-    epochs = tf.data.Dataset.range(first, tf.int64.max)
-    # Several workers divide batches, not files: a position in the stream must
-    # mean the same to all of them.
+    first_epoch, skipped = divmod(consumed, shards.windows("train"))
+    epochs = tf.data.Dataset.range(first_epoch, tf.int64.max)
+    # Several workers divide batches instead of files, so that a position in
+    # the stream means the same to all of them.
     options = tf.data.Options()
     policy = tf.data.experimental.AutoShardPolicy.DATA
     options.experimental_distribute.auto_shard_policy = policy
+
+    def parse(serialised: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        windows, labels = _parse(serialised, shards, config)
+        return windows, classes(windows, labels) if classes else labels
+
     return (
-        epochs.flat_map(epoch)
+        epochs.flat_map(lambda index: _epoch(shards, config, index))
         .skip(skipped)
         .batch(train.batch_size * train.critic_steps, drop_remainder=True)
-        .map(
-            _parser(shards, config, classes),
-            num_parallel_calls=2,
-            deterministic=True,
-        )
+        .map(parse, num_parallel_calls=2, deterministic=True)
         .prefetch(4)
         .with_options(options)
     )
@@ -296,49 +196,110 @@ def training_batches(
 def load_windows(
     shards: Shards, config: Config, split: str, limit: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Some windows of a split, spread evenly over it, in a fixed order.
+    """Loads windows spread evenly over a split, in a fixed order.
 
     Returns:
       (windows, labels): standardised float32 [B, T, F] and int64 [B], with B
       at most `limit`.
     """
     files, total = shards.files(split), shards.windows(split)
-    every = max(1, math.ceil(total / limit))
+    stride = max(1, math.ceil(total / limit))
     dataset = tf.data.TFRecordDataset(files, _compression(files))
-    windows, labels = [np.zeros((0, *config.window_shape), np.float32)], [[]]
-    for batch in dataset.shard(every, 0).batch(256):
-        parsed = _parse(batch, config, ("window", "label"))
-        scaled = shards.moments.standardise(parsed["window"])
-        windows.append(scaled.numpy())
-        labels.append(parsed["label"].numpy())
-    return np.concatenate(windows), np.concatenate(labels).astype(np.int64)
+    windows = [np.zeros((0, *config.window_shape), np.float32)]
+    labels = [np.zeros(0, np.int64)]
+    for batch in dataset.shard(stride, 0).batch(256):
+        batch_windows, batch_labels = _parse(batch, shards, config)
+        windows.append(batch_windows.numpy())
+        labels.append(batch_labels.numpy())
+    return np.concatenate(windows), np.concatenate(labels)
 
 
-def _parser(shards: Shards, config: Config, classes: Any):
-    def parse(serialised: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        parsed = _parse(serialised, config, ("window", "label"))
-        windows = shards.moments.standardise(parsed["window"])
-        labels = parsed["label"]
-        return windows, classes(windows, labels) if classes else labels
-
-    return parse
+def _epoch(shards: Shards, config: Config, index: tf.Tensor) -> tf.data.Dataset:
+    """Serialised training records in the order of an epoch."""
+    train, files = config.train, shards.files("train")
+    compression = _compression(files)
+    order = tf.random.experimental.stateless_shuffle(
+        tf.constant(files), seed=tf.stack([train.seed, index])
+    )
+    return (
+        tf.data.Dataset.from_tensor_slices(order)
+        .interleave(
+            lambda path: tf.data.TFRecordDataset(path, compression),
+            cycle_length=_CYCLE_LENGTH,
+            num_parallel_calls=min(_CYCLE_LENGTH, len(files)),
+            deterministic=True,
+        )
+        .shuffle(
+            min(train.shuffle_windows, shards.windows("train")),
+            seed=train.seed + index,
+            reshuffle_each_iteration=False,
+        )
+    )
 
 
 def _parse(
-    serialised: tf.Tensor, config: Config, names: tuple[str, ...]
-) -> dict[str, tf.Tensor]:
-    """Serialised records [B] as tensors; `window` is [B, T, F]."""
-    types = {"float": tf.float32, "int64": tf.int64, "bytes": tf.string}
-    spec = {}
-    for name in names:
-        shape = config.window_shape if name == "window" else ()
-        kind = types[example_io.FIELDS[name]]
-        spec[name] = tf.io.FixedLenFeature(shape, kind)
-    return tf.io.parse_example(serialised, spec)
+    serialised: tf.Tensor, shards: Shards, config: Config
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Standardised windows [B, T, F] and labels [B] of serialised records."""
+    features = {
+        "window": tf.io.FixedLenFeature(config.window_shape, tf.float32),
+        "label": tf.io.FixedLenFeature((), tf.int64),
+    }
+    parsed = tf.io.parse_example(serialised, features)
+    return shards.moments.standardise(parsed["window"]), parsed["label"]
+
+
+def _manifest_entry(path: str) -> dict[str, Any]:
+    """A shard's entry for the manifest."""
+    with tf.io.gfile.GFile(path, "rb") as file:
+        data = file.read()
+    dataset = tf.data.TFRecordDataset(path, _compression([path]))
+    count = dataset.reduce(np.int64(0), lambda count, _: count + 1)
+    return {
+        "path": "/".join(path.split("/")[-2:]),
+        "records": int(count),
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+
+
+def _compression(files: list[str]) -> str:
+    """Compression of a data set's shards; TFX compresses what it writes."""
+    return "GZIP" if files and files[0].endswith(".gz") else ""
+
+
+def _load_file_systems(root: str) -> None:
+    """Registers tensorflow-io's file systems if a data set needs one."""
+    if not is_remote(root) or root.startswith("gs://"):
+        return
+    try:
+        # The import registers them.
+        import tensorflow_io  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            f"{root} needs the file systems of tensorflow-io, which is not "
+            "installed: pip install '.[io]'"
+        ) from error
+
+
+def _open_manifest(root: str) -> dict[str, Any]:
+    path = os.path.join(root, records.MANIFEST)
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            return records.parse_manifest(file.read())
+    except tf.errors.NotFoundError as error:
+        raise UserError(
+            f"{root} is not a data set (it has no manifest.json); create one "
+            "with python -m pipeline.preprocess"
+        ) from error
+    except tf.errors.OpError as error:
+        raise UserError(f"{root} cannot be read: {error.message}") from error
+    except ValueError as error:
+        raise UserError(f"{path} {error}") from error
 
 
 def _check_size(path: str, expected: int) -> None:
-    # Object stores hold no empty shards.
+    # Object stores do not keep empty shards.
     if not expected:
         return
     try:

@@ -1,10 +1,9 @@
-"""The record: one flat `tf.train.Example` a window, in TFRecord files.
+"""The record schema: one flat `tf.train.Example` per window, in TFRecord files.
 
-Declared once here; the pipeline writes it and `dataset.py` reads it. Writing
-needs neither TensorFlow nor protobuf: a worker encodes the few fields of the
-Example message (tensorflow/core/example/feature.proto) and the framing of
-TFRecord (tensorflow/core/lib/io/record_writer.h) itself, byte for byte as
-TensorFlow does.
+The pipeline writes records and `dataset.py` reads them. Writing needs neither
+TensorFlow nor protobuf: this module encodes the few fields of the Example
+message (tensorflow/core/example/feature.proto) and the framing of TFRecord
+(tensorflow/core/lib/io/record_writer.h) itself, byte for byte as TensorFlow.
 """
 
 import functools
@@ -20,7 +19,7 @@ import numpy as np
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 SPLITS = ("train", "eval")
-# Label of a recording that has none.
+# Stands for the label of a recording that has none.
 UNKNOWN_LABEL = -1
 
 # Name -> type of the feature. `window` is the log-magnitude [T, F], row by row.
@@ -34,7 +33,7 @@ FIELDS = {
     "dataset": "bytes",
 }
 
-# What a manifest tells at least; inner keys by outer ones.
+# Required keys of a manifest with their types, and the keys required in them.
 _MANIFEST_KEYS = {
     "clipped_share": float,
     "config": dict,
@@ -54,51 +53,55 @@ _INNER_KEYS = {
     "moments": ("mean", "std"),
     "windows": SPLITS,
 }
+_SHARD_KEYS = {"path", "records", "bytes", "sha256"}
 
-# Numbers of Feature's oneof.
+# Field numbers in the `oneof` of the Feature message.
 _KIND_FIELD = {"bytes": 1, "float": 2, "int64": 3}
 
 
 def shard_name(split: str, index: int, count: int) -> str:
-    """Path of a shard below its data set, as TFX names it."""
+    """Path of a shard relative to its data set, as TFX names it."""
     return f"Split-{split}/data_tfrecord-{index:05d}-of-{count:05d}"
 
 
 def parse_manifest(data: bytes) -> dict[str, Any]:
-    """A manifest of the bytes of its file.
+    """Parses and checks the content of manifest.json.
 
     Raises:
-      ValueError: that says what is wrong with it.
+      ValueError: describes what is wrong; to be prefixed with the path.
     """
     try:
         manifest = json.loads(data.decode())
     except ValueError as error:
-        raise ValueError(f"is no JSON: {error}") from error
-    known = isinstance(manifest, dict)
-    version = manifest.get("format_version") if known else None
+        raise ValueError(f"is not JSON: {error}") from error
+    is_dict = isinstance(manifest, dict)
+    version = manifest.get("format_version") if is_dict else None
     if version != FORMAT_VERSION:
         raise ValueError(
             f"has format version {version}; expected {FORMAT_VERSION}: run "
             "preprocess again"
         )
     for name, kind in _MANIFEST_KEYS.items():
-        found = manifest.get(name)
+        value = manifest.get(name)
         inner = _INNER_KEYS.get(name, ())
-        if not isinstance(found, kind) or any(k not in found for k in inner):
-            raise ValueError(f"has no {name} that can be read: it is damaged")
+        if not isinstance(value, kind) or any(k not in value for k in inner):
+            raise ValueError(f"is damaged: {name} is missing or malformed")
     for shard in manifest["shards"]:
         keys = set(shard) if isinstance(shard, dict) else set()
-        if not {"path", "records", "bytes", "sha256"} <= keys:
-            raise ValueError(f"has the shard {shard}: it is damaged")
+        if not _SHARD_KEYS <= keys:
+            raise ValueError(
+                f"is damaged: shard {shard} lacks one of "
+                f"{', '.join(sorted(_SHARD_KEYS))}"
+            )
     return manifest
 
 
 def encode(record: dict[str, Any]) -> bytes:
-    """A record as the bytes of a `tf.train.Example`, keys in sorted order.
+    """Encodes a record as a `tf.train.Example`, with sorted keys.
 
     Args:
       record: a value for each of `FIELDS`: a float32 array for `window`, an
-        int for an int64 field, bytes for a bytes field.
+        int for an int64 field and bytes for a bytes field.
 
     Raises:
       KeyError: if a field is missing.
@@ -111,30 +114,31 @@ def encode(record: dict[str, Any]) -> bytes:
         else:
             parts.append(_small_entry(name, record[name]))
     size = sum(map(len, parts))
-    # Windows are large: they are copied here and nowhere else.
+    # The only copy of a window, which is large.
     return b"".join([_head(1, size), *parts])
 
 
 def decode(data: bytes) -> dict[str, Any]:
-    """A record of an encoded one; the inverse of `encode`.
+    """Decodes a record; the inverse of `encode`.
 
     Returns:
-      A value for each field that is there: a float32 array [size], an int, or
-      bytes.
+      A value for each field that is present: a float32 array [size], an int
+      or bytes.
 
     Raises:
-      ValueError: if the bytes are no `tf.train.Example` of single values.
+      ValueError: if the bytes are not a `tf.train.Example`, or if a field
+        other than `window` has several values.
     """
-    # TFDS' own copy of the message, which needs no TensorFlow.
+    # TFDS contains a copy of the message that does not need TensorFlow.
     from google.protobuf.message import DecodeError
     from tensorflow_datasets.proto import tf_example_pb2
 
     try:
-        found = tf_example_pb2.Example.FromString(data).features.feature
+        features = tf_example_pb2.Example.FromString(data).features.feature
     except DecodeError as error:
-        raise ValueError(f"no tf.train.Example: {error}") from error
+        raise ValueError(f"not a tf.train.Example: {error}") from error
     record = {}
-    for name, feature in found.items():
+    for name, feature in features.items():
         kind = FIELDS.get(name)
         values = getattr(feature, f"{kind}_list").value if kind else []
         if kind == "float":
@@ -147,10 +151,10 @@ def decode(data: bytes) -> dict[str, Any]:
 
 
 def read_records(file: Any) -> Iterator[bytes]:
-    """The records of a TFRecord file; the inverse of `ShardWriter`.
+    """Yields the records of a TFRecord file that `ShardWriter` wrote.
 
     Raises:
-      ValueError: if a checksum is wrong, or the file ends within a record.
+      ValueError: if a checksum is wrong or the file ends within a record.
     """
     while header := file.read(12):
         if len(header) < 12 or _masked_crc(header[:8]) != header[8:]:
@@ -165,7 +169,12 @@ def read_records(file: Any) -> Iterator[bytes]:
 
 
 class ShardWriter:
-    """Writes records to one TFRecord file and hashes what it writes."""
+    """Writes records to a TFRecord file and hashes it at the same time.
+
+    Attributes:
+      records: number of records written so far.
+      bytes: number of bytes written so far.
+    """
 
     def __init__(self, file: BinaryIO):
         self._file = file
@@ -175,7 +184,7 @@ class ShardWriter:
 
     @property
     def sha256(self) -> str:
-        """Of everything written so far, as hexadecimal."""
+        """Hexadecimal digest of all bytes written so far."""
         return self._sha256.hexdigest()
 
     def write(self, data: bytes) -> None:
@@ -195,10 +204,10 @@ def _masked_crc(data: bytes) -> bytes:
     return struct.pack("<I", (rotated + 0xA282EAD8) & 0xFFFFFFFF)
 
 
-# The windows of a recording share most of their fields.
+# Cached, because the windows of a recording share most of their fields.
 @functools.lru_cache(maxsize=4096)
 def _small_entry(name: str, value: Any) -> bytes:
-    """A field of one value: an entry of the map in Features."""
+    """Encodes a field with one value, as an entry of the map in Features."""
     kind = FIELDS[name]
     item = _varint(int(value)) if kind == "int64" else value
     items = _head(1, len(item)) + item
@@ -207,13 +216,13 @@ def _small_entry(name: str, value: Any) -> bytes:
 
 @functools.lru_cache(maxsize=64)
 def _float_head(name: str, size: int) -> bytes:
-    """What comes before the `size` bytes of a field of floats."""
+    """Encodes what precedes the `size` bytes of a field of floats."""
     head = _head(1, size)
     return _entry_head(name, len(head) + size) + head
 
 
 def _entry_head(name: str, size: int) -> bytes:
-    """What comes before the items of a field, which take `size` bytes."""
+    """Encodes what precedes the values of a field, which take `size` bytes."""
     key = _head(1, len(name)) + name.encode()
     feature = _head(_KIND_FIELD[FIELDS[name]], size)
     value = _head(2, len(feature) + size)
@@ -226,12 +235,12 @@ def _entry_head(name: str, size: int) -> bytes:
 
 
 def _head(field: int, size: int) -> bytes:
-    """Before the payload of a length-delimited protobuf field (wire type 2)."""
+    """Encodes the head of a length-delimited protobuf field (wire type 2)."""
     return _varint(field << 3 | 2) + _varint(size)
 
 
 def _varint(value: int) -> bytes:
-    """A base-128 varint; negative numbers as 64-bit two's complement."""
+    """Encodes a base-128 varint; negative numbers as two's complement."""
     value &= 0xFFFFFFFFFFFFFFFF
     out = bytearray()
     while value > 0x7F:

@@ -17,7 +17,7 @@ import numpy as np
 
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
-from stftgan_tf.data import dataset
+from stftgan_tf.data import dataset, integrity
 from stftgan_tf.errors import UserError
 from stftgan_tf.evaluation import blessing, examples
 from stftgan_tf.evaluation.audio_metrics import AudioMetrics, to_audio
@@ -133,7 +133,7 @@ def evaluate_loaded(
       UserError: if the training split has fewer windows than clusters, or
         the evaluation split is almost empty.
     """
-    with dataset.corrupt_shard_as_error(shards):
+    with integrity.corrupt_shard_as_error(shards):
         figures, shown = _measure(model, shards, config)
     checks = blessing.checks(figures, config.bless, last)
     figures |= {

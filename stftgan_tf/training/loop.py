@@ -15,7 +15,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from stftgan_tf.config import Config
-from stftgan_tf.data import dataset
+from stftgan_tf.data import dataset, integrity
 from stftgan_tf.data.dataset import Shards
 from stftgan_tf.errors import UserError
 from stftgan_tf.files import locked
@@ -191,7 +191,7 @@ class _Training:
             self._shards,
             self._config,
             step * train.batch_size * train.critic_steps,
-            self._condition.of if self._condition else None,
+            self._condition.classify if self._condition else None,
         )
         self._model.fit(
             batches,

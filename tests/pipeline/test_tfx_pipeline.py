@@ -100,4 +100,4 @@ def test_it_compiles_for_kubeflow(tmp_path, capsys):
 
 def test_bad_usage(tmp_path, capsys):
     assert tfx_pipeline.main([f"--data={tmp_path}", "--config=tiny"]) == 1
-    assert "holds no data set" in capsys.readouterr().err
+    assert "is not a data set" in capsys.readouterr().err

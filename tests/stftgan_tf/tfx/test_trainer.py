@@ -6,7 +6,7 @@ import types
 import numpy as np
 import pytest
 
-from stftgan_tf.data import dataset
+from stftgan_tf.data import dataset, integrity
 from stftgan_tf.errors import UserError
 from stftgan_tf.saved_model import loading as exported
 from stftgan_tf.tfx import trainer as tfx_trainer
@@ -46,7 +46,7 @@ def test_a_model_is_trained_and_exported(examples, shards, tiny, tmp_path):
 def test_the_windows_are_those_of_the_data_set(examples, shards, tiny):
     ours = dataset.open_shards(shards, tiny)
     theirs = dataset.open_examples(str(examples), str(shards), tiny)
-    dataset.verify(theirs)
+    integrity.verify(theirs)
     for split in ("train", "eval"):
         (windows, labels), (same_windows, same_labels) = (
             dataset.load_windows(opened, tiny, split, 10**6)
