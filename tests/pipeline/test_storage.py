@@ -1,5 +1,6 @@
-"""Remote data: a real S3 protocol, spoken by moto's server on loopback."""
+"""Local and remote files. S3 is the real protocol, from moto's local server."""
 
+import functools
 import json
 import os
 import subprocess
@@ -7,216 +8,221 @@ import sys
 import urllib.request
 
 import pytest
+from apache_beam.io.filesystems import FileSystems
 
-from pipeline import inspect, preprocess, storage, validate
-from tests.conftest import ROOT, needs_tfio, run_command
-from tests.test_preprocess import digests
+from pipeline import inspect, preprocess, remote, storage, validate
+from pipeline.sources.recordings import open_source
+from stftgan_tf.config import AudioConfig
+from stftgan_tf.errors import UserError
+from tests.conftest import ROOT, needs_tfio, preprocess_tiny
 
 boto3 = pytest.importorskip("boto3")
 moto_server = pytest.importorskip("moto.server")
 
-KEYS = {
+ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "anyone",
     "AWS_SECRET_ACCESS_KEY": "anything",
     "AWS_REGION": "us-east-1",
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
+MARKER = "manifest.json"
 
 
-@pytest.fixture
-def s3(monkeypatch):
-    """A client of an empty bucket called `speech`."""
-    for name, value in KEYS.items():
-        monkeypatch.setenv(name, value)
+@pytest.fixture(scope="module")
+def endpoint():
     server = moto_server.ThreadedMotoServer(
         ip_address="127.0.0.1", port=0, verbose=False
     )
     server.start()
     host, port = server.get_host_and_port()
-    monkeypatch.setenv("S3_ENDPOINT", f"http://{host}:{port}")
-    # All of moto's servers in a process share what they hold.
-    reset = urllib.request.Request(
-        f"http://{host}:{port}/moto-api/reset", method="POST"
-    )
-    urllib.request.urlopen(reset).close()
-    client = boto3.client("s3", endpoint_url=f"http://{host}:{port}")
-    client.create_bucket(Bucket="speech")
-    yield client
+    yield f"http://{host}:{port}"
     server.stop()
 
 
-def preprocess_s3(source, output, *more):
-    return preprocess.main(
-        [
-            "--runner=FnApiRunner",
-            "--config=tiny",
-            f"--source={source}",
-            f"--output={output}",
-            f"--s3_endpoint_url={os.environ['S3_ENDPOINT']}",
-            *(f"--s3_{k}={v}" for k, v in _beam_keys()),
-            *more,
-        ]
-    )
+@pytest.fixture
+def s3(endpoint, monkeypatch):
+    """A client whose only bucket, `speech`, is empty; Beam can use it."""
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("S3_ENDPOINT", endpoint)
+    reset = urllib.request.Request(f"{endpoint}/moto-api/reset", method="POST")
+    urllib.request.urlopen(reset).close()
+    client = boto3.client("s3", endpoint_url=endpoint)
+    client.create_bucket(Bucket="speech")
+    # Beam makes a client for every operation. With one session they share the
+    # service descriptions, which take half a second to load.
+    session = functools.cache(boto3.session.Session)
+    monkeypatch.setattr(boto3.session, "Session", session)
+    remote.configure_from_environment("s3://speech")
+    return client
 
 
-def _beam_keys():
-    yield "access_key_id", KEYS["AWS_ACCESS_KEY_ID"]
-    yield "secret_access_key", KEYS["AWS_SECRET_ACCESS_KEY"]
-    yield "region_name", KEYS["AWS_REGION"]
+def names(s3, prefix=""):
+    objects = s3.list_objects_v2(Bucket="speech", Prefix=prefix)
+    keys = [entry["Key"] for entry in objects.get("Contents", [])]
+    return {key.removeprefix(prefix) for key in keys}
 
 
-def names(s3, prefix):
-    found = s3.list_objects_v2(Bucket="speech", Prefix=prefix)
-    return {o["Key"].removeprefix(prefix) for o in found.get("Contents", [])}
+def content(s3, key):
+    return s3.get_object(Bucket="speech", Key=key)["Body"].read()
 
 
-def upload(s3, recordings, count):
-    """Some recordings in a folder of the bucket."""
-    for path in sorted(recordings.iterdir())[:count]:
-        s3.upload_file(str(path), "speech", f"in/deep/{path.name}")
+def upload(s3, directory, prefix):
+    for path in directory.rglob("*"):
+        if path.is_file():
+            key = f"{prefix}/{path.relative_to(directory)}"
+            s3.upload_file(str(path), "speech", key)
+
+
+def test_a_job_from_s3_to_s3_writes_the_same_bytes(
+    s3, recordings, tmp_path, capsys
+):
+    source = tmp_path / "in"
+    (source / "deep").mkdir(parents=True)
+    for path in sorted(recordings.glob("[01]_*_0.wav")):
+        (source / "deep" / path.name).write_bytes(path.read_bytes())
+    (source / "bad.wav").write_text("no sound")
+    (source / "notes.txt").write_text("not audio")
+    tolerant = "--max_bad_fraction=0.5"
+    assert preprocess_tiny(source, tmp_path / "out", tolerant) == 0
+    upload(s3, source, "in")
+    flags = [
+        tolerant,
+        # The worker processes must get these options, too.
+        "--direct_running_mode=multi_processing",
+        "--direct_num_workers=2",
+        f"--s3_endpoint_url={os.environ['S3_ENDPOINT']}",
+        "--s3_access_key_id=anyone",
+        "--s3_secret_access_key=anything",
+        "--s3_region_name=us-east-1",
+    ]
+    target = "s3://speech/out/digits"
+    assert preprocess_tiny("s3://speech/in", target, *flags) == 0
+    files = {
+        str(path.relative_to(tmp_path / "out")): path.read_bytes()
+        for path in (tmp_path / "out").rglob("*")
+        if path.is_file() and path.stat().st_size
+    }
+    assert names(s3, "out/digits/") == set(files)
+    for name, data in files.items():
+        assert content(s3, f"out/digits/{name}") == data
+    assert json.loads(files[MARKER])["dead_letters"] == 1
+    assert not names(s3, "out/.incomplete")
+    assert preprocess_tiny("s3://speech/in", target, *flags) == 1
+    assert "exists; use --overwrite" in capsys.readouterr().err
+    # The other commands read it.
+    picture = f"--output={tmp_path / 'windows.png'}"
+    assert inspect.main([f"--data={target}", picture]) == 0
+    settings = ["--set=validate.min_speakers=1", "--set=evaluate.clusters=2"]
+    args = [f"--data={target}", "--config=tiny", *settings]
+    assert validate.main(args) == 0
+
+
+TRAIN = """
+import os, sys
+from stftgan_tf import train
+run, args = sys.argv[1], sys.argv[2:]
+codes = [train.main([f"--run={run}", *args])]
+codes += [train.main([f"--run={run}-2", *args, "--data=s3://speech/none"])]
+print(codes, flush=True)
+# tensorflow-io's S3 client aborts when the interpreter is torn down.
+os._exit(0)
+"""
 
 
 @needs_tfio
-def test_from_a_bucket_to_a_bucket_to_a_training(
-    s3, recordings, tmp_path, capsys
-):
-    upload(s3, recordings, 10)
-    s3.put_object(Bucket="speech", Key="in/bad.wav", Body=b"no sound")
-    s3.put_object(Bucket="speech", Key="in/notes.txt", Body=b"none")
-    target = "s3://speech/out/digits"
-    assert preprocess_s3("s3://speech/in", target) == 0
-    # The same as from and to a disk, but for what is empty.
-    local = tmp_path / "in/deep"
-    local.mkdir(parents=True)
-    for path in sorted(recordings.iterdir())[:10]:
-        (local / path.name).symlink_to(path)
-    (tmp_path / "in/bad.wav").write_text("no sound")
-    assert preprocess_s3(tmp_path / "in", tmp_path / "out") == 0
-    there = names(s3, "out/digits/")
-    here = digests(tmp_path / "out")
-    for name in there:
-        body = s3.get_object(Bucket="speech", Key=f"out/digits/{name}")["Body"]
-        assert body.read() == (tmp_path / "out" / name).read_bytes()
-    assert {n for n in here if (tmp_path / "out" / n).stat().st_size} == there
-    assert not names(s3, "out/.incomplete")
-    # Refused while it is there, replaced when asked to.
-    assert preprocess_s3("s3://speech/in", target) == 1
-    assert "exists; use --overwrite" in capsys.readouterr().err
-    # Worker processes are told of the bucket by us.
-    more = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
-    more += ["--pattern=deep/*", "--overwrite"]
-    assert preprocess_s3("s3://speech/in", target, *more) == 0
-    body = s3.get_object(Bucket="speech", Key="out/digits/manifest.json")
-    assert json.load(body["Body"])["recordings"] == 10
-    picture = tmp_path / "x.png"
-    assert inspect.main([target, f"--picture={picture}"]) == 0
-    capsys.readouterr()
-    few = ["--set=validate.min_speakers=1", "--set=evaluate.clusters=2"]
-    assert validate.main([target, "--config=tiny", *few]) == 0
-    # TensorFlow reads it by tensorflow-io.
-    run = tmp_path / "run"
-    args = ["--config=tiny", f"--data={target}", f"--run={run}", "--steps=2"]
-    done = run_command("stftgan_tf.train", *args)
-    assert done.returncode == 0, done.stderr
-    assert (run / "checkpoints/step-00000002").is_dir()
-    done = run_command("stftgan_tf.train", *args, "--data=s3://speech/none")
-    assert done.returncode == 1
-    assert "s3://speech/none holds no data set" in done.stderr
+def test_training_reads_a_data_set_on_s3(s3, shards, tmp_path):
+    upload(s3, shards, "digits")
+    args = ["--config=tiny", "--data=s3://speech/digits", "--steps=2"]
+    result = run_script(TRAIN, str(tmp_path / "run"), *args)
+    assert result.stdout.splitlines()[-1:] == ["[0, 1]"], result.stderr
+    assert (tmp_path / "run/checkpoints/step-00000002").is_dir()
+    last_line = result.stderr.strip().splitlines()[-1]
+    assert last_line.startswith("error: s3://speech/none")
 
 
-def test_a_job_that_fails_leaves_a_bucket_as_it_was(s3, recordings, capsys):
-    upload(s3, recordings, 3)
-    s3.put_object(Bucket="speech", Key="in/bad.wav", Body=b"no sound")
-    before = names(s3, "")
-    assert preprocess_s3("s3://speech/in", "s3://speech/out") == 1
-    assert "1 of 4 recordings are unusable" in capsys.readouterr().err
-    assert names(s3, "") == before
-
-
-def test_a_target_that_holds_something_else_is_left_alone(
-    s3, recordings, capsys
-):
-    upload(s3, recordings, 2)
-    s3.put_object(Bucket="speech", Key="out/Split-train/old", Body=b"x")
-    before = names(s3, "")
-    more = ["--overwrite"]
-    assert preprocess_s3("s3://speech/in", "s3://speech/out", *more) == 1
-    assert "holds something else" in capsys.readouterr().err
-    assert names(s3, "") == before
-
-
-def test_a_set_that_is_replaced_in_part_is_not_lost(
-    s3, recordings, monkeypatch, capsys
-):
-    upload(s3, recordings, 4)
+def test_a_published_directory_replaces_the_old_one(s3):
+    for name in (MARKER, "Split-train/old"):
+        s3.put_object(Bucket="speech", Key=f"out/{name}", Body=b"old")
     target = "s3://speech/out"
-    assert preprocess_s3("s3://speech/in", target) == 0
-    remotely, renamed = storage._remotely, []
-
-    def failing(call, *args, **more):
-        if call == "rename":
-            renamed.append(args)
-            if len(renamed) == 2:
-                raise OSError(0, "slow down", "s3://speech")
-        return remotely(call, *args, **more)
-
-    monkeypatch.setattr(storage, "_remotely", failing)
-    assert preprocess_s3("s3://speech/in", target, "--overwrite") == 1
-    error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "replaced in part only" in error
-    assert "s3://speech/.incomplete-out-" in error
-    left = {n.rpartition("/")[2] for n in names(s3, "")}
-    assert {"manifest.json", "stats.json", "schema.pbtxt"} <= left
-    assert "manifest.json" not in names(s3, "out/")
+    with storage.published_dir(target, MARKER, True) as staging:
+        for name, text in ((MARKER, "new"), ("a/b", "new"), ("empty", "")):
+            storage.write_text(storage.join(staging, name), text)
+        assert names(s3, "out/") == {MARKER, "Split-train/old"}
+    # Beam does not create empty files on S3.
+    assert names(s3) == {"out/manifest.json", "out/a/b"}
+    assert content(s3, "out/manifest.json") == b"new"
+    with pytest.raises(UserError, match="s3://speech/out exists; use --overw"):
+        storage.refuse_existing(target, MARKER, overwrite=False)
 
 
-def test_a_profile_that_is_not_there_is_told_of(monkeypatch, capsys):
+def test_a_failure_leaves_the_bucket_as_it_was(s3):
+    s3.put_object(Bucket="speech", Key="out/manifest.json", Body=b"old")
+    with pytest.raises(UserError, match="the job failed"):
+        with storage.published_dir("s3://speech/out", MARKER, True) as staging:
+            storage.write_text(storage.join(staging, "a"), "a")
+            assert len(names(s3)) == 2
+            raise UserError("the job failed")
+    assert names(s3) == {"out/manifest.json"}
+
+
+def test_a_target_that_contains_something_else_is_not_replaced(s3):
+    s3.put_object(Bucket="speech", Key="out/Split-train/old", Body=b"x")
+    with pytest.raises(UserError, match="contains something else .no manif"):
+        storage.refuse_existing("s3://speech/out", MARKER, overwrite=True)
+    assert names(s3) == {"out/Split-train/old"}
+
+
+def test_a_partly_replaced_directory_is_not_lost(s3, monkeypatch):
+    s3.put_object(Bucket="speech", Key="out/manifest.json", Body=b"old")
+    rename, calls = FileSystems.rename, []
+
+    def fail_at_the_second_call(*args):
+        calls.append(args)
+        if len(calls) == 2:
+            raise OSError(0, "slow down", "s3://speech")
+        rename(*args)
+
+    monkeypatch.setattr(FileSystems, "rename", fail_at_the_second_call)
+    with pytest.raises(UserError, match="only partly replaced: .*") as error:
+        with storage.published_dir("s3://speech/out", MARKER, True) as staging:
+            for name in (MARKER, "a", "b"):
+                storage.write_text(storage.join(staging, name), name)
+    assert "slow down" in str(error.value) and staging in str(error.value)
+    prefix = staging.removeprefix("s3://speech/")
+    assert names(s3) == {"out/a", f"{prefix}/b", f"{prefix}/{MARKER}"}
+
+
+def test_a_profile_that_does_not_exist(monkeypatch):
     monkeypatch.setenv("AWS_PROFILE", "nope")
-    assert inspect.main(["s3://a/b"]) == 1
-    assert "(nope) could not be found" in capsys.readouterr().err
+    with pytest.raises(UserError, match="s3://a/b: .*nope. could not be found"):
+        remote.check_credentials("s3://a/b")
 
 
-def test_a_bucket_that_is_not_there(s3, tmp_path, capsys):
-    assert preprocess_s3("s3://nowhere/in", tmp_path / "x") == 1
-    message = capsys.readouterr().err.strip().splitlines()[-1]
-    assert message.startswith("error: source s3://nowhere/in")
+def test_a_bucket_that_does_not_exist(s3):
+    with pytest.raises(UserError, match="source s3://nowhere/in contains"):
+        open_source("s3://nowhere/in", AudioConfig(sample_rate_hz=8000))
 
 
 def test_s3_without_credentials_is_refused_at_once(
     tmp_path, monkeypatch, capsys
 ):
-    for name in KEYS:
+    for name in ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
-    # Neither a file nor the machine's own role.
+    # Neither a file nor the machine's role gives any.
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     args = ["--config=tiny", "--source=s3://a/b", f"--output={tmp_path / 'x'}"]
     assert preprocess.main(args) == 1
     assert "s3://a/b: no credentials for S3" in capsys.readouterr().err
-    assert inspect.main(["s3://a/b"]) == 1
+    assert inspect.main(["--data=s3://a/b"]) == 1
     assert "s3://a/b: no credentials for S3" in capsys.readouterr().err
 
 
-def test_a_file_system_that_is_not_installed(tmp_path):
-    done = subprocess.run(
-        [
-            sys.executable,
-            *("-m", "pipeline.preprocess", "--config=tiny"),
-            *("--source=odd://x/y", f"--output={tmp_path / 'x'}"),
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 1
-    assert "error: source odd://x/y" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-# What Beam takes of the package hdfs, on a local folder; as WebHDFS' LISTSTATUS
-# it lists one level, and no file.
+# The part of the package hdfs that Beam uses, on a local directory. As
+# WebHDFS's LISTSTATUS it lists one level, and cannot list a file.
 HDFS = """
 import os, sys, types
 ROOT = sys.argv[1]
@@ -236,42 +242,45 @@ class InsecureClient:
 hdfs = types.ModuleType("hdfs")
 hdfs.InsecureClient = InsecureClient
 sys.modules["hdfs"] = hdfs
-from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions
-flags = ["--hdfs_host=h", "--hdfs_port=1", "--hdfs_user=u"]
-FileSystems.set_options(PipelineOptions(flags))
-from pipeline import storage
-print(sorted(storage.files_below("hdfs://speech")))
-print(sorted(storage.files_below("hdfs://none")))
+from pipeline import remote
+remote.set_file_system_options(
+    {"hdfs_host": "h", "hdfs_port": 1, "hdfs_user": "u"}
+)
+print(sorted(remote.list_files("hdfs://speech")))
+print(sorted(remote.list_files("hdfs://none")))
 """
 
 
-def test_folders_on_hdfs_are_searched_in_depth(tmp_path):
+def test_hdfs_directories_are_searched_in_depth(tmp_path):
     for name in ("a.wav", "dev/b.wav", "dev/sub/c.wav"):
         path = tmp_path / "speech" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("x")
     (tmp_path / "speech" / "dev" / "empty.wav").touch()
-    done = subprocess.run(
-        [sys.executable, "-c", HDFS, str(tmp_path)],
+    result = run_script(HDFS, str(tmp_path))
+    assert result.stdout.splitlines() == [
+        "['a.wav', 'dev/b.wav', 'dev/empty.wav', 'dev/sub/c.wav']",
+        "[]",
+    ], result.stderr
+
+
+def run_script(script, *args):
+    return subprocess.run(
+        [sys.executable, "-c", script, *args],
         cwd=ROOT,
         capture_output=True,
         text=True,
     )
-    assert done.stdout.splitlines() == [
-        "['a.wav', 'dev/b.wav', 'dev/empty.wav', 'dev/sub/c.wav']",
-        "[]",
-    ], done.stderr
 
 
-def test_what_cannot_be_brought_to_the_disk_is_seen(tmp_path):
-    syncs = storage.Syncs()
-    with storage.create(str(tmp_path / "a"), syncs) as file:
+def test_a_failure_to_sync_a_file_is_raised(tmp_path):
+    sync = storage.BackgroundSync()
+    with storage.create(str(tmp_path / "a"), sync) as file:
         file.write(b"a")
-    reading, writing = os.pipe()
-    # A pipe has no disk.
-    syncs.add(open(writing, "wb"))
+    read_fd, write_fd = os.pipe()
+    # A pipe cannot be synced.
+    sync.add(open(write_fd, "wb"))
     with pytest.raises(OSError, match="Invalid argument"):
-        syncs.wait()
-    os.close(reading)
+        sync.wait()
+    os.close(read_fd)
     assert (tmp_path / "a").read_bytes() == b"a"
