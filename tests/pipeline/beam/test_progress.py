@@ -10,7 +10,7 @@ def test_ticks_add_up_over_writers(tmp_path):
     assert progress.Ticks(str(tmp_path)).read("planned") == 0
 
 
-def test_without_a_folder_nothing_is_counted(tmp_path, monkeypatch):
+def test_without_a_directory_nothing_is_counted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     progress.Ticks(None).add("written", 1)
     assert not list(tmp_path.iterdir())

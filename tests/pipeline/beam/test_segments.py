@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import itertools
 
@@ -5,8 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipeline.audio import reading as audio
-from pipeline.audio.worker import Decoder
+from pipeline.audio.errors import AudioError
+from pipeline.audio.worker import DecoderProcess
 from pipeline.beam import segments
 from pipeline.sources.recordings import Recording
 from stftgan_tf import config as config_lib
@@ -26,20 +27,14 @@ def recording(path="a.wav", speaker="", dataset="d"):
 
 
 def plan(recording, config):
-    decoder = Decoder(config.audio)
-    try:
-        return segments.plan(recording, config, decoder.answer)
-    finally:
-        decoder.close()
+    with contextlib.closing(DecoderProcess(config.audio)) as decoder:
+        return segments.plan(recording, config, decoder.run)
 
 
 def cut(segment, config):
-    decoder = Decoder(config.audio)
-    try:
-        question = segments.question(segment, config)
-        return segments.cut(segment, decoder.answer(question), config)
-    finally:
-        decoder.close()
+    with contextlib.closing(DecoderProcess(config.audio)) as decoder:
+        request = segments.request(segment, config)
+        return segments.cut(segment, decoder.run(request), config)
 
 
 def with_window(config, **values):
@@ -60,50 +55,48 @@ def with_window(config, **values):
         (800, "crop", 2, 128),
     ],
 )
-def test_windows_lie_on_a_grid_centred_on_the_recording(
+def test_the_window_grid_is_centred_on_the_recording(
     tiny, samples, tail, count, offset
 ):
     grid = segments.window_grid(samples, with_window(tiny, tail=tail))
     assert grid == (count, offset)
 
 
-def test_long_recordings_are_planned_as_segments_of_whole_windows(
+def test_a_long_recording_is_split_into_segments_of_whole_windows(
     tiny, tmp_path
 ):
     path = tmp_path / "long.wav"
     rng = np.random.default_rng(0)
     soundfile.write(path, rng.uniform(-0.5, 0.5, 130 * RATE), RATE)
-    found = plan(recording(path), tiny)
+    parts = plan(recording(path), tiny)
     windows, offset = segments.window_grid(130 * RATE, tiny)
-    assert len(found) == 3
-    assert sum(s.windows for s in found) == windows
-    # What is read of the file: windows that overlap, nothing in between.
-    spans = [segments.question(s, tiny).more[:2] for s in found]
+    assert len(parts) == 3
+    assert sum(s.windows for s in parts) == windows
+    # The samples that are read: overlapping windows, and no gap.
+    spans = [segments.request(s, tiny).args[:2] for s in parts]
     assert spans[0][0] == -offset
     overlap = tiny.window_samples - tiny.stride_samples
     for before, after in itertools.pairwise(spans):
         assert after[0] == before[1] - overlap
-    for before, after in itertools.pairwise(found):
+    for before, after in itertools.pairwise(parts):
         assert after.first_window == before.first_window + before.windows
-    # One level a recording, never one a segment.
-    assert len({s.scan for s in found}) == 1
-    assert len({s.key for s in found}) == 3
+    # One level per recording, not per segment.
+    assert len({s.stats for s in parts}) == 1
+    assert len({s.key for s in parts}) == 3
 
 
-def test_a_short_recording_is_one_segment_and_not_decoded_when_planned(
-    tiny, tmp_path
-):
+def test_a_short_recording_is_not_decoded_when_it_is_planned(tiny, tmp_path):
     path = tmp_path / "a.flac"
     soundfile.write(path, noise(20 * RATE), RATE)
     path.write_bytes(path.read_bytes()[:-1000])
     (segment,) = plan(recording(path), tiny)
     windows, _ = segments.window_grid(20 * RATE, tiny)
-    assert (segment.scan, segment.windows) == (None, windows)
-    with pytest.raises(audio.AudioError, match="truncated|undecodable"):
+    assert (segment.stats, segment.windows) == (None, windows)
+    with pytest.raises(AudioError, match="truncated|undecodable"):
         cut(segment, tiny)
 
 
-def test_segments_cut_what_the_whole_recording_would(
+def test_segments_have_the_windows_of_the_whole_recording(
     tiny, tmp_path, monkeypatch
 ):
     path = tmp_path / "a.wav"
@@ -114,14 +107,12 @@ def test_segments_cut_what_the_whole_recording_would(
     monkeypatch.setattr(segments, "SEGMENT_SECS", 1.0)
     parts = plan(recording(path), tiny)
     assert len(parts) > 3
-    wanted = cut(whole, tiny).windows
-    got = [w for part in parts for w in cut(part, tiny).windows]
-    np.testing.assert_allclose(got, wanted, atol=1e-5)
+    expected = cut(whole, tiny).windows
+    windows = [w for part in parts for w in cut(part, tiny).windows]
+    np.testing.assert_allclose(windows, expected, atol=1e-5)
 
 
-def test_a_silent_window_is_dropped_by_its_distance_from_the_recording(
-    tiny, tmp_path
-):
+def test_a_window_far_below_its_recording_is_silent(tiny, tmp_path):
     loud = np.random.default_rng(0).uniform(-0.5, 0.5, 544)
     samples = np.concatenate([loud, np.zeros(32), loud * 0.02])
     path = tmp_path / "a.wav"
@@ -131,11 +122,11 @@ def test_a_silent_window_is_dropped_by_its_distance_from_the_recording(
     assert segment.windows == 2
     for silence_db, kept in ((20.0, [True, False]), (40.0, [True, True])):
         gated = with_window(config, silence_db=silence_db)
-        found = cut(segment, gated)
-        assert found.audible.tolist() == kept
+        content = cut(segment, gated)
+        assert content.audible.tolist() == kept
         # 18 frames from start to start, 16 frames long.
-        held = np.flatnonzero(found.times)
-        assert held.tolist() == [*range(16), *range(18, 34)][: 16 * sum(kept)]
+        frames = np.flatnonzero(content.counts)
+        assert frames.tolist() == [*range(16), *range(18, 34)][: 16 * sum(kept)]
 
 
 def test_trimmed_silence_is_in_no_window(tiny, tmp_path):
@@ -145,7 +136,7 @@ def test_trimmed_silence_is_in_no_window(tiny, tmp_path):
     trimmed = dataclasses.replace(tiny.audio, trim_db=40.0)
     config = dataclasses.replace(tiny, audio=trimmed)
     (segment,) = plan(recording(path), config)
-    # 1056 samples, widened to stretches of 10 ms and to whole windows.
+    # 1056 samples, rounded up to blocks of 10 ms and to whole windows.
     assert len(cut(segment, config).windows) in (2, 3)
     assert cut(segment, config).audible.all()
     (segment,) = plan(recording(path), tiny)
@@ -153,19 +144,19 @@ def test_trimmed_silence_is_in_no_window(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("segment_secs", [60.0, 1e-3])
-def test_a_recording_shorter_than_a_frame_cannot_be_used(
+def test_a_recording_shorter_than_a_frame_is_unusable(
     tiny, tmp_path, monkeypatch, segment_secs
 ):
     monkeypatch.setattr(segments, "SEGMENT_SECS", segment_secs)
     path = tmp_path / "a.wav"
     soundfile.write(path, noise(63), RATE)
-    with pytest.raises(audio.AudioError, match="short: 63 samples; expected"):
+    with pytest.raises(AudioError, match="short: 63 samples; expected"):
         (segment,) = plan(recording(path), tiny)
         cut(segment, tiny)
 
 
 @pytest.mark.parametrize("segment_secs", [60.0, 0.1])
-def test_channels_share_a_split_and_have_keys_of_their_own(
+def test_channels_share_a_split_and_have_different_keys(
     tiny, tmp_path, monkeypatch, segment_secs
 ):
     monkeypatch.setattr(segments, "SEGMENT_SECS", segment_secs)
@@ -174,26 +165,26 @@ def test_channels_share_a_split_and_have_keys_of_their_own(
     soundfile.write(path, wave, RATE)
     apart = dataclasses.replace(tiny.audio, channels="split")
     config = dataclasses.replace(tiny, audio=apart)
-    found = [(s, cut(s, config)) for s in plan(recording(path), config)]
-    # Nothing can be heard in the one between.
-    found = [(s, c) for s, c in found if c is not None]
-    names = {s.channel: s.name for s, _ in found}
+    parts = [(s, cut(s, config)) for s in plan(recording(path), config)]
+    # The second channel is silent.
+    parts = [(s, content) for s, content in parts if content is not None]
+    names = {s.channel: s.name for s, _ in parts}
     assert names == {0: f"{path}#0", 2: f"{path}#2"}
-    assert len({s.key for s, _ in found}) == len(found)
-    assert len({s.split for s, _ in found}) == 1
-    kept = {0: [], 2: []}
-    for segment, part in found:
-        kept[segment.channel] += part.windows
-    assert len(kept[0]) == 4
-    np.testing.assert_array_equal(kept[0], kept[2])
-    assert {s.recording.name for s, _ in found} == {str(path)}
+    assert len({s.key for s, _ in parts}) == len(parts)
+    assert len({s.split for s, _ in parts}) == 1
+    windows = {0: [], 2: []}
+    for segment, content in parts:
+        windows[segment.channel] += content.windows
+    assert len(windows[0]) == 4
+    np.testing.assert_array_equal(windows[0], windows[2])
+    assert {s.recording.name for s, _ in parts} == {str(path)}
 
 
 def test_a_speaker_is_never_in_both_splits():
     config = config_lib.load("tiny", ["split.by=speaker"])
-    for who in range(50):
+    for speaker in range(50):
         splits = {
-            segments.split_of(recording(f"{i}.wav", f"s{who}"), config)
+            segments.split_of(recording(f"{i}.wav", f"s{speaker}"), config)
             for i in range(20)
         }
         assert len(splits) == 1
@@ -207,7 +198,7 @@ def test_recordings_of_unknown_speakers_are_split_by_name():
     assert splits.count("eval") / 2000 == pytest.approx(0.25, abs=0.04)
 
 
-def test_a_regex_can_hold_out_a_test_set():
+def test_a_regex_can_select_the_evaluation_split():
     config = config_lib.load("digits8k")
     assert segments.split_of(recording("7_ann_4.wav"), config) == "eval"
     assert segments.split_of(recording("7_ann_14.wav"), config) == "train"

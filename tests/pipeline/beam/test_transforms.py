@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import json
 
@@ -7,15 +8,15 @@ import soundfile
 from apache_beam.testing import test_pipeline
 from apache_beam.testing.util import assert_that, equal_to
 
-from pipeline.audio.worker import Decoder
-from pipeline.beam import segments, transforms
+from pipeline.audio.worker import DecoderProcess
+from pipeline.beam import segments, shards, transforms
 from pipeline.beam.progress import Ticks
 from tests.conftest import noise
-from tests.test_segments import RATE, recording
+from tests.pipeline.beam.test_segments import RATE, recording
 
 
-def job(config, folder):
-    return transforms.Job(config, str(folder / "out"), Ticks(None), {})
+def context(config, directory):
+    return shards.JobContext(config, str(directory / "out"), Ticks(None), {})
 
 
 @pytest.mark.parametrize(
@@ -28,7 +29,7 @@ def job(config, folder):
     ],
 )
 def test_number_of_shards(tiny, split, windows, count):
-    assert transforms.shard_count((split, windows), tiny) == count
+    assert shards.shard_count((split, windows), tiny) == count
 
 
 def test_planning_gives_segments_and_dead_letters(tiny, tmp_path):
@@ -39,7 +40,7 @@ def test_planning_gives_segments_and_dead_letters(tiny, tmp_path):
         planned, dead = (
             pipeline
             | beam.Create([recording(good), recording(bad)])
-            | transforms.PlanSegments(job(tiny, tmp_path))
+            | transforms.PlanSegments(context(tiny, tmp_path))
         )
         names = planned | beam.Map(lambda s: (s.recording.name, s.windows))
         assert_that(names, equal_to([(str(good), 4)]), "segments")
@@ -48,33 +49,32 @@ def test_planning_gives_segments_and_dead_letters(tiny, tmp_path):
             "reason": "undecodable",
             "exception": "Format not recognised.",
         }
-        wanted = [letter]
-        assert_that(dead | beam.Map(json.loads), equal_to(wanted), "dead")
+        letters = dead | beam.Map(json.loads)
+        assert_that(letters, equal_to([letter]), "dead letters")
 
 
 def test_a_recording_that_vanishes_after_planning_is_a_dead_letter(
     tiny, tmp_path
 ):
     good, gone = tmp_path / "good.wav", tmp_path / "gone.wav"
-    found = []
-    decoder = Decoder(tiny.audio)
-    for path in (good, gone):
-        soundfile.write(path, noise(2000), RATE)
-        (segment,) = segments.plan(recording(path), tiny, decoder.answer)
-        found.append(dataclasses.replace(segment, split="train"))
-    decoder.close()
+    planned = []
+    with contextlib.closing(DecoderProcess(tiny.audio)) as decoder:
+        for path in (good, gone):
+            soundfile.write(path, noise(2000), RATE)
+            (segment,) = segments.plan(recording(path), tiny, decoder.run)
+            planned.append(dataclasses.replace(segment, split="train"))
     gone.unlink()
     with test_pipeline.TestPipeline() as pipeline:
-        shards = (
+        results = (
             pipeline
-            | beam.Create(found)
-            | transforms.WriteShards(job(tiny, tmp_path))
+            | beam.Create(planned)
+            | transforms.WriteShards(context(tiny, tmp_path))
         )
         written = (
-            shards | beam.Map(lambda s: s.records) | beam.CombineGlobally(sum)
+            results | beam.Map(lambda s: s.records) | beam.CombineGlobally(sum)
         )
         assert_that(written, equal_to([4]), "written")
-        paths = shards | beam.FlatMap(
+        paths = results | beam.FlatMap(
             lambda s: [json.loads(text)["path"] for text in s.dead_letters]
         )
         assert_that(paths, equal_to([str(gone)]), "dead")
