@@ -25,7 +25,8 @@ import numpy as np
 
 from stftgan_tf.saved_model import latency
 from stftgan_tf.saved_model import loading as exported
-from stftgan_tf.serving import client
+from stftgan_tf.serving.client import connect
+from stftgan_tf.serving.client_base import ServerError
 
 # Rows of a request, drawn evenly.
 _ROWS = (1, 2, 4, 8, 16)
@@ -50,7 +51,7 @@ class Load:
         """One client; it never asks twice, so that a failure shows."""
         rng = np.random.default_rng(number)
         kind = address.split(":")[0]
-        with client.connect(address, "load", retry=False) as connected:
+        with connect(address, "load", retry=False) as connected:
             while time.monotonic() < until:
                 seeds = rng.integers(0, _SEEDS, rng.choice(_ROWS))
                 start = time.perf_counter()
@@ -58,7 +59,7 @@ class Load:
                     made = connected.sample(seeds, outputs=["wav_bytes"])[
                         "wav_bytes"
                     ]
-                except client.ServerError as error:
+                except ServerError as error:
                     self.failed.append(str(error))
                     continue
                 with self._lock:

@@ -16,7 +16,8 @@ from stftgan_tf import cli
 from stftgan_tf.errors import UsageError
 from stftgan_tf.files import write_atomically
 from stftgan_tf.progress import Progress
-from stftgan_tf.serving.client import MAX_DEADLINE_SECS, Client, connect
+from stftgan_tf.serving.client import connect
+from stftgan_tf.serving.client_base import MAX_DEADLINE_SECS, Client
 
 EXAMPLE = (
     "python -m stftgan_tf.client --server grpc://127.0.0.1:8500 "

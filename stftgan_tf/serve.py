@@ -18,7 +18,6 @@ import signal
 import sys
 
 from stftgan_tf import cli
-from stftgan_tf.errors import UserError
 from stftgan_tf.serving import process
 from stftgan_tf.serving.options import ServerOptions
 
@@ -123,7 +122,10 @@ def _run(args: argparse.Namespace) -> int:
     options.check()
     process.limit_malloc_arenas()
     with process.log_to_stderr(), process.wait_for_signal() as wait:
-        server = _start(options)
+        # Not at the top: it loads TensorFlow.
+        from stftgan_tf.serving.server import Server
+
+        server = Server(options)
         if server.port:
             print(f"gRPC on {options.host}:{server.port}", flush=True)
         if server.rest_api_port:
@@ -135,17 +137,6 @@ def _run(args: argparse.Namespace) -> int:
         number = wait()
         server.stop()
     return 130 if number == signal.SIGINT else 0
-
-
-def _start(options: ServerOptions):
-    try:
-        # Not at the top: it loads TensorFlow.
-        from stftgan_tf.serving.server import Server
-    except ImportError as error:
-        raise UserError(
-            f"{error.name} is not installed: pip install '.[serving]'"
-        ) from error
-    return Server(options)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ import tensorflow as tf
 
 from stftgan_tf.errors import UserError, first_line
 from stftgan_tf.saved_model import latency, loading
-from stftgan_tf.serving import client
+from stftgan_tf.serving.client import connect
+from stftgan_tf.serving.client_base import ServerError
 
 # tensorflow::DisableXlaCompilation(), which the released server calls.
 _DISABLE_XLA = "_ZN10tensorflow21DisableXlaCompilationEv"
@@ -77,13 +78,13 @@ def check_server(model: loading.LoadedModel, server: str) -> list[str]:
         )
         address = f"grpc://127.0.0.1:{port}"
         try:
-            with client.connect(
+            with connect(
                 address, "model", deadline_secs=_START_SECS
             ) as connection:
                 audio = connection.sample(
                     range(3), -1 if labels else None, outputs=["audio"]
                 )["audio"]
-        except client.ServerError as error:
+        except ServerError as error:
             return [f"{server} does not serve it: {error}"]
         finally:
             process.kill()

@@ -25,7 +25,13 @@ def digits_server(export, tmp_path_factory):
     pytest.importorskip("tensorflow_serving")
     base = tmp_path_factory.mktemp("digits_server")
     (base / "1").symlink_to(export)
-    server = serve(base, model_name="digits", max_request_bytes=100_000)
+    server = serve(
+        base,
+        model_name="digits",
+        # Less than the largest warm-up request, which is skipped.
+        max_batch_size=16,
+        max_request_bytes=100_000,
+    )
     yield server
     server.stop()
 
@@ -71,3 +77,18 @@ def address(request, server_ports):
     """The address of such a server, by REST and by gRPC."""
     port = server_ports[0 if request.param == "http" else 1]
     return f"{request.param}://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="session")
+def evaluation(export, kept, tmp_path_factory):
+    """An evaluation of the shared export, compared with an earlier one."""
+    from stftgan_tf import evaluate
+    from stftgan_tf.evaluation import blessing
+
+    last = tmp_path_factory.mktemp("evaluations") / "last"
+    figures = {"real": {"frechet": 1.0}, "generated": {"frechet": 1.25}}
+    blessing.write(last, {**figures, "digest": "5ha"}, [])
+    output = last.with_name("digits")
+    flags = [f"--model={export}", f"--data={kept}", f"--output={output}"]
+    assert evaluate.main([*flags, f"--last_blessed={last}"]) == 0
+    return output

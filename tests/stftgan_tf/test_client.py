@@ -82,7 +82,7 @@ def test_a_label_of_a_model_without_labels_is_rejected(
 ):
     args = [f"--server={address}", "--model_name=digits", "--label=3"]
     assert client.main([*args, f"--output={tmp_path}"]) == 1
-    assert "digits was not trained with labels" in capsys.readouterr().err
+    assert "model digits has no labels" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
@@ -121,7 +121,7 @@ def test_a_server_that_is_not_a_model_server_is_reported(
     ("flags", "message"),
     [
         (["--server=127.0.0.1:8500"], "expected http://HOST:PORT or grpc://"),
-        (["--server=http://[::1:8501"], "--server is 'http://[::1:8501'"),
+        (["--server=http://[::1:8501"], "server is 'http://[::1:8501'"),
         (["--deadline_secs=inf"], "--deadline_secs is inf; expected above 0"),
         (["--label=seven"], "--label is 'seven'; expected a number"),
         ([f"--label={2**63}"], f"--label is {2**63}; expected 0 to"),

@@ -13,7 +13,8 @@ import yaml
 
 from stftgan_tf import serve
 from stftgan_tf.saved_model import loading
-from stftgan_tf.serving import client
+from stftgan_tf.serving.client import connect
+from stftgan_tf.serving.client_base import ServerError
 from tests.conftest import ROOT
 
 pytest.importorskip("tensorflow_serving")
@@ -58,12 +59,12 @@ def test_versions_change_under_load_without_a_wrong_answer(export, tmp_path):
 
     def send_requests(address, seed):
         rng = np.random.default_rng(seed)
-        with client.connect(address, "digits", retry=False) as connection:
+        with connect(address, "digits", retry=False) as connection:
             while not stop.is_set():
                 seeds = rng.choice(64, rng.integers(1, 5))
                 try:
                     result = connection.sample(seeds, outputs=["wav_bytes"])
-                except client.ServerError as error:
+                except ServerError as error:
                     problems.append(str(error))
                     return
                 if list(result["wav_bytes"]) != list(expected[seeds]):

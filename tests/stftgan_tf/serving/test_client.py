@@ -6,7 +6,9 @@ import pytest
 import tensorflow as tf
 
 from stftgan_tf.errors import UserError
-from stftgan_tf.serving import client
+from stftgan_tf.serving import client_base
+from stftgan_tf.serving.client import connect
+from stftgan_tf.serving.client_base import ServerError
 from tests.conftest import serve
 from tests.stftgan_tf.conftest import free_port
 
@@ -61,7 +63,7 @@ def inputs_and_outputs(model):
 def test_every_signature_equals_the_export_in_process(
     address, inputs_and_outputs
 ):
-    with client.connect(address, "digits") as connection:
+    with connect(address, "digits") as connection:
         for name, (inputs, expected) in inputs_and_outputs.items():
             outputs = connection.predict(name, inputs)
             assert outputs.keys() == expected.keys()
@@ -70,29 +72,29 @@ def test_every_signature_equals_the_export_in_process(
 
 
 def test_input_names_come_from_the_server(address):
-    with client.connect(address, "digits") as connection:
+    with connect(address, "digits") as connection:
         names = connection.input_names("interpolate")
         assert names == {"seed_a", "seed_b", "weight"}
-        with pytest.raises(client.ServerError, match="has no signature 'x'"):
+        with pytest.raises(ServerError, match="has no signature 'x'"):
             connection.input_names("x")
 
 
 def test_errors_keep_their_status_code(address):
     seed = {"seed": np.array([1])}
-    with client.connect(address, "digits") as connection:
-        with pytest.raises(client.ServerError) as error:
+    with connect(address, "digits") as connection:
+        with pytest.raises(ServerError) as error:
             connection.predict("serving_default", {"speed": np.array([1])})
         assert error.value.code == "INVALID_ARGUMENT"
         assert connection.predict("serving_default", seed)
     with (
-        client.connect(address, "words") as connection,
-        pytest.raises(client.ServerError, match=r"Latest\(words\)") as error,
+        connect(address, "words") as connection,
+        pytest.raises(ServerError, match=r"Latest\(words\)") as error,
     ):
         connection.predict("serving_default", seed)
     assert error.value.code == "NOT_FOUND"
     with (
-        client.connect(address, "digits", model_version=9) as connection,
-        pytest.raises(client.ServerError, match=r"Specific\(digits, 9\)"),
+        connect(address, "digits", model_version=9) as connection,
+        pytest.raises(ServerError, match=r"Specific\(digits, 9\)"),
     ):
         connection.predict("serving_default", seed)
 
@@ -108,7 +110,7 @@ def test_a_call_waits_for_a_server_that_starts(scheme, small_base):
     timer = threading.Timer(0.5, start)
     timer.start()
     try:
-        with client.connect(f"{scheme}://127.0.0.1:{port}") as connection:
+        with connect(f"{scheme}://127.0.0.1:{port}") as connection:
             outputs = connection.predict("serving_default", NUMBERS)
     finally:
         timer.join()
@@ -133,7 +135,7 @@ def test_excess_clients_receive_unavailable_and_retry(
     address, results = f"{scheme}://127.0.0.1:{port}", []
 
     def predict():
-        with client.connect(address) as connection:
+        with connect(address) as connection:
             outputs = connection.predict("serving_default", NUMBERS)
             results.append(outputs["double"].tolist())
 
@@ -142,8 +144,8 @@ def test_excess_clients_receive_unavailable_and_retry(
     try:
         threads[0].start()
         assert started.wait(60)
-        excess = client.connect(address, retry=False)
-        with excess, pytest.raises(client.ServerError) as error:
+        excess = connect(address, retry=False)
+        with excess, pytest.raises(ServerError) as error:
             excess.predict("serving_default", NUMBERS)
         assert error.value.code == "UNAVAILABLE"
         threads[1].start()
@@ -172,7 +174,7 @@ def test_a_call_is_repeated_when_a_gateway_has_no_server(status):
     with http.server.HTTPServer(("127.0.0.1", 0), Gateway) as gateway:
         threading.Thread(target=gateway.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{gateway.server_port}"
-        with client.connect(address, "digits") as connection:
+        with connect(address, "digits") as connection:
             outputs = connection.sample([1])
         gateway.shutdown()
     assert outputs["audio"] == [1.5] and len(paths) == 2
@@ -180,15 +182,15 @@ def test_a_call_is_repeated_when_a_gateway_has_no_server(status):
 
 def test_pauses_grow_up_to_a_limit(monkeypatch):
     pauses, timeouts = [], []
-    monkeypatch.setattr(client.time, "sleep", pauses.append)
+    monkeypatch.setattr(client_base.time, "sleep", pauses.append)
 
     def call(timeout):
         timeouts.append(timeout)
         if len(timeouts) < 8:
-            raise client.ServerError("UNAVAILABLE", "later")
+            raise ServerError("UNAVAILABLE", "later")
         return "result"
 
-    assert client.call_until_available(call, 60.0) == "result"
+    assert client_base.call_until_available(call, 60.0) == "result"
     for pause, longest in zip(
         pauses, [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0], strict=True
     ):
@@ -200,8 +202,8 @@ def test_an_invalid_request_is_not_repeated():
 
     def call(timeout):
         timeouts.append(timeout)
-        raise client.ServerError("INVALID_ARGUMENT", "never")
+        raise ServerError("INVALID_ARGUMENT", "never")
 
     with pytest.raises(UserError, match="INVALID"):
-        client.call_until_available(call, 60.0)
+        client_base.call_until_available(call, 60.0)
     assert len(timeouts) == 1

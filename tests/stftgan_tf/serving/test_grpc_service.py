@@ -121,8 +121,8 @@ def truncated():
             Code.INVALID_ARGUMENT,
             "input seed has shape [1, 2]; expected [-1]",
         ),
-        ({"seed": SEED[:0]}, Code.INVALID_ARGUMENT, "0 rows; expected 1 to 64"),
-        ({"seed": np.arange(65)}, Code.INVALID_ARGUMENT, "65 rows"),
+        ({"seed": SEED[:0]}, Code.INVALID_ARGUMENT, "0 rows; expected 1 to 16"),
+        ({"seed": np.arange(17)}, Code.INVALID_ARGUMENT, "17 rows"),
         (
             {"signature": "generate", "latent": np.full([1, 8], np.nan, "f4")},
             Code.INVALID_ARGUMENT,

@@ -1,21 +1,10 @@
-import numpy as np
 import pytest
 
 from stftgan_tf.saved_model import loading
 
 pytest.importorskip("tensorflow_serving")
 
-from stftgan_tf.serving.errors import RequestError  # noqa: E402
-from stftgan_tf.serving.model import ModelVersion, warmup_requests  # noqa: E402
-
-
-def test_a_limit_below_the_batches_of_the_warm_up_is_enforced(export):
-    model = ModelVersion(export, version=1, max_batch_size=8)
-    outputs = model.run("serving_default", {"seed": np.arange(8)})
-    assert len(outputs["audio"]) == 8
-    with pytest.raises(RequestError, match="9 rows; expected 1 to 8"):
-        model.run("serving_default", {"seed": np.arange(9)})
-    model.close()
+from stftgan_tf.serving.model import warmup_requests  # noqa: E402
 
 
 def test_warm_up_requests_cover_batch_sizes_and_signatures(export):

@@ -207,8 +207,8 @@ UNEVEN = {"seed_a": [1], "seed_b": [1, 2], "weight": [0.5]}
         ('{"instances": [1], "inputs": [1]}', "expecting only one of"),
         ('{"instances": 1}', "Expecting 'instances' to be an list/array"),
         ('{"instances": []}', "No values in 'instances' array"),
-        ('{"inputs": {"seed": []}}', "input seed has 0 rows; expected 1 to 64"),
-        (json.dumps({"instances": [1] * 65}), "has 65 rows; expected 1 to 64"),
+        ('{"inputs": {"seed": []}}', "input seed has 0 rows; expected 1 to 16"),
+        (json.dumps({"instances": [1] * 17}), "has 17 rows; expected 1 to 16"),
         (
             '{"instances": ["a"]}',
             '"a" Type: String is not of expected type: int64',
@@ -270,12 +270,12 @@ UNEVEN = {"seed_a": [1], "seed_b": [1, 2], "weight": [0.5]}
         ),
     ],
 )
-def test_a_bad_request_is_told_and_the_next_good_one_served(
+def test_an_invalid_request_is_rejected_and_the_next_valid_one_works(
     digits, body, message
 ):
-    found = requests.post(f"{digits}:predict", body)
-    assert found.status_code == 400
-    error = found.json()["error"]
+    response = requests.post(f"{digits}:predict", body)
+    assert response.status_code == 400
+    error = response.json()["error"]
     assert message in error and "\n" not in error
     assert predict(digits, instances=[1]).status_code == 200
 
