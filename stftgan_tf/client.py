@@ -45,8 +45,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--secs",
         type=float,
-        metavar="SECS",
-        help="length of a sample, up to the maximum of the export (default: "
+        metavar="SECONDS",
+        help="duration of a sample, up to that of `export --secs` (default: "
         "one window)",
     )
     cli.add_output(
@@ -84,7 +84,7 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--deadline_secs",
         type=float,
-        metavar="SECS",
+        metavar="SECONDS",
         default=60.0,
         help="maximum time of a call, with all its attempts (default: "
         "%(default)g)",
@@ -199,8 +199,8 @@ def _shorten(result: dict[str, np.ndarray], secs: float) -> list[bytes]:
     max_secs = result["audio"].shape[1] / rate_hz
     if not 1 / rate_hz <= secs <= max_secs:
         raise UsageError(
-            f"--secs is {secs:g}; expected at most {max_secs:.2f}, the maximum "
-            "of this export (see --secs of python -m stftgan_tf.export)"
+            f"--secs is {secs:g}; the model generates up to {max_secs:.2f} "
+            "(export it with a larger --secs)"
         )
     rows = audio.shorten(result["audio"], secs, rate_hz)
     return [audio.encode(row, rate_hz, "wav") for row in rows]

@@ -19,7 +19,7 @@ from stftgan_tf.files import published_dir, stable_digest
 
 EXAMPLE = (
     "python -m stftgan_tf.infra_validate --model exports/digits "
-    "--output verdicts/digits-infra"
+    "--output infra/digits"
 )
 
 FILE, BLESSED, NOT_BLESSED = "infra.json", "INFRA_BLESSED", "INFRA_NOT_BLESSED"
@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--max_latency_ms",
         type=float,
-        metavar="MS",
+        metavar="MILLISECONDS",
         default=1000.0,
         help="maximum median time to generate one sample (default: "
         "%(default)g)",

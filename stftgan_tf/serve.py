@@ -1,11 +1,10 @@
 """Serves exports over REST and gRPC, compatible with TensorFlow Serving.
 
 Use it where tensorflow_model_server is not available. It has the same main
-flags, paths, responses and errors, so the same clients work with both. (With
-port 0 it chooses a free port.) The directory --model_base_path contains one
-directory per version, named by whole numbers. The newest version that loads is
-served; a newer one takes over without losing a request. Requires the extra
-`serving`.
+flags, paths, responses and errors, so the same clients work with both. The
+directory --model_base_path contains one directory per version, named by whole
+numbers. The newest version that loads is served; when a newer one appears, it
+takes over without losing a request. Requires the extra `serving`.
 
     python -m stftgan_tf.export --run runs/digits --output serving/digits/1
     curl -d '{"instances": [{"seed": 7}]}' \\
@@ -74,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--file_system_poll_wait_seconds",
         type=float,
-        metavar="SECS",
+        metavar="SECONDS",
         default=ServerOptions.file_system_poll_wait_seconds,
         help="seconds between polls for new versions; 0 disables polling "
         "(default: %(default)g)",

@@ -57,7 +57,7 @@ class VersionManager:
         self._poll_secs, self._max_batch_size = poll_secs, max_batch_size
         self._lock = threading.Lock()
         self._current: ModelVersion | None = None
-        # The current model counts as one user of itself.
+        # Requests in progress, plus one while the version is current.
         self._users: dict[ModelVersion, int] = {}
         self._statuses: dict[int, VersionStatus] = {}
         # File lists of the versions that failed to load.
