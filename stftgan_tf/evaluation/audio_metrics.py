@@ -42,7 +42,9 @@ class AudioMetrics:
         windows, self._labels = train[0][labelled], train[1][labelled]
         self._names = shards.manifest["labels"]
         audio = to_audio(windows, shards.moments, config)
-        self._classifier = _classifier(audio, self._labels, shards, config)
+        self._classifier = trained_classifier(
+            audio, self._labels, shards, config
+        )
         _, self._training = self._classifier(audio)
         settings = config.evaluate
         self._samples = settings.samples
@@ -124,13 +126,23 @@ def to_audio(
     return in_batches(convert, windows, _BATCH)
 
 
-def _classifier(
+def trained_classifier(
     audio: np.ndarray,
     labels: np.ndarray,
     shards: dataset.Shards,
     config: Config,
 ) -> classifier.Classifier:
-    """A classifier trained on this audio; its weights stay with the data."""
+    """A classifier trained on this audio.
+
+    Its weights are stored in the data set's directory and read from there the
+    next time, unless that is remote or not writable.
+
+    Args:
+      audio: float32 [B, N], all labelled training windows.
+      labels: int [B].
+      shards: the data set.
+      config: phase step, and the seed of the evaluate section.
+    """
     model = classifier.Classifier(
         config.window_samples,
         len(shards.manifest["labels"]),

@@ -27,7 +27,7 @@ GAIN_DB = (-12.0, 6.0)
 SHIFT_SECS = 0.06
 SNR_DB = (5.0, 40.0)
 
-_EPOCHS, _BATCH = 40, 64
+EPOCHS, _BATCH = 40, 64
 _EMBEDDING = 64
 
 # Samples classified at a time.
@@ -62,13 +62,11 @@ class Classifier:
         probabilities, vectors = in_batches(self._predict, audio, _CALL_BATCH)
         return probabilities, vectors
 
-    def fit(
-        self, audio: np.ndarray, labels: np.ndarray, epochs: int = _EPOCHS
-    ) -> None:
+    def fit(self, audio: np.ndarray, labels: np.ndarray) -> None:
         """Trains on real audio float32 [B, N] with labels int [B]."""
-        progress = Progress("classifier", epochs, "epochs")
+        progress = Progress("classifier", EPOCHS, "epochs")
         rng = np.random.default_rng(self._seed)
-        steps = epochs * -(-len(audio) // _BATCH)
+        steps = EPOCHS * -(-len(audio) // _BATCH)
         schedule = keras.optimizers.schedules.CosineDecay(2e-3, steps)
         optimizer = keras.optimizers.Adam(schedule)
         cross_entropy = keras.losses.SparseCategoricalCrossentropy()
@@ -82,13 +80,13 @@ class Classifier:
             optimizer.apply(tape.gradient(loss, variables), variables)
 
         optimizer.build(self._model.trainable_variables)
-        for epoch in range(epochs):
+        for epoch in range(EPOCHS):
             order = rng.permutation(len(audio))
             for start in range(0, len(audio), _BATCH):
                 rows = order[start : start + _BATCH]
                 step(vary(audio[rows], self._rate_hz, rng), labels[rows])
             progress.update(epoch + 1)
-        progress.close(epochs)
+        progress.close(EPOCHS)
 
     def save(self, path: Path) -> None:
         """Writes the weights to an .npz file."""

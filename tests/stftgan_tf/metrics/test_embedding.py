@@ -4,14 +4,14 @@ import scipy.fft
 from threadpoolctl import threadpool_limits
 
 from stftgan_tf import config as config_lib
-from stftgan_tf.dsp import features
+from stftgan_tf.dsp.moments import Moments
 from stftgan_tf.metrics import embedding
 
 
 @pytest.fixture(scope="module")
 def moments():
     rng = np.random.default_rng(0)
-    return features.Moments(
+    return Moments(
         np.float32(rng.uniform(-5, -1, 32)), np.float32(rng.uniform(0.5, 2, 32))
     )
 
@@ -44,16 +44,16 @@ def test_directions_are_orthogonal_and_equally_spread(tiny, moments):
 
 @pytest.mark.parametrize("count", [20, 40, 64, 80])
 @pytest.mark.parametrize("times", [1, 3])
-def test_few_windows_make_a_small_space(tiny, moments, count, times):
-    # In which others of their kind lie about as far apart as they do.
+def test_few_windows_give_few_dimensions(tiny, moments, count, times):
+    # Other windows of the same kind are then about equally far apart.
     real = np.tile(windows(count), (times, 1, 1))
     space = embedding.fit(real, moments, tiny)
-    found = space(windows(50, 1))
-    assert found.shape == (50, count // 4)
-    assert 0.2 < found.std() / space(real).std() < 1.5
+    vectors = space(windows(50, 1))
+    assert vectors.shape == (50, count // 4)
+    assert 0.2 < vectors.std() / space(real).std() < 1.5
 
 
-def test_one_kind_of_window_is_one_point(tiny, moments):
+def test_equal_windows_are_one_point(tiny, moments):
     space = embedding.fit(np.tile(windows(1), (9, 1, 1)), moments, tiny)
     np.testing.assert_allclose(space(windows(1)), 0, atol=1e-3)
 
@@ -68,8 +68,8 @@ def test_mel_bands_are_triangles_that_cover_the_spectrum():
     assert peaks[0] * 31.25 < 150 and peaks[-1] * 31.25 > 3700
 
 
-def said(at, level=0.0, seed=0, frames=20, bands=40):
-    """Log-mel [1, frames, bands]: silence, and at `at` 6 frames of sound."""
+def sound(at, level=0.0, seed=0, frames=20, bands=40):
+    """Log-mel [1, frames, bands] of silence with 6 frames of sound at `at`."""
     rng = np.random.default_rng(seed)
     values = np.full((frames, bands), -9.0)
     values[at : at + 6] = rng.uniform(-4, -1, (6, bands)) + level
@@ -77,37 +77,51 @@ def said(at, level=0.0, seed=0, frames=20, bands=40):
 
 
 def test_cepstra_by_hand():
-    log_mel = said(7)[0]
-    found = embedding.cepstra(log_mel[None]).numpy().reshape(20, 13)
-    heard = np.maximum(log_mel - log_mel.max() + np.log(100), 0)
-    expected = scipy.fft.dct(heard, axis=1, norm="ortho")[:, 1:14]
-    # The sound's middle, nearly frame 9.5, comes to frame 10.
-    middle = round((heard.sum(axis=1) @ np.arange(20)) / heard.sum())
+    log_mel = sound(7)[0]
+    mfccs = embedding.cepstra(log_mel[None]).numpy().reshape(20, 13)
+    audible = np.maximum(log_mel - log_mel.max() + np.log(100), 0)
+    expected = scipy.fft.dct(audible, axis=1, norm="ortho")[:, 1:14]
+    # The centre of the sound, about frame 9.5, is moved to frame 10.
+    centre = round((audible.sum(axis=1) @ np.arange(20)) / audible.sum())
     np.testing.assert_allclose(
-        found, np.roll(expected, 10 - middle, axis=0), atol=1e-4
+        mfccs, np.roll(expected, 10 - centre, axis=0), atol=1e-4
     )
 
 
-def test_cepstra_do_not_hear_how_loud_and_when():
-    one, other = embedding.cepstra(np.concatenate([said(3), said(11)]))
-    np.testing.assert_allclose(one, other, atol=1e-4)
-    quiet = embedding.cepstra(said(3, level=-2.0))[0]
-    np.testing.assert_allclose(one, quiet, atol=1e-3)
-    else_ = embedding.cepstra(said(3, seed=1))[0]
-    assert np.abs(one - else_).max() > 1
-    # What comes in from outside is silence.
-    np.testing.assert_array_equal(one[: 13 * 5], 0)
+def test_cepstra_ignore_level_and_position():
+    first, second = embedding.cepstra(np.concatenate([sound(3), sound(11)]))
+    np.testing.assert_allclose(first, second, atol=1e-4)
+    quiet = embedding.cepstra(sound(3, level=-2.0))[0]
+    np.testing.assert_allclose(first, quiet, atol=1e-3)
+    different = embedding.cepstra(sound(3, seed=1))[0]
+    assert np.abs(first - different).max() > 1
+    # The frames that are moved in are silent.
+    np.testing.assert_array_equal(first[: 13 * 5], 0)
 
 
-def test_cepstra_of_silence_and_of_one_frame_are_numbers():
+def test_cepstra_of_silence_and_of_one_frame_are_finite():
     assert np.isfinite(
         embedding.cepstra(np.zeros((1, 8, 40), np.float32))
     ).all()
-    assert embedding.cepstra(said(0, frames=6)[:, :1]).shape == (1, 13)
+    assert embedding.cepstra(sound(0, frames=6)[:, :1]).shape == (1, 13)
 
 
-def test_the_space_does_not_depend_on_the_number_of_threads(tiny, moments):
-    ours = embedding.fit(windows(330), moments, tiny)
+def test_the_embedding_does_not_depend_on_the_number_of_threads(tiny, moments):
+    several = embedding.fit(windows(330), moments, tiny)
     with threadpool_limits(1):
-        theirs = embedding.fit(windows(330), moments, tiny)
-    np.testing.assert_array_equal(ours.components, theirs.components)
+        single = embedding.fit(windows(330), moments, tiny)
+    np.testing.assert_array_equal(several.components, single.components)
+
+
+def test_batches_are_joined_in_order():
+    rows = np.arange(10, dtype=np.float32)
+    sizes = []
+
+    def function(batch):
+        sizes.append(len(batch))
+        return {"same": batch, "double": 2 * batch}
+
+    result = embedding.in_batches(function, rows, 4)
+    np.testing.assert_array_equal(result["same"], rows)
+    np.testing.assert_array_equal(result["double"], 2 * rows)
+    assert sizes == [4, 4, 2]

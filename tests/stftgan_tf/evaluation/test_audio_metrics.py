@@ -1,0 +1,68 @@
+import io
+
+import numpy as np
+import pytest
+
+from stftgan_tf.data import dataset
+from stftgan_tf.evaluation import audio_metrics, classifier
+
+
+@pytest.fixture(scope="module")
+def metrics(evaluation, kept, tiny):
+    """With the classifier that the shared evaluation has trained."""
+    opened = dataset.open_shards(kept, tiny)
+    train = dataset.load_windows(opened, tiny, "train", 10**6)
+    result = audio_metrics.AudioMetrics(train, opened, tiny)
+    audio = audio_metrics.to_audio(train[0], opened.moments, tiny)
+    return result, audio, train[1]
+
+
+def test_requested_labels_are_recognised(metrics):
+    measure, audio, labels = metrics
+    figures = measure.figures(audio, labels, len(audio))
+    # A window of `tiny` is too short to tell all ten digits apart.
+    assert figures["label_recognised"] > 0.35
+    assert figures["label_diversity"] == pytest.approx(1, abs=1e-3)
+    assert figures["fid"] == pytest.approx(0, abs=1e-2)
+    wrong = measure.figures(audio, (labels + 4) % 10, len(audio))
+    assert wrong["label_recognised"] < 0.2
+    assert wrong["fid"] == figures["fid"]
+
+
+def test_one_repeated_sample_has_one_label(metrics):
+    measure, audio, _ = metrics
+    figures = measure.figures(np.repeat(audio[:1], 64, axis=0), None, 64)
+    assert figures["inception_score"] == pytest.approx(1, abs=1e-3)
+    assert max(figures["labels"].values()) == 1.0
+    assert figures["label_recognised"] is None
+    assert figures["label_diversity"] is None
+
+
+def test_the_classifier_stays_with_the_data_set(
+    shards_copy, tiny, capsys, monkeypatch
+):
+    monkeypatch.setattr(classifier, "EPOCHS", 1)
+    opened = dataset.open_shards(shards_copy, tiny)
+    rng = np.random.default_rng(0)
+    audio = np.float32(rng.uniform(-1, 1, (20, tiny.window_samples)))
+    labels = np.arange(20) % 10
+
+    def trains():
+        """Whether the classifier is trained, not read."""
+        audio_metrics.trained_classifier(audio, labels, opened, tiny)
+        return "classifier: 1 epochs" in capsys.readouterr().err
+
+    assert trains()
+    (cache,) = shards_copy.glob("classifier-*.npz")
+    weights = cache.read_bytes()
+    assert not trains()
+    # A damaged file is replaced.
+    cache.write_bytes(weights[:100])
+    assert trains()
+    with np.load(cache) as first, np.load(io.BytesIO(weights)) as second:
+        for name in second.files:
+            np.testing.assert_array_equal(first[name], second[name])
+    # Earlier versions used a different name.
+    cache.rename(cache.with_name(cache.name.replace("classifier", "judge")))
+    assert not trains()
+    assert not cache.exists()

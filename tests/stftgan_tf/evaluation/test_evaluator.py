@@ -1,0 +1,187 @@
+import dataclasses
+import types
+
+import numpy as np
+import pytest
+
+from stftgan_tf import config as config_lib
+from stftgan_tf.data import dataset
+from stftgan_tf.errors import UserError
+from stftgan_tf.evaluation import blessing, evaluator
+from stftgan_tf.evaluation.comparison import WindowMetrics
+
+
+@pytest.fixture(scope="module")
+def opened(shards, tiny):
+    return dataset.open_shards(shards, tiny)
+
+
+@pytest.fixture(scope="module")
+def training(opened, tiny):
+    return dataset.load_windows(opened, tiny, "train", 10**6)
+
+
+@pytest.fixture(scope="module")
+def real(opened, tiny):
+    return dataset.load_windows(opened, tiny, "eval", 10**6)[0]
+
+
+@pytest.fixture(scope="module")
+def metrics(opened, training, tiny):
+    return WindowMetrics(training[0], opened.moments, tiny)
+
+
+@pytest.fixture(scope="module")
+def measure(metrics, real, tiny):
+    """Figures of windows, as an evaluation has them."""
+
+    def figures(windows):
+        return metrics.figures(windows, metrics.embed(windows), real)
+
+    real_figures = figures(real)
+
+    def measure(windows):
+        return {
+            "clusters": tiny.evaluate.clusters,
+            "dimensions": metrics.dimensions,
+            "real": real_figures,
+            "generated": figures(windows),
+        }
+
+    return measure
+
+
+def bad_windows(kind, windows):
+    """Windows of a generator that must not be published."""
+    if kind == "noise":
+        rng = np.random.default_rng(0)
+        return np.float32(rng.uniform(-1, 1, (64, *windows.shape[1:])))
+    if kind == "copies":
+        return windows[:64]
+    sources = {
+        "constant": windows[:1],
+        "four repeated": windows[:4],
+        "silence": np.full_like(windows[:1], -1.0),
+    }
+    return np.resize(sources[kind], (64, *windows.shape[1:]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "metric", "low", "high", "reason"),
+    [
+        ("constant", "diversity_ratio", 0, 1e-5, "all windows look alike"),
+        ("constant", "ndb", 3, 5, "all windows look alike"),
+        ("constant", "coverage", 0, 0.2, "all windows look alike"),
+        ("four repeated", "nearest_self", 0, 1e-3, "windows are repeated"),
+        ("four repeated", "coverage", 0, 0.4, "windows are repeated"),
+        ("copies", "memorised", 1, 1, "training windows are copied"),
+        ("noise", "precision", 0, 0.2, "unlike any real window"),
+        ("silence", "diversity_ratio", 0, 1e-5, "all windows look alike"),
+    ],
+)
+def test_a_bad_generator_is_not_blessed(
+    measure, training, tiny, kind, metric, low, high, reason
+):
+    figures = measure(bad_windows(kind, training[0]))
+    assert low <= figures["generated"][metric] <= high
+    results = blessing.checks(figures, tiny.bless)
+    assert any(reason in text for text in blessing.reasons(results))
+
+
+def test_real_windows_would_be_blessed(measure, real, tiny):
+    results = blessing.checks(measure(real), tiny.bless)
+    assert blessing.reasons(results) == []
+
+
+def test_the_number_of_windows_does_not_matter(measure, real):
+    # Real windows, five times as many as they are compared with.
+    figures = measure(np.repeat(real, 5, axis=0))
+    for name in ("coverage", "recall", "frechet", "nearest_self"):
+        assert figures["generated"][name] == pytest.approx(
+            figures["real"][name], rel=1e-3
+        ), name
+
+
+def test_shares_of_clusters_add_up(metrics, real, training):
+    shares = metrics.shares(training[0][:1], real)
+    assert sum(shares["training"]) == pytest.approx(1, abs=1e-3)
+    assert sum(shares["real"]) == pytest.approx(1, abs=1e-3)
+    assert sorted(shares["generated"]) == [0, 0, 0, 0, 1]
+
+
+def test_an_empty_evaluation_split_is_an_error(opened, tiny):
+    manifest = {
+        **opened.manifest,
+        "shards": [
+            shard
+            for shard in opened.manifest["shards"]
+            if "train" in shard["path"]
+        ],
+        "windows": {**opened.manifest["windows"], "eval": 0},
+    }
+    empty = dataclasses.replace(opened, manifest=manifest)
+    with pytest.raises(UserError, match="and 0 evaluation windows"):
+        evaluator.evaluate_loaded(None, "", empty, tiny)
+
+
+class Recorder:
+    """Stands for an export with labels; records the requested ones."""
+
+    has_labels = True
+
+    def batches(self, seed, count, batch, labels):
+        self.arguments = seed, count, labels
+        yield {"window": np.zeros((count, 2, 2)), "audio": np.zeros((count, 4))}
+
+
+def test_labels_are_requested_as_often_as_they_occur():
+    model = Recorder()
+    occurring = np.array([-1, 2, 2, 2, 7, -1])
+    windows, audio, labels = evaluator.generate(model, occurring, 1000, 5)
+    assert windows.shape == (1000, 2, 2) and audio.shape == (1000, 4)
+    seed, count, requested = model.arguments
+    assert (seed, count) == (5, 1000)
+    np.testing.assert_array_equal(requested, labels)
+    assert set(labels) == {2, 7}
+    assert (labels == 2).mean() == pytest.approx(0.75, abs=0.05)
+
+
+@pytest.mark.parametrize("name", ["moments", "labels"])
+def test_a_different_data_set_is_refused(export, shards, opened, tiny, name):
+    metadata = {
+        "labels": opened.manifest["labels"],
+        "moments": {"mean": opened.manifest["moments"]["mean"]},
+    }
+    model = types.SimpleNamespace(path=export, metadata=metadata)
+    evaluator.check_data(model, opened)
+    model.metadata = {**metadata, name: {"mean": [0.0]}}
+    with pytest.raises(UserError, match=f"{shards} has different {name} than"):
+        evaluator.check_data(model, opened)
+
+
+def test_an_export_without_moments_must_be_exported_again(export, opened):
+    model = types.SimpleNamespace(path=export, metadata={})
+    with pytest.raises(UserError, match="contains no moments; export it again"):
+        evaluator.check_data(model, opened)
+
+
+def test_the_table_shows_the_best_value_of_each_metric():
+    labels = {"zero": 0.5, "one": 0.5}
+    real = {"ndb": 2, "frechet": 1.5, "fid": None, "labels": labels}
+    table = evaluator.table({"real": real, "generated": {**real, "ndb": 9}})
+    lines = [line.split() for line in table.splitlines()]
+    assert lines == [
+        ["metric", "real", "generated", "best"],
+        ["ndb", "2", "9", "0"],
+        ["frechet", "1.5", "1.5", "real"],
+        ["fid", "-", "-", "real"],
+        ["labels", "(share", "of", "samples)"],
+        ["zero", "0.5", "0.5", "real"],
+        ["one", "0.5", "0.5", "real"],
+    ]
+
+
+def test_the_settings_of_a_config_are_used(export, tiny):
+    config = evaluator.config_of(export, ["evaluate.clusters=3"])
+    assert config.evaluate.clusters == 3
+    assert config.stft == tiny.stft == config_lib.load("tiny").stft
