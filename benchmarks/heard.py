@@ -19,13 +19,14 @@ from pipeline.audio import reading
 from pipeline.audio.errors import AudioError
 from pipeline.beam import segments
 from pipeline.sources import recordings as sources
-from stftgan_tf import cli, evaluate
+from stftgan_tf import cli
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
 from stftgan_tf.data import dataset
 from stftgan_tf.dsp import stft
 from stftgan_tf.errors import UsageError, UserError
-from stftgan_tf.evaluation import classifier as judge
+from stftgan_tf.evaluation import audio_metrics
+from stftgan_tf.evaluation.classifier import Classifier
 from stftgan_tf.metrics import clusters, label_scores
 from stftgan_tf.metrics import distances as metrics
 from stftgan_tf.saved_model import loading as exported
@@ -69,13 +70,13 @@ def through_windows(
     stfts = np.stack([stft.forward(row, config.stft) for row in samples])
     logs = stft.log_magnitude(stfts, config)
     windows = shards.moments.standardise(logs).numpy()
-    return evaluate.to_audio(windows, shards.moments, config)
+    return audio_metrics.to_audio(windows, shards.moments, config)
 
 
 class Table:
     """Rows of figures against the training recordings."""
 
-    def __init__(self, training: np.ndarray, hears: judge.Judge, part: int):
+    def __init__(self, training: np.ndarray, hears: Classifier, part: int):
         """Clusters training audio [B, N].
 
         FID, density and coverage are means over parts of `part` samples: more
@@ -149,7 +150,7 @@ def _run(args: argparse.Namespace) -> int:
     shards = dataset.open_shards(args.data, config)
     found = recordings(args.source, config)
     (train, train_labels), (held_out, labels) = found["train"], found["eval"]
-    hears = judge.Judge(
+    hears = Classifier(
         config.window_samples,
         int(train_labels.max()) + 1,
         config.audio.sample_rate_hz,
@@ -163,7 +164,7 @@ def _run(args: argparse.Namespace) -> int:
         model = exported.load(path)
         for draw in range(args.draws):
             asked = None
-            if model.asks_for_labels:
+            if model.has_labels:
                 rng = np.random.default_rng(draw)
                 asked = rng.choice(train_labels, _SAMPLES)
             batches = model.batches(draw * _SAMPLES, _SAMPLES, 50, asked)

@@ -97,7 +97,7 @@ def changes(name: str, config: str, updates: int) -> tuple[list[str], int]:
 def figures(folder: Path, name: str, args: argparse.Namespace) -> dict:
     """Trains a row, unless that is done, and returns what `evaluate` says."""
     run, export = folder / "run", folder / "export"
-    evaluation = folder / "evaluation.json"
+    evaluation = folder / "evaluation"
     values, steps = changes(name, args.config, args.updates)
     train = [f"--config={args.config}", f"--data={args.data}", f"--run={run}"]
     train += [f"--set={value}" for value in [*values, f"train.steps={steps}"]]
@@ -105,12 +105,12 @@ def figures(folder: Path, name: str, args: argparse.Namespace) -> dict:
         # A run of another config or of other data is refused.
         train.append("--resume")
     _done("train", train)
-    if not evaluation.exists():
+    if not evaluation.is_dir():
         shutil.rmtree(export, ignore_errors=True)
         _done("export", [f"--run={run}", f"--output={export}"])
         told = [f"--data={args.data}", f"--output={evaluation}"]
         _done("evaluate", [f"--model={export}", *told])
-    return json.loads(evaluation.read_text())
+    return json.loads((evaluation / "evaluation.json").read_text())
 
 
 def _done(command: str, flags: list[str]) -> None:
