@@ -1,4 +1,4 @@
-"""Lists the recordings of a source: a directory, a manifest, TFDS, or demo.
+"""The recordings of a source: a directory, a manifest, TFDS, or demo.
 
 A source becomes a sorted list of `Recording`s: names and paths, no samples.
 """
@@ -13,8 +13,7 @@ from typing import Any
 
 from pipeline import storage
 from pipeline.audio.containers import EXTENSIONS
-from pipeline.sources import demo, directory, entries, manifest
-from pipeline.sources import tfds as tfds_source
+from pipeline.sources import demo, directory, entries, manifest, tfds
 from pipeline.sources.entries import Entry
 from stftgan_tf.config import AudioConfig
 from stftgan_tf.data.records import UNKNOWN_LABEL
@@ -80,8 +79,8 @@ def open_source(
         files, _ = directory.walk(demo.corpus())
         listed = entries.from_names(files, demo.NAME_REGEX)
         dataset = "demo"
-    elif source.startswith(tfds_source.PREFIX):
-        listed, dataset = tfds_source.list_entries(source, tfds_data_dir)
+    elif source.startswith(tfds.PREFIX):
+        listed, dataset = tfds.list_entries(source, tfds_data_dir)
     elif source.lower().endswith(manifest.EXTENSIONS):
         listed = manifest.read_manifest(source)
         dataset = _dataset_name(os.path.dirname(source))
@@ -106,7 +105,7 @@ def open_source(
 
 def is_path(source: str) -> bool:
     """Whether a source is the path of a directory or a manifest."""
-    return source != "demo" and not source.startswith(tfds_source.PREFIX)
+    return source != "demo" and not source.startswith(tfds.PREFIX)
 
 
 def source_name(source: str) -> str:
@@ -116,7 +115,7 @@ def source_name(source: str) -> str:
     `tfds:spoken_digit:train` gives `spoken_digit-train`.
     """
     if not is_path(source):
-        return source.removeprefix(tfds_source.PREFIX).replace(":", "-")
+        return source.removeprefix(tfds.PREFIX).replace(":", "-")
     name = os.path.basename(os.path.abspath(source.rstrip("/")))
     if source.lower().endswith(manifest.EXTENSIONS):
         name = os.path.splitext(name)[0]

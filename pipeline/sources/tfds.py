@@ -40,7 +40,7 @@ def list_entries(source: str, data_dir: str | None) -> tuple[list[Entry], str]:
     """
     import tensorflow_datasets as tfds
 
-    # TFDS warns about its own use of its own features.
+    # TFDS warns when it uses deprecated features of its own.
     logging.getLogger("absl").setLevel(logging.ERROR)
     # A split may have a slice, which can contain a colon.
     name, *parts = re.split(r":(?![^[]*\])", source.removeprefix(PREFIX))
