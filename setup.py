@@ -57,10 +57,9 @@ EXTRAS = {
         "apache-beam[aws,dask]",
         "flask",
         "flask-cors",
+        "ipython",
         "kubernetes-validate",
         "moto[s3]",
-        "nbclient",
-        "ipykernel",
         "playwright",
         "pytest",
         "pytest-xdist",
@@ -91,7 +90,7 @@ setup(
     },
     # What sampling an export requires.
     install_requires=[
-        "filelock",
+        "filelock>=4.1",
         "keras>=3.8",
         "matplotlib",
         "numpy",

@@ -17,6 +17,7 @@ from stftgan_tf.errors import (
     ConfigError,
     UsageError,
     UserError,
+    missing_package,
     tensorflow_reason,
 )
 
@@ -220,6 +221,11 @@ def run_command(run: Callable[..., int], *args: object) -> int:
     except OSError as error:
         reason = error.strerror or str(error) or type(error).__name__
         return _fail(f"{error.filename or 'system'}: {reason}", 1)
+    except ModuleNotFoundError as error:
+        message = missing_package(error)
+        if message is None:
+            raise
+        return _fail(message, 1)
     except Exception as error:
         # A full disk, a missing file or no memory, reported by TensorFlow,
         # which is not imported here because most workers do not need it.

@@ -1,6 +1,32 @@
 """The errors that every command turns into one line and an exit code."""
 
+import functools
 import re
+from collections.abc import Callable
+from typing import Any
+
+# The extra of setup.py that installs a package, by the package's import name.
+_EXTRAS = {
+    "apache_beam": "pipeline",
+    "google_crc32c": "pipeline",
+    "soxr": "pipeline",
+    "tensorflow_datasets": "pipeline",
+    "tensorflow_metadata": "pipeline",
+    "jinja2": "train",
+    "sklearn": "train",
+    "tensorboard": "train",
+    "threadpoolctl": "train",
+    "grpc": "serving",
+    "grpc_health": "serving",
+    "orjson": "serving",
+    "prometheus_client": "serving",
+    "requests": "serving",
+    "starlette": "serving",
+    "tensorflow_serving": "serving",
+    "uvicorn": "serving",
+    "tensorflow_io": "io",
+    "espeakng_loader": "demo",
+}
 
 # Lines of a TensorFlow error that do not give its reason.
 _NO_REASON = re.compile(
@@ -39,3 +65,34 @@ def tensorflow_reason(text: str) -> str:
     lines = [line for line in text.splitlines() if line.strip()]
     reasons = [line for line in lines if not _NO_REASON.match(line)]
     return (reasons or lines or ["TensorFlow failed"])[0]
+
+
+def missing_package(error: ModuleNotFoundError) -> str | None:
+    """What to install for a failed import; None if no extra provides it."""
+    package = (error.name or "").partition(".")[0]
+    if package not in _EXTRAS:
+        return None
+    extra = _EXTRAS[package]
+    return (
+        f"{package} is not installed; install the extra {extra!r}: "
+        f"pip install 'stftgan-tf[{extra}]', or pip install -e '.[{extra}]' in "
+        "a checkout"
+    )
+
+
+def explain_missing_packages(
+    function: Callable[..., Any],
+) -> Callable[..., Any]:
+    """Makes the ImportError of a function say which extra to install."""
+
+    @functools.wraps(function)
+    def explained(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except ModuleNotFoundError as error:
+            message = missing_package(error)
+            if message is None:
+                raise
+            raise ImportError(message) from error
+
+    return explained

@@ -59,11 +59,7 @@ def _run(args: argparse.Namespace) -> int:
         args.model, args.data, config, args.set, args.last_blessed
     )
     evaluation.save(output)
-    print(evaluator.table(evaluation.figures))
-    for reason in evaluation.reasons:
-        print(f"{blessing.NOT_BLESSED}: {reason}")
-    if evaluation.blessed:
-        print(blessing.BLESSED)
+    print(evaluation)
     print(output)
     return 0
 

@@ -61,6 +61,13 @@ class Evaluation:
         """Why the export is not blessed; empty if it is blessed."""
         return blessing.reasons(self.checks)
 
+    def __str__(self) -> str:
+        """The table of metrics, and why the export is not blessed."""
+        reasons = [f"{blessing.NOT_BLESSED}: {r}" for r in self.reasons]
+        return "\n".join(
+            [table(self.figures), *(reasons or [blessing.BLESSED])]
+        )
+
     def save(self, directory: Path) -> None:
         """Writes the evaluation; replaces an earlier one.
 
