@@ -1,0 +1,139 @@
+import json
+
+import pytest
+import tensorflow as tf
+
+from stftgan_tf import config as config_lib
+from stftgan_tf.errors import UserError
+from stftgan_tf.metrics import registry
+from stftgan_tf.models.build import build_wgan
+from stftgan_tf.training.budget import Budget
+from stftgan_tf.training.limits import Limits
+from stftgan_tf.training.probe import probe_of
+from stftgan_tf.training.reporter import Reporter
+from stftgan_tf.training.saver import Saver
+from stftgan_tf.training.watch import Watch
+from tests.stftgan_tf.training import runs
+
+HEALTHY = {metric.name: 0.0 for metric in registry.WATCH}
+HEALTHY |= {"variety": 1.0, "frechet": 5.0}
+
+
+class ScriptedMeter:
+    """A meter whose metrics a test chooses."""
+
+    def __init__(self):
+        self.metrics = HEALTHY
+
+    def measure(self, windows):
+        assert windows.shape == (64, 16, 32)
+        return dict(self.metrics)
+
+
+class Watching:
+    """A watch, its meter and its saver."""
+
+    def __init__(self, run, *overrides):
+        config = config_lib.load("tiny", ["watch.patience=2", *overrides])
+        self.meter = ScriptedMeter()
+        self._budget = Budget(0, 0.0, Limits(100))
+        writer = tf.summary.create_file_writer(str(run / "tensorboard"))
+        self.watch = Watch(
+            config,
+            self._budget,
+            Reporter(run, config, self._budget, writer),
+            self.meter,
+            probe_of(config, None, config.watch.windows),
+        )
+        self.saver = Saver(run, config, self._budget, self.watch)
+        self.model = build_wgan(config)
+        for callback in (self._budget, self.watch, self.saver):
+            callback.set_model(self.model)
+
+    def end_step(self, step, **metrics):
+        """Ends a step at which the meter measures these values."""
+        self.meter.metrics = HEALTHY | metrics
+        self._budget.step = step
+        self.watch.on_train_batch_end(0)
+        return self.watch
+
+
+def test_a_collapse_stops_the_training(tmp_path):
+    watching = Watching(tmp_path, "watch.on_collapse=stop")
+    watch = watching.end_step(10, variety=0.0)
+    assert watch.state.alarms == 1 and watch.state.best_frechet is None
+    message = "collapsed: 2 measurements in a row below 0.5 .* at step 20"
+    with pytest.raises(UserError, match=message):
+        watching.end_step(20, variety=0.4)
+
+
+def test_a_collapse_may_only_be_logged(tmp_path, caplog):
+    watching = Watching(tmp_path, "watch.on_collapse=warn")
+    with caplog.at_level("INFO", logger="stftgan_tf"):
+        for step in (10, 20):
+            watching.end_step(step, variety=0.0)
+    assert "ALARM 2/2" in caplog.text
+    assert "variety collapsed: 2 measurements in a row" in caplog.text
+    assert [row["watch/variety"] for row in runs.measurements(tmp_path)] == [
+        0.0,
+        0.0,
+    ]
+    assert not watching.model.stop_training
+
+
+def test_alarms_that_are_not_in_a_row_are_not_a_collapse(tmp_path):
+    watching = Watching(tmp_path, "watch.on_collapse=stop")
+    for step, variety in ((10, 0.0), (20, 1.0), (30, 0.0)):
+        watch = watching.end_step(step, variety=variety)
+    assert watch.state.alarms == 1
+
+
+def test_it_measures_every_so_many_steps(tmp_path):
+    watch = Watching(tmp_path).end_step(7)
+    assert watch.state.step is None
+
+
+def test_a_model_that_is_not_finite_is_reported_before_it_is_measured(tmp_path):
+    watching = Watching(tmp_path)
+    watching.model.first_bad_step.assign(7)
+    with pytest.raises(UserError, match="not finite at step 7"):
+        watching.end_step(10)
+
+
+@pytest.mark.parametrize(
+    ("distances", "best"),
+    [
+        ((5.0, 3.0, 4.0), 20),
+        # A tie goes to the later step, but a series of ties cannot drift up.
+        ((5.0, 3.0, 3.05), 30),
+        ((3.0, 3.06, 3.12), 20),
+    ],
+)
+def test_the_best_has_the_lowest_frechet_distance(tmp_path, distances, best):
+    watching = Watching(tmp_path)
+    for step, distance in zip((10, 20, 30), distances, strict=True):
+        watching.end_step(step, frechet=distance)
+        watching.saver.save_best()
+    (path,) = (tmp_path / "checkpoints").glob("best-*")
+    assert path.name == f"best-000000{best}"
+    stored = json.loads((path / "state.json").read_text())["watch"]
+    assert stored["step"] == best
+
+
+def test_what_copies_training_windows_or_raises_an_alarm_is_never_the_best(
+    tmp_path,
+):
+    watching = Watching(tmp_path)
+    assert not watching.end_step(10, memorised=0.1).is_best
+    assert not watching.end_step(20, variety=0.4).is_best
+    assert watching.end_step(30, memorised=0.05).is_best
+
+
+def test_a_value_that_is_not_finite_is_never_saved(tmp_path):
+    watching = Watching(tmp_path)
+    windows = tf.fill([8, 16, 32], float("inf"))
+    watching.model.train_step((windows, tf.zeros([8], tf.int64)))
+    with pytest.raises(UserError, match="not finite at step 0"):
+        watching.end_step(4)
+        watching.saver.save()
+    assert not list(tmp_path.rglob("step-*"))
