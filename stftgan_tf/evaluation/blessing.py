@@ -25,6 +25,36 @@ BLESSED, NOT_BLESSED = "BLESSED", "NOT_BLESSED"
 PUSHED = "pushed.json"
 
 
+# Metrics that must reach a share of the value of real windows: name, key of
+# the bless section, and what it means if they do not.
+_AT_LEAST = (
+    ("diversity_ratio", "min_diversity", "all windows look alike"),
+    ("nearest_self", "min_apart", "windows are repeated"),
+    (
+        "precision",
+        "min_precision",
+        "most windows are unlike any real window",
+    ),
+    ("coverage", "min_coverage", "some kinds of real windows are missing"),
+    ("recall", "min_recall", "the generator cannot produce much of the data"),
+)
+
+# Metrics that may exceed the value of real windows by an allowance: name, key
+# of the bless section, the figure that the allowance is a multiple of, and
+# what it means if they exceed it. (Each of the embedding's dimensions has
+# variance 1, so a Frechet distance grows with their number.)
+_AT_MOST = (
+    (
+        "ndb",
+        "max_ndb",
+        "clusters",
+        "some kinds of windows are too frequent or too rare",
+    ),
+    ("frechet", "max_frechet", "dimensions", "far from real speech"),
+    ("memorised", "max_memorised", None, "training windows are copied"),
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Check:
     """A metric of generated windows and its limit.
@@ -72,68 +102,28 @@ def checks(
       last: the evaluation of the last blessed export, if any.
     """
     real, generated = figures["real"], figures["generated"]
+    result = []
 
-    def at_least(name: str, share: float, failing: str) -> Check:
-        limit = round(share * real[name], 4)
-        return Check(name, generated[name], "at least", limit, failing)
-
-    def at_most(name: str, limit: float, failing: str) -> Check:
+    def add(name: str, bound: str, limit: float, failing: str) -> None:
         limit = round(limit, 4)
-        return Check(name, generated[name], "at most", limit, failing)
+        result.append(Check(name, generated[name], bound, limit, failing))
 
-    result = [
-        at_least(
-            "diversity_ratio", limits.min_diversity, "all windows look alike"
-        ),
-        at_least("nearest_self", limits.min_apart, "windows are repeated"),
-        at_least(
-            "precision",
-            limits.min_precision,
-            "most windows are unlike any real window",
-        ),
-        at_least(
-            "coverage",
-            limits.min_coverage,
-            "some kinds of real windows are missing",
-        ),
-        at_least(
-            "recall",
-            limits.min_recall,
-            "the generator cannot produce much of the data",
-        ),
-        at_most(
-            "ndb",
-            real["ndb"] + limits.max_ndb * figures["clusters"],
-            "some kinds of windows are too frequent or too rare",
-        ),
-        at_most(
-            "frechet",
-            # Each direction of the embedding has variance 1.
-            real["frechet"] + limits.max_frechet * figures["dimensions"],
-            "far from real speech",
-        ),
-        at_most(
-            "memorised",
-            real["memorised"] + limits.max_memorised,
-            "training windows are copied",
-        ),
-    ]
-    if None not in [x.get("label_recognised") for x in (real, generated)]:
-        result.append(
-            at_least(
-                "label_recognised",
-                limits.min_recognised,
-                "samples do not match the requested label",
-            )
-        )
+    for name, share, failing in _AT_LEAST:
+        add(name, "at least", getattr(limits, share) * real[name], failing)
+    for name, allowance, unit, failing in _AT_MOST:
+        scale = figures[unit] if unit else 1
+        limit = real[name] + getattr(limits, allowance) * scale
+        add(name, "at most", limit, failing)
+    name = "label_recognised"
+    if None not in (real.get(name), generated.get(name)):
+        failing = "samples do not match the requested label"
+        add(name, "at least", limits.min_recognised * real[name], failing)
     if last is not None:
         # Relative to real windows: the data may have grown since then.
-        ratio = last["generated"]["frechet"] / max(
-            last["real"]["frechet"], 1e-4
-        )
+        before, before_real = last["generated"], last["real"]
+        ratio = before["frechet"] / max(before_real["frechet"], 1e-4)
         limit = limits.max_worse * ratio * real["frechet"]
-        worse = "worse than the last blessed export"
-        result.append(at_most("frechet", limit, worse))
+        add("frechet", "at most", limit, "worse than the last blessed export")
     return result
 
 
