@@ -292,7 +292,9 @@ def markdown() -> str:
     )
     return "\n".join(
         [
-            "Measured by `stftgan_tf.evaluate`, in `evaluation.json`:",
+            "Measured by `stftgan_tf.evaluate`, in `evaluation.json`. `ndb`, "
+            "`jensen_shannon` and `diversity_ratio` compare the windows "
+            "themselves, the other distances are in the log-mel embedding:",
             "",
             *_table(EVALUATION),
             "",
