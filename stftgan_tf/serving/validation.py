@@ -161,7 +161,7 @@ def _warmup_problems(model: loading.LoadedModel) -> list[str]:
         from stftgan_tf.serving.model import warmup_requests
     except ImportError:
         print(
-            f"{loading.WARMUP} is not checked: that requires the extra `serving`",
+            f"{loading.WARMUP} is not checked: install the extra `serving`",
             file=sys.stderr,
         )
         return []
