@@ -233,8 +233,8 @@ class WGAN(keras.Model):
         if labels is None:
             if self._conditional:
                 raise ValueError(
-                    "windows without labels; a conditional model trains on "
-                    "pairs, such as those of data.dataset.training_batches"
+                    "there are no labels; a conditional model trains on pairs "
+                    "of windows and labels, as from `training_batches`"
                 )
             labels = tf.zeros(tf.shape(windows)[:1], tf.int64)
         if windows.shape.rank != 3 or (windows.shape[0] or 0) % count:

@@ -1,9 +1,10 @@
 import hashlib
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
-from stftgan_tf.data import records as example_io
+from stftgan_tf.data import records
 
 RECORD = {
     "window": np.float32([[0.5, -1.5], [3e-9, 7.0]]),
@@ -16,10 +17,12 @@ RECORD = {
 }
 
 
-def test_tensorflow_reads_the_record():
-    example = tf.train.Example.FromString(example_io.encode(RECORD))
+def test_tensorflow_parses_an_encoded_record():
+    data = records.encode(RECORD)
+    example = tf.train.Example.FromString(data)
+    assert len(example.SerializeToString()) == len(data)
     features = example.features.feature
-    assert sorted(features) == sorted(example_io.FIELDS)
+    assert sorted(features) == sorted(records.FIELDS)
     window = np.float32(features["window"].float_list.value)
     np.testing.assert_array_equal(window, RECORD["window"].ravel())
     for name in ("window_index", "label", "sample_rate_hz"):
@@ -28,36 +31,33 @@ def test_tensorflow_reads_the_record():
         assert list(features[name].bytes_list.value) == [RECORD[name]]
 
 
-def test_the_record_is_tensorflows_own_size():
-    data = example_io.encode(RECORD)
-    example = tf.train.Example.FromString(data)
-    assert len(example.SerializeToString()) == len(data)
+def test_a_decoded_record_is_the_encoded_one():
+    decoded = records.decode(records.encode(RECORD))
+    window = decoded.pop("window").reshape(2, 2)
+    np.testing.assert_array_equal(window, RECORD["window"])
+    assert decoded == {k: v for k, v in RECORD.items() if k != "window"}
+    with pytest.raises(ValueError, match=r"not a tf\.train\.Example"):
+        records.decode(b"text")
 
 
-def test_tensorflow_reads_the_file_and_its_checksums(tmp_path):
-    path = tmp_path / "shard"
+def test_files_are_tensorflows_byte_for_byte(tmp_path):
+    contents = [b"", b"one", b"x" * 100_000, records.encode(RECORD)]
+    path, reference = tmp_path / "shard", tmp_path / "reference"
     with open(path, "wb") as file:
-        writer = example_io.ShardWriter(file)
-        for text in (b"", b"one", b"x" * 100_000):
-            writer.write(text)
-    assert writer.records == 3
+        writer = records.ShardWriter(file)
+        for data in contents:
+            writer.write(data)
+    with tf.io.TFRecordWriter(str(reference)) as tf_writer:
+        for data in contents:
+            tf_writer.write(data)
+    assert path.read_bytes() == reference.read_bytes()
+    assert writer.records == 4
     assert writer.bytes == path.stat().st_size
     assert writer.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    read = [r.numpy() for r in tf.data.TFRecordDataset(str(path))]
-    assert read == [b"", b"one", b"x" * 100_000]
+    with open(path, "rb") as file:
+        assert list(records.read_records(file)) == contents
 
 
-def test_the_file_is_tensorflows_byte_for_byte(tmp_path):
-    data = example_io.encode(RECORD)
-    with open(tmp_path / "ours", "wb") as file:
-        writer = example_io.ShardWriter(file)
-        writer.write(data)
-    with tf.io.TFRecordWriter(str(tmp_path / "theirs")) as writer:
-        writer.write(data)
-    ours = (tmp_path / "ours").read_bytes()
-    assert ours == (tmp_path / "theirs").read_bytes()
-
-
-def test_shards_are_named_as_tfx_names_them():
-    name = example_io.shard_name("train", 3, 12)
+def test_shards_have_the_names_that_tfx_gives():
+    name = records.shard_name("train", 3, 12)
     assert name == "Split-train/data_tfrecord-00003-of-00012"

@@ -3,119 +3,114 @@ import pytest
 import tensorflow as tf
 
 from stftgan_tf import config as config_lib
-from stftgan_tf.models.build import build_wgan
 from stftgan_tf.dsp.moments import Moments
-from stftgan_tf.models import losses, wgan
+from stftgan_tf.models import losses
+from stftgan_tf.models.build import build_wgan
+from stftgan_tf.models.noise import Purpose
+
+STEP = tf.constant(0, tf.int64)
 
 
-def model_of(*overrides):
-    return build_wgan(config_lib.load("tiny", overrides))
+def model_with(*overrides):
+    config = config_lib.load("tiny", overrides)
+    classes = 3 if config.model.condition != "none" else 0
+    return build_wgan(config, Moments.neutral(config), classes)
+
+
+def small(*overrides):
+    """A model whose graph compiles quickly."""
+    return model_with("model.num_downsamples=1", *overrides)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A model after 4 steps."""
+    return fitted(small(), 4)
 
 
 def windows(count, seed=0):
     """Real windows [count, 16, 32] in [-1, 1]."""
-    noise = tf.random.stateless_uniform([count, 16, 32], [0, seed], -1.0, 1.0)
-    return noise
+    return tf.random.stateless_uniform([count, 16, 32], [0, seed], -1.0, 1.0)
 
 
 def batch_of(count, classes=3):
-    """What a training batch is: windows and their labels."""
+    """Windows and their labels."""
     return windows(count), tf.range(count, dtype=tf.int64) % classes
 
 
-def trained(model, steps, batch=8):
+def bright(count):
+    """Real windows that an untrained generator does not produce."""
+    return tf.fill([count, 16, 32], 0.8), tf.zeros([count], tf.int64)
+
+
+def fitted(model, steps, batch=8):
     data = tf.data.Dataset.from_tensor_slices(batch_of(steps * batch))
     model.fit(data.batch(batch), epochs=1, verbose=0, shuffle=False)
     return model
 
 
-def test_one_step_is_n_critic_updates_and_one_of_the_generator():
-    model = model_of("train.critic_steps=3")
-    model.train_step(batch_of(24))
-    assert int(model.critic_optimizer.iterations) == 3
-    assert int(model.generator_optimizer.iterations) == 1
+def share_changed(before, after):
+    pairs = zip(before, after, strict=True)
+    return np.mean([(a != b).any() for a, b in pairs])
 
 
-def test_each_critic_update_sees_its_own_real_windows():
-    model = model_of("train.critic_steps=3")
-    seen = []
-    update = model._update_critic
+def assert_equal_weights(first, second, **tolerance):
+    pairs = zip(first.get_weights(), second.get_weights(), strict=True)
+    for a, b in pairs:
+        np.testing.assert_allclose(a, b, rtol=0, **{"atol": 0, **tolerance})
 
-    def spy(real, label, step, index):
-        seen.append(real.numpy())
-        return update(real, label, step, index)
 
-    model._update_critic = spy
+def test_a_step_is_several_critic_updates_and_one_of_the_generator():
+    model, batches = model_with("train.critic_steps=3"), []
+    update_critic = model.update_critic
+
+    def spy(real, label, step, update):
+        batches.append(real.numpy())
+        return update_critic(real, label, step, update)
+
+    model.update_critic = spy
     data = batch_of(24)
     model.train_step(data)
-    np.testing.assert_array_equal(np.concatenate(seen), data[0])
-    assert [len(s) for s in seen] == [8, 8, 8]
+    assert int(model.critic_optimizer.iterations) == 3
+    assert int(model.generator_optimizer.iterations) == int(model.step) == 1
+    # Each critic update has its own real windows.
+    assert [len(batch) for batch in batches] == [8, 8, 8]
+    np.testing.assert_array_equal(np.concatenate(batches), data[0])
 
 
-def test_no_two_draws_share_a_seed():
-    model, seeds = model_of("train.critic_steps=3"), set()
-    for step in range(5):
-        step = tf.constant(step, tf.int64)
-        for index in range(4):
-            for purpose in range(4):
-                seed = model._seed(step, index, purpose)
-                seeds.add(tuple(seed.numpy()))
-    assert len(seeds) == 5 * 4 * 4
+def test_there_is_no_third_optimizer():
+    assert model_with().optimizer is None
 
 
-def test_clipped_wgan_keeps_every_critic_weight_in_its_bounds():
-    model = model_of("train.loss=wgan", "train.optimizer=rmsprop")
-    model.train_step(batch_of(8))
+def test_the_clipped_loss_limits_every_critic_weight():
+    model = model_with("train.loss=wgan", "train.optimizer=rmsprop")
+    logs = model.train_step(batch_of(8))
     for weight in model.critic.get_weights():
         assert np.abs(weight).max() <= np.float32(0.01)
-    assert float(model.metrics[2].result()) == 0.0
+    assert float(logs["penalty"]) == 0.0
 
 
-def test_gradient_penalty_leaves_the_weights_free():
-    model = model_of()
+def test_the_penalised_loss_does_not_clip_weights():
+    model = model_with("train.loss=wgan-gp")
     logs = model.train_step(batch_of(8))
     assert max(np.abs(w).max() for w in model.critic.get_weights()) > 0.01
     assert float(logs["penalty"]) > 0
 
 
-def test_the_average_follows_the_generator_by_hand():
-    # A half-life of one batch.
-    model = model_of("train.ema_half_life_windows=8")
-    model.generator_optimizer.iterations.assign(1000)
-    before = model.ema_generator.get_weights()
-    model.train_step(batch_of(8))
-    after = model.generator.get_weights()
-    average = model.ema_generator.get_weights()
-    for a, b, c in zip(before, after, average, strict=True):
-        np.testing.assert_allclose(c, (a + b) / 2, atol=1e-7)
+@pytest.mark.parametrize("loss", ["wgan-gp", "rpgan-r1r2"])
+def test_the_critic_learns_to_separate_real_from_generated(loss):
+    model = small(f"train.loss={loss}", "train.generator_lr=0.0")
+    real, labels = bright(8)
+    step = tf.function(model.train_step)
+    for _ in range(40):
+        step((real, labels))
+    fake = model.generator(tf.zeros([8, 8]))
+    gap = model.score(real, labels) - model.score(fake, labels)
+    assert float(tf.reduce_min(gap)) > 0.1
 
 
-def test_the_average_warms_up():
-    # At step 0 the half-life is a twentieth of a batch: 2^-20 of the start.
-    model = model_of("train.ema_half_life_windows=1e6")
-    model.train_step(batch_of(8))
-    pairs = zip(
-        model.ema_generator.get_weights(),
-        model.generator.get_weights(),
-        strict=True,
-    )
-    for average, value in pairs:
-        np.testing.assert_allclose(average, value, atol=1e-5)
-
-
-def test_the_critic_learns_to_tell_apart():
-    # Real windows are bright, the untrained generator's are near zero.
-    model = model_of("train.generator_lr=0.0")
-    bright, zeros = tf.fill([8, 16, 32], 0.8), tf.zeros([8], tf.int64)
-    losses = []
-    for _ in range(30):
-        model.reset_metrics()
-        losses.append(float(model.train_step((bright, zeros))["critic_loss"]))
-    assert losses[-1] < losses[0] - 0.5
-
-
-def test_a_value_that_is_not_finite_is_remembered_with_its_step():
-    model = model_of()
+def test_the_first_step_with_a_non_finite_value_is_remembered():
+    model = model_with()
     model.train_step(batch_of(8))
     assert int(model.first_bad_step) == -1
     bad = tf.fill([8, 16, 32], float("nan"))
@@ -124,77 +119,81 @@ def test_a_value_that_is_not_finite_is_remembered_with_its_step():
     assert int(model.first_bad_step) == 1
 
 
-def test_same_seed_same_weights():
-    one, two = (trained(model_of(), 4) for _ in range(2))
-    for a, b in zip(one.get_weights(), two.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
+def test_the_same_seed_gives_the_same_weights(trained):
+    again = fitted(small(), 4)
+    assert_equal_weights(trained, again)
+    assert trained.digest() == again.digest() != small().digest()
 
 
-def with_noise_by_hand(model):
-    """XLA's generator gives other noise; this is the same with and without."""
+def test_several_steps_in_one_execution_are_the_same_steps(trained):
+    keys = (
+        "train.steps_per_execution",
+        "train.log_every",
+        "train.preview_every",
+        "train.checkpoint_every",
+        "watch.every",
+    )
+    at_once = fitted(small(*(f"{key}=4" for key in keys)), 4)
+    assert int(at_once.step) == 4
+    assert_equal_weights(trained, at_once, atol=1e-6)
 
-    def normal(shape, step, index):
-        numbers = tf.range(shape[0] * 8, dtype=tf.float32) + tf.cast(
-            step, tf.float32
-        )
-        return tf.reshape(tf.sin(37 * numbers + index), [shape[0], 8])
 
-    model._normal = normal
-    model._uniform = lambda shape, *_: tf.linspace(0.0, 1.0, shape[0])
-    return model
+def test_fit_accepts_windows_without_labels(trained):
+    data = tf.data.Dataset.from_tensor_slices(windows(32)).batch(8)
+    model = small()
+    model.fit(data, epochs=1, verbose=0, shuffle=False)
+    assert_equal_weights(model, trained)
+
+
+def test_unsuitable_batches_are_errors_that_say_what_is_expected():
+    with pytest.raises(ValueError, match="a conditional model trains on pair"):
+        model_with("model.condition=label").train_step(windows(8))
+    model = model_with("train.critic_steps=3")
+    with pytest.raises(ValueError, match="a multiple of train.critic_steps, 3"):
+        model.train_step(batch_of(8))
+    with pytest.raises(ValueError, match=r"expected \[B, T, F\]"):
+        model.train_step(windows(9)[..., None])
+
+
+class SameNoise:
+    """Noise that XLA, which has its own generator, draws as well."""
+
+    def normal(self, shape, step, update):
+        numbers = tf.range(shape[0] * 8, dtype=tf.float32)
+        numbers += tf.cast(step, tf.float32)
+        return tf.reshape(tf.sin(37 * numbers + update), [shape[0], 8])
+
+    def uniform(self, shape, step, update, purpose):
+        return tf.linspace(0.0, 1.0, shape[0])
 
 
 def test_xla_does_the_same_steps():
-    sets = ["train.critic_steps=2", "train.critic_lr=1e-3"]
     graph, xla = (
-        trained(
-            with_noise_by_hand(model_of(f"train.jit_compile={jit}", *sets)),
-            steps=3,
-            batch=16,
-        )
+        small(f"train.jit_compile={jit}", "train.critic_lr=1e-3")
         for jit in ("false", "true")
     )
+    for model in (graph, xla):
+        model.noise = SameNoise()
+        fitted(model, steps=3)
     assert xla.jit_compile and not graph.jit_compile
-    ours, theirs = (
+    expected, result = (
         np.concatenate([w.ravel() for w in m.generator.get_weights()])
         for m in (graph, xla)
     )
-    # Adam's first steps are signs of gradients: those near zero may flip.
-    assert np.mean(np.abs(ours - theirs) < 1e-5) > 0.99
+    # Adam's first steps are signs of gradients; those near zero may flip.
+    assert np.mean(np.abs(expected - result) < 1e-5) > 0.99
 
 
-def test_there_is_no_third_optimizer():
-    assert model_of().optimizer is None
-
-
-@pytest.mark.parametrize("network", ["frames", "dcgan"])
-def test_both_kinds_of_networks_train(network):
-    model = model_of(f"model.networks={network}", "train.critic_steps=2")
-    before = model.generator.get_weights()
-    logs = model.train_step(batch_of(16))
-    assert all(np.isfinite(float(v)) for v in logs.values())
-    after = model.generator.get_weights()
-    assert any((a != b).any() for a, b in zip(before, after, strict=True))
-
-
-REMEDIES = {
-    "pac_size": ["model.pac_size=2"],
-    "stddev": ["model.minibatch_stddev=4"],
-    "spectral": ["model.spectral_norm=true"],
-    "augment": ["augment.target=0.6"],
-    "label": ["model.condition=label"],
-    "drift": ["train.drift_weight=0.001"],
-    "lazy": ["train.penalty_interval=4"],
+FEATURES = {
+    "none": [],
+    # What `digits8k` uses.
     "shipped": [
         "model.condition=cluster",
         "augment.target=0.6",
         "train.penalty_interval=4",
     ],
-    "bfloat16": ["train.precision=mixed_bfloat16"],
     "all": [
-        "model.pac_size=2",
-        "model.minibatch_stddev=2",
-        "model.spectral_norm=true",
+        "model.minibatch_stddev=4",
         "augment.target=0.6",
         "model.condition=label",
         "train.precision=mixed_bfloat16",
@@ -203,253 +202,164 @@ REMEDIES = {
 }
 
 
-def build(*overrides):
-    config = config_lib.load("tiny", overrides)
-    moments = Moments(
-        np.zeros(32, np.float32), np.ones(32, np.float32)
-    )
-    classes = 3 if config.model.condition != "none" else 0
-    return build_wgan(config, moments, classes)
-
-
-@pytest.mark.parametrize("network", ["frames", "dcgan"])
-@pytest.mark.parametrize("remedy", REMEDIES)
-def test_every_remedy_trains_both_networks(network, remedy):
-    model = build(
-        f"model.networks={network}",
+@pytest.mark.parametrize("kind", ["frames", "dcgan"])
+@pytest.mark.parametrize("features", FEATURES)
+def test_both_kinds_of_networks_train_with_every_feature(kind, features):
+    model = model_with(
+        f"model.networks={kind}",
         "train.loss=rpgan-r1r2",
         "train.critic_steps=2",
-        *REMEDIES[remedy],
+        *FEATURES[features],
     )
     before = model.get_weights()
-    data = batch_of(16)
     for _ in range(2):
-        logs = model.train_step(data)
+        logs = model.train_step(batch_of(16))
     assert all(np.isfinite(float(v)) for v in logs.values())
-    after = model.get_weights()
-    changed = [(a != b).any() for a, b in zip(before, after, strict=True)]
-    assert np.mean(changed) > 0.9
+    assert share_changed(before, model.get_weights()) > 0.9
     assert all(w.dtype != "bfloat16" for w in model.weights)
 
 
-# What `digits8k` is, which a GPU compiles, and all that can be switched on.
-@pytest.mark.parametrize("remedy", ["shipped", "all"])
-def test_xla_takes_every_remedy_and_lazy_penalties(remedy):
-    # The step must be no constant to XLA: it would compile each one, or fail.
-    model = build(
-        "train.jit_compile=true",
-        "train.loss=rpgan-r1r2",
-        "train.critic_steps=2" if remedy == "all" else "train.critic_steps=1",
-        *REMEDIES[remedy],
+@pytest.mark.parametrize(
+    "features", ["shipped", pytest.param("all", marks=pytest.mark.slow)]
+)
+def test_xla_compiles_every_feature_and_penalty_intervals(features):
+    # XLA must not need the step as a constant: it would compile every step
+    # anew, or fail.
+    model = small(
+        "train.jit_compile=true", "train.loss=rpgan-r1r2", *FEATURES[features]
     )
     before = model.get_weights()
-    trained(model, steps=5, batch=16 if remedy == "all" else 8)
+    fitted(model, steps=5)
     assert model.jit_compile and int(model.step) == 5
     assert int(model.first_bad_step) == -1
-    after = model.get_weights()
-    changed = [(a != b).any() for a, b in zip(before, after, strict=True)]
-    assert np.mean(changed) > 0.9
+    assert share_changed(before, model.get_weights()) > 0.9
 
 
 @pytest.mark.parametrize("loss", ["wgan-gp", "rpgan-r1r2"])
 def test_penalties_in_bfloat16_are_near_those_in_float32(loss):
-    # Of critics with the same weights. (That penalties are summed in float32
-    # is held by hand in test_losses.)
-    step, found = tf.constant(0, tf.int64), []
+    penalties = []
     for precision in ("float32", "mixed_bfloat16"):
-        model = build(f"train.loss={loss}", f"train.precision={precision}")
+        model = model_with(f"train.loss={loss}", f"train.precision={precision}")
         model.critic.set_weights([3 * w for w in model.critic.get_weights()])
-        parts = (windows(8, 1), windows(8, 2), tf.zeros([8], tf.int64))
-        found.append(model._penalty(*parts, step, 0))
-        assert found[-1].dtype == tf.float32
-    np.testing.assert_allclose(found[1], found[0], rtol=0.1)
-    assert float(found[0]) > 0.1
-
-
-@pytest.mark.parametrize(
-    "loss", ["wgan-gp", "wgan-lp", "wgan-div", "rpgan-r1r2"]
-)
-def test_every_loss_tells_the_critic_real_from_generated(loss):
-    model = build(f"train.loss={loss}", "train.generator_lr=0.0")
-    bright, zeros = tf.fill([8, 16, 32], 0.8), tf.zeros([8], tf.int64)
-    for _ in range(40):
-        model.train_step((bright, zeros))
-    fake = model.generator(tf.zeros([8, 8]))
-    gap = model._score(bright, zeros) - model._score(fake, zeros)
-    assert float(tf.reduce_min(gap)) > 0.1
-
-
-def test_a_lazy_penalty_comes_every_fourth_update_and_counts_fourfold():
-    model = build("train.penalty_interval=4", "train.critic_lr=0.0")
-    eager = build("train.critic_lr=0.0")
-    lazy, usual = [], []
-    for _ in range(5):
-        for m, found in ((model, lazy), (eager, usual)):
-            m.reset_metrics()
-            found.append(float(m.train_step(batch_of(8))["penalty"]))
-    assert lazy[1:4] == [0, 0, 0]
-    assert lazy[0] == pytest.approx(4 * usual[0], rel=1e-5)
-    assert lazy[4] > 0
+        labels = tf.zeros([8], tf.int64)
+        penalty = model.penalty(windows(8, 1), windows(8, 2), labels, STEP, 0)
+        assert penalty.dtype == tf.float32
+        penalties.append(float(penalty))
+    assert penalties[1] == pytest.approx(penalties[0], rel=0.1)
+    assert penalties[0] > 0.1
 
 
 @pytest.mark.parametrize("loss", ["wgan-gp", "rpgan-r1r2"])
-def test_the_penalty_is_of_packs_as_a_whole(loss):
-    model = build(f"train.loss={loss}", "model.pac_size=2")
-    real, fake = (
-        tf.random.stateless_normal([8, 16, 32], [seed, 0]) for seed in (0, 1)
-    )
-    step = tf.constant(0, tf.int64)
-    found = model._penalty(real, fake, tf.zeros([8], tf.int64), step, 0)
+def test_the_penalty_by_hand(loss):
+    model = model_with(f"train.loss={loss}")
+    real, fake = windows(8, 1), windows(8, 2)
+    labels = tf.zeros([8], tf.int64)
 
-    def square(packs):
+    def square(points):
         with tf.GradientTape() as tape:
-            tape.watch(packs)
-            scores = model.critic(packs)
-        gradients = tape.gradient(scores, packs).numpy()
-        return np.square(gradients).sum(axis=(1, 2, 3))
+            tape.watch(points)
+            scores = model.critic(points[..., None])
+        gradients = tape.gradient(scores, points).numpy()
+        return np.square(gradients).sum(axis=(1, 2))
 
-    ours, theirs = wgan.pack(real, 2), wgan.pack(fake, 2)
     if loss == "rpgan-r1r2":
-        expected = (square(ours) + square(theirs)) / 2
+        expected = (square(real) + square(fake)) / 2
     else:
-        mixed = model._uniform([4], step, 0, wgan._MIXING)
-        points = losses.between(ours, theirs, mixed)
+        weights = model.noise.uniform([8], STEP, 0, Purpose.PENALTY_POINTS)
+        points = losses.interpolate(real, fake, weights)
         expected = np.square(np.sqrt(square(points)) - 1)
-    np.testing.assert_allclose(found, expected.mean(), rtol=1e-4)
+    penalty = model.penalty(real, fake, labels, STEP, 0)
+    np.testing.assert_allclose(penalty, expected.mean(), rtol=1e-4)
 
 
-def test_reported_are_means_over_all_critic_updates():
-    model = build(
-        "train.loss=rpgan-r1r2",
-        "train.critic_steps=2",
-        "train.penalty_interval=4",
-    )
-    batch = tf.random.stateless_normal([16, 16, 32], [0, 0])
-    told = model.train_step((batch, tf.zeros([16], tf.int64)))
-    # It comes in the first of the two.
-    assert float(told["penalty"]) > 0
-
-
-def test_packs_are_neighbours():
-    packed = wgan.pack(tf.reshape(tf.range(24), [4, 3, 2]), 2)
-    assert packed.shape == (2, 3, 2, 2)
-    np.testing.assert_array_equal(
-        packed[1, :, :, 0], [[12, 13], [14, 15], [16, 17]]
-    )
-    np.testing.assert_array_equal(
-        packed[1, :, :, 1], [[18, 19], [20, 21], [22, 23]]
-    )
-    np.testing.assert_array_equal(wgan.pack(tf.range(4), 2), [[0, 1], [2, 3]])
-
-
-def test_drift_pulls_the_scores_of_real_windows_to_zero():
-    free, held = build(), build("train.drift_weight=100")
-    for model in (free, held):
-        # A bias that the Wasserstein loss does not see.
-        model.critic.layers[-1].bias.assign([5.0])
-        step = tf.function(model.train_step)
-        for _ in range(60):
-            step(batch_of(8))
-    scores = [
-        abs(float(tf.reduce_mean(m._score(windows(8), None))))
-        for m in (free, held)
+def test_a_penalty_at_intervals_counts_accordingly_more():
+    at_intervals = small("train.penalty_interval=4", "train.critic_lr=0.0")
+    always = small("train.critic_lr=0.0")
+    real, labels = batch_of(8)
+    rare = [
+        float(at_intervals.update_critic(real, labels, step, 0)["penalty"])
+        for step in tf.range(5, dtype=tf.int64)
     ]
-    assert scores[1] < 4.9 < scores[0] + 0.5
+    usual = always.update_critic(real, labels, STEP, 0)["penalty"]
+    assert rare[1:4] == [0, 0, 0]
+    assert rare[0] == pytest.approx(4 * float(usual), rel=1e-5)
+    assert rare[4] > 0
 
 
-def test_the_probability_of_augmentation_follows_the_critic():
-    # A critic that tells all windows apart raises it, by one batch in 80.
-    model = build("augment.target=0.6", "augment.adjust_windows=80")
-    ahead, behind = tf.ones([8, 1]), -tf.ones([8, 1])
-    for expected in (0.1, 0.2):
-        model._adapt(ahead, behind, tf.constant(8))
-        assert float(model.augment_p) == pytest.approx(expected)
-    for expected in (0.1, 0.0, 0.0):
-        model._adapt(behind, ahead, tf.constant(8))
-        assert float(model.augment_p) == pytest.approx(expected)
+def test_logs_are_means_over_all_critic_updates():
+    two, one = (
+        model_with("train.penalty_interval=4", f"train.critic_steps={steps}")
+        for steps in (2, 1)
+    )
+    data = batch_of(16)
+    logs = two.train_step(data)
+    # Only the first of the two updates has a penalty. Its noise is the same.
+    first = one.update_critic(data[0][:8], data[1][:8], STEP, 0)
+    assert float(logs["penalty"]) == pytest.approx(float(first["penalty"]) / 2)
 
 
 @pytest.mark.parametrize("probability", [0.0, 1.0])
-def test_both_updates_see_windows_as_augmentation_changes_them(probability):
-    model = build("augment.target=0.6", "train.loss=rpgan-r1r2")
-    seen, score = [], model._score
+def test_both_updates_score_augmented_windows(probability):
+    model = model_with("augment.target=0.6", "train.loss=rpgan-r1r2")
+    scored, score = [], model.score
 
     def spy(rows, label):
-        seen.extend(rows.numpy())
+        scored.extend(rows.numpy())
         return score(rows, label)
 
-    model._score = spy
+    # Without the penalty, which scores windows, too.
+    model.penalty = lambda *_: tf.constant(0.0)
+    model.score = spy
     model.augment_p.assign(probability)
     data = batch_of(8)
     model.train_step(data)
-    # Critic: real and generated; generator: generated and real.
-    assert len(seen) == 32
-    for real in (seen[:8], seen[24:]):
-        same = [
-            np.array_equal(a, b)
-            for a, b in zip(real, data[0].numpy(), strict=True)
-        ]
+    # Critic: real and generated. Generator: generated and real.
+    assert len(scored) == 32
+    for real in (scored[:8], scored[24:]):
+        pairs = zip(real, data[0].numpy(), strict=True)
+        same = [np.array_equal(a, b) for a, b in pairs]
         assert same == [probability == 0] * 8
 
 
-def test_a_step_moves_the_probability_of_augmentation():
-    model = build("augment.target=0.6", "augment.adjust_windows=100")
-    bright, zeros = tf.fill([8, 16, 32], 0.8), tf.zeros([8], tf.int64)
-    # What is told apart with ease is changed more often.
-    for _ in range(20):
-        model.train_step((bright, zeros))
-    assert float(model.augment_p) > 0.3
+def test_a_critic_update_moves_the_probability_of_augmentation():
+    model = model_with("augment.target=0.6", "augment.adjust_windows=100")
+    model.augment_p.assign(0.5)
+    model.train_step(batch_of(8))
+    # The untrained critic does not separate the windows.
+    assert float(model.augment_p) == pytest.approx(0.5 - 8 / 100)
 
 
-def test_the_generator_is_asked_for_the_labels_of_the_batch():
-    model, asked = build("model.condition=label"), []
+def test_windows_are_generated_for_the_labels_of_the_batch():
+    model, requested = model_with("model.condition=label"), []
     generator = model.generator
 
     def spy(inputs, training):
-        asked.append(inputs[1].numpy())
+        requested.append(inputs[1].numpy())
         return generator(inputs, training=training)
 
     model.generator = spy
     _, labels = batch_of(8)
-    for index in range(2):
-        model._generate(labels, tf.constant(0, tf.int64), index)
-    np.testing.assert_array_equal(asked, [labels, labels])
+    model.generate(labels, STEP, 0)
+    np.testing.assert_array_equal(requested, [labels])
 
 
-@pytest.mark.parametrize("pac_size", [1, 2])
-def test_real_and_generated_windows_have_the_labels_of_the_batch(pac_size):
-    model = build("model.condition=label", f"model.pac_size={pac_size}")
+def test_real_and_generated_windows_are_scored_with_the_same_labels():
+    model = model_with("model.condition=label")
     for weight in model.critic.weights:
         weight.assign(tf.random.stateless_normal(weight.shape, [3, 4]))
     (real, label), fake = batch_of(8), windows(8, seed=1)
-    both = model._score(tf.concat([real, fake], 0), label)
-    apart = [model._score(rows, label) for rows in (real, fake)]
-    np.testing.assert_allclose(both, np.concatenate(apart), rtol=1e-4)
-    other = model._score(real, tf.roll(label, 1, 0))
+    together = model.score(tf.concat([real, fake], 0), label)
+    apart = [model.score(rows, label) for rows in (real, fake)]
+    np.testing.assert_allclose(together, np.concatenate(apart), rtol=1e-4)
+    other = model.score(real, tf.roll(label, 1, 0))
     assert not np.allclose(other, apart[0], rtol=1e-2)
 
 
-def test_an_average_in_bfloat16_stays_in_float32():
-    model = build("train.precision=mixed_bfloat16")
+def test_calling_the_model_uses_the_average_and_returns_float32():
+    model = model_with("train.precision=mixed_bfloat16")
     model.train_step(batch_of(8))
     assert all(w.dtype == "float32" for w in model.ema_generator.weights)
-    assert model(tf.zeros([2, 8])).dtype == tf.float32
-
-
-def test_several_steps_in_one_execution_are_the_same_steps():
-    one = trained(model_of(), 4)
-    four = trained(model_of("train.steps_per_execution=4", *_EVERY_4), 4)
-    for a, b in zip(one.get_weights(), four.get_weights(), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-6)
-    assert int(four.step) == 4
-
-
-_EVERY_4 = [
-    f"{key}=4"
-    for key in (
-        "train.log_every",
-        "train.preview_every",
-        "train.checkpoint_every",
-        "watch.every",
-    )
-]
+    latents = tf.random.stateless_normal([2, 8], [0, 0])
+    result = model(latents)
+    assert result.dtype == tf.float32
+    np.testing.assert_array_equal(result, model.ema_generator(latents))
