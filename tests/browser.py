@@ -1,4 +1,4 @@
-"""A real browser for the tests of pages: Debian's Chromium."""
+"""Chromium, for tests of pages in a real browser."""
 
 import shutil
 
@@ -7,10 +7,12 @@ import pytest
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 needs_browser = pytest.mark.skipif(
-    CHROMIUM is None, reason="no chromium (apt-get install chromium)"
+    CHROMIUM is None,
+    reason="Chromium is not installed (apt-get install chromium)",
 )
 
-# Nothing looks for hosts of its own; root needs --no-sandbox.
+# Root needs --no-sandbox. Without the others Chromium connects to hosts of its
+# vendor.
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",

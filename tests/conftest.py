@@ -1,4 +1,4 @@
-"""Recordings, shards, runs and exports that tests share, all of them real."""
+"""Real recordings, shards, runs and exports that tests share."""
 
 import importlib.util
 import json
@@ -29,8 +29,19 @@ needs_tfio = pytest.mark.skipif(
 )
 
 
+# Fixtures that train or export a model.
+TRAINING_FIXTURES = {"trained", "export", "evaluation"}
+
+
+def pytest_collection_modifyitems(items):
+    """Marks the tests that need a trained model; `make test-fast` skips them."""
+    for item in items:
+        if TRAINING_FIXTURES & set(item.fixturenames):
+            item.add_marker("trains")
+
+
 def run_command(*args, **kwargs) -> subprocess.CompletedProcess:
-    """`python -m ARGS` in a process of its own, output captured."""
+    """Runs `python -m ARGS` in its own process and captures its output."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [sys.executable, "-m", *map(str, args)],
@@ -55,14 +66,14 @@ def tiny():
 @pytest.fixture(scope="session")
 def recordings(tmp_path_factory) -> Path:
     """60 spoken digits of the demo corpus: 2 speakers, 3 takes."""
-    folder = tmp_path_factory.mktemp("digits")
-    demo.write(folder, ["adam", "dora"], 3)
-    return folder
+    directory = tmp_path_factory.mktemp("digits")
+    demo.write(directory, ["adam", "dora"], 3)
+    return directory
 
 
 @pytest.fixture(scope="session")
 def shards(recordings, tmp_path_factory) -> Path:
-    """A data set of `recordings` as the command line makes it."""
+    """A data set of `recordings`, made by the command."""
     output = tmp_path_factory.mktemp("shards") / "digits"
     assert preprocess_tiny(recordings, output) == 0
     return output
@@ -91,14 +102,14 @@ def export(trained, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def kept(shards, tmp_path_factory) -> Path:
-    """`shards` again, where the judge of it may be kept."""
-    folder = tmp_path_factory.mktemp("kept") / "digits"
-    return Path(shutil.copytree(shards, folder))
+    """A copy of `shards` in which a classifier may be cached."""
+    directory = tmp_path_factory.mktemp("cached") / "digits"
+    return Path(shutil.copytree(shards, directory))
 
 
 @pytest.fixture
 def shards_copy(shards, tmp_path) -> Path:
-    """A data set that a test may damage."""
+    """A copy of `shards` that a test may damage."""
     return Path(shutil.copytree(shards, tmp_path / "shards"))
 
 
@@ -121,19 +132,19 @@ def train_args(shards, run, *more) -> list[str]:
 def worker_environments(count: int) -> list[dict[str, str]]:
     """Environments of the workers of one training on this machine."""
     sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    hosts = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
-    for one in sockets:
-        one.close()
+    for free in sockets:
+        free.bind(("127.0.0.1", 0))
+    hosts = [f"127.0.0.1:{free.getsockname()[1]}" for free in sockets]
+    for free in sockets:
+        free.close()
     tasks = [{"type": "worker", "index": index} for index in range(count)]
-    found = [{"cluster": {"worker": hosts}, "task": task} for task in tasks]
-    return [{**os.environ, "TF_CONFIG": json.dumps(one)} for one in found]
+    clusters = [{"cluster": {"worker": hosts}, "task": task} for task in tasks]
+    return [{**os.environ, "TF_CONFIG": json.dumps(c)} for c in clusters]
 
 
 @pytest.fixture(scope="session")
 def half_plus_two(tmp_path_factory) -> Path:
-    """A folder of versions like TensorFlow Serving's own example: x / 2 + 2."""
+    """Versions of TensorFlow Serving's own example model: x / 2 + 2."""
     base = tmp_path_factory.mktemp("half_plus_two")
     save_half_plus(base / "123", 2.0)
     return base
@@ -152,9 +163,10 @@ def save_half_plus(path: Path, summand: float) -> None:
         def call(self, x):
             return {"y": x / 2 + self.summand}
 
-    made = Half()
+    model = Half()
     staging = path.with_name(f".incomplete-{path.name}")
-    tf.saved_model.save(made, str(staging), {"serving_default": made.call})
+    signatures = {"serving_default": model.call}
+    tf.saved_model.save(model, str(staging), signatures)
     staging.rename(path)
 
 

@@ -1,4 +1,4 @@
-"""What is installed works from any folder."""
+"""The wheel contains everything and works outside the checkout."""
 
 import shutil
 import subprocess
@@ -11,10 +11,10 @@ from tests.conftest import ROOT
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory):
-    """The wheel's content, as pip would lay it into site-packages."""
-    folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
+def site_packages(tmp_path_factory):
+    """The content of the wheel, as pip would unpack it."""
+    directory = tmp_path_factory.mktemp("wheel")
+    source = directory / "source"
     for name in ("pipeline", "stftgan_tf", "configs"):
         shutil.copytree(ROOT / name, source / name)
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
@@ -22,35 +22,49 @@ def installed(tmp_path_factory):
     subprocess.run(
         [
             *(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps"),
-            *("--no-build-isolation", "-w", folder, source),
+            *("--no-build-isolation", "-w", directory, source),
         ],
         check=True,
     )
-    (wheel,) = folder.glob("stftgan_tf-*.whl")
+    (wheel,) = directory.glob("stftgan_tf-*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(folder / "site")
-    return folder / "site"
+        archive.extractall(directory / "site")
+    return directory / "site"
 
 
-def test_the_wheel_holds_the_configs_and_no_tests(installed):
-    configs = {p.name for p in (installed / "stftgan_tf" / "configs").iterdir()}
-    assert configs == {p.name for p in (ROOT / "configs").glob("*.yaml")}
-    assert (installed / "stftgan_tf" / "evaluation" / "report.html").is_file()
-    assert not (installed / "tests").exists()
-    assert not (installed / "configs").exists()
+def python_files(root):
+    return {
+        str(path.relative_to(root))
+        for package in ("pipeline", "stftgan_tf")
+        for path in (root / package).rglob("*.py")
+    }
 
 
-def test_a_shipped_config_is_found_by_name_from_any_folder(installed, tmp_path):
-    done = subprocess.run(
+def test_the_wheel_contains_all_modules_configs_and_templates(site_packages):
+    assert python_files(site_packages) == python_files(ROOT)
+    configs = site_packages / "stftgan_tf" / "configs"
+    assert {path.name for path in configs.iterdir()} == {
+        path.name for path in (ROOT / "configs").glob("*.yaml")
+    }
+    template = site_packages / "stftgan_tf" / "evaluation" / "report.html"
+    assert template.is_file()
+    assert not (site_packages / "tests").exists()
+    assert not (site_packages / "configs").exists()
+
+
+def test_a_shipped_config_is_available_from_any_directory(
+    site_packages, tmp_path
+):
+    process = subprocess.run(
         [
             *(sys.executable, "-m", "pipeline.preprocess"),
-            *("--config", "digits8k", "--print-config"),
+            *("--config", "digits8k", "--print_config"),
         ],
         cwd=tmp_path,
-        env={"PYTHONPATH": str(installed), "PATH": ""},
+        env={"PYTHONPATH": str(site_packages), "PATH": ""},
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stderr
-    assert "frame_length: 256" in done.stdout
-    assert done.stderr == ""
+    assert process.returncode == 0, process.stderr
+    assert "frame_length: 256" in process.stdout
+    assert process.stderr == ""
