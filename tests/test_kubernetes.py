@@ -1,4 +1,4 @@
-"""The example for Kubernetes, held to its schemas and to our commands."""
+"""The Kubernetes example fits Kubernetes' schemas and our commands."""
 
 import json
 
@@ -7,36 +7,37 @@ import pytest
 import yaml
 
 from pipeline import run
+from pipeline.workflow.step import STEPS
 from tests.conftest import ROOT
 
-FOLDER = ROOT / "kubernetes"
-FILES = sorted(path.name for path in FOLDER.glob("*.yaml"))
+DIRECTORY = ROOT / "kubernetes"
+FILES = sorted(path.name for path in DIRECTORY.glob("*.yaml"))
 VERSIONS = ("1.30", "1.34")
 
 
 def documents(name):
-    return list(yaml.safe_load_all((FOLDER / name).read_text()))
+    return list(yaml.safe_load_all((DIRECTORY / name).read_text()))
 
 
-EVERYTHING = [d for name in FILES for d in documents(name)]
+DOCUMENTS = [d for name in FILES for d in documents(name)]
 SERVICES = {
-    d["metadata"]["name"]: d for d in EVERYTHING if d["kind"] == "Service"
+    d["metadata"]["name"]: d for d in DOCUMENTS if d["kind"] == "Service"
 }
 PODS = {
     d["metadata"]["name"]: d["spec"]["template"]
-    for d in EVERYTHING
+    for d in DOCUMENTS
     if "template" in d.get("spec", {})
 }
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", FILES)
-def test_it_keeps_to_the_schemas(name, version):
+def test_documents_fit_the_schemas(name, version):
     for document in documents(name):
         kubernetes_validate.validate(document, version, strict=True)
 
 
-def test_the_schemas_refuse_what_is_wrong():
+def test_the_schemas_refuse_a_wrong_type():
     (claim,) = documents("storage.yaml")
     claim["spec"]["accessModes"] = "ReadWriteMany"
     with pytest.raises(kubernetes_validate.ValidationError):
@@ -47,20 +48,20 @@ def ports_of(service):
     return {port["port"] for port in service["spec"]["ports"]}
 
 
-def test_services_lead_to_pods_and_their_ports():
+def test_services_select_pods_that_have_their_ports():
     for name, service in SERVICES.items():
         pod = PODS[name]
         labels = pod["metadata"]["labels"].items()
         assert service["spec"]["selector"].items() <= labels
-        opened = {
+        open_ports = {
             port["containerPort"]
             for container in pod["spec"]["containers"]
             for port in container.get("ports", [])
         }
-        assert ports_of(service) <= opened
+        assert ports_of(service) <= open_ports
 
 
-def test_all_see_one_volume_at_one_place():
+def test_all_pods_mount_one_volume_at_one_path():
     (claim,) = documents("storage.yaml")
     for pod in PODS.values():
         volumes = pod["spec"].get("volumes", [])
@@ -72,9 +73,9 @@ def test_all_see_one_volume_at_one_place():
         for container in pod["spec"]["containers"]:
             mounts = container.get("volumeMounts", [])
             assert all(m["mountPath"] == "/speech" for m in mounts)
-            # Where our code runs, or versions are served, it is there.
-            ours = container["image"].startswith(("stftgan", "tensorflow/"))
-            assert bool(mounts) == ours
+            # Containers that run our code or serve versions need it.
+            needed = container["image"].startswith(("stftgan", "tensorflow/"))
+            assert bool(mounts) == needed
 
 
 def pipeline_container():
@@ -84,29 +85,29 @@ def pipeline_container():
 
 def test_tf_config_names_every_worker():
     container = pipeline_container()
-    (job,) = [d for d in EVERYTHING if d["kind"] == "Job"]
+    (job,) = [d for d in DOCUMENTS if d["kind"] == "Job"]
     count = job["spec"]["completions"]
     assert job["spec"]["parallelism"] == count
     names = [variable["name"] for variable in container["env"]]
-    # Kubernetes fills in only what stands before.
+    # Kubernetes only substitutes variables that are defined before.
     assert names.index("WORKER") < names.index("TF_CONFIG")
     text = container["env"][names.index("TF_CONFIG")]["value"]
     for index in range(count):
-        found = json.loads(text.replace("$(WORKER)", str(index)))
-        assert found["task"] == {"type": "worker", "index": index}
-        workers = found["cluster"]["worker"]
+        tf_config = json.loads(text.replace("$(WORKER)", str(index)))
+        assert tf_config["task"] == {"type": "worker", "index": index}
+        workers = tf_config["cluster"]["worker"]
         assert workers == [f"pipeline-{i}.pipeline:2222" for i in range(count)]
     assert PODS["pipeline"]["spec"]["subdomain"] == "pipeline"
     assert 2222 in ports_of(SERVICES["pipeline"])
 
 
-def test_the_pipeline_takes_its_flags(tmp_path, capsys):
+def test_the_pipeline_accepts_its_flags(tmp_path, capsys):
     container = pipeline_container()
     assert container["command"] == ["python", "-m", "pipeline.run"]
     flags = [f.replace("/speech", str(tmp_path)) for f in container["args"]]
     assert run.main([*flags, "--dry-run"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == list(run.STEPS)
+    assert [line.split()[0] for line in lines] == list(STEPS)
     beam = dict(f[2:].split("=", 1) for f in flags)
     for flag in ("job_endpoint", "artifact_endpoint"):
         host, port = beam[flag].split(":")
@@ -122,10 +123,8 @@ def test_the_pipeline_takes_its_flags(tmp_path, capsys):
 
 def test_versions_are_served_from_where_they_are_pushed():
     (container,) = PODS["digits"]["spec"]["containers"]
-    served = dict(f[2:].split("=") for f in container["args"])
-    assert (
-        f"--base_path={served['model_base_path']}"
-        in (pipeline_container()["args"])
-    )
+    flags = dict(f[2:].split("=") for f in container["args"])
+    base_path = f"--base_path={flags['model_base_path']}"
+    assert base_path in pipeline_container()["args"]
     probe = container["readinessProbe"]["httpGet"]["path"]
-    assert probe == f"/v1/models/{served['model_name']}"
+    assert probe == f"/v1/models/{flags['model_name']}"

@@ -6,11 +6,11 @@ from stftgan_tf.errors import UserError
 from stftgan_tf.evaluation import lineage
 
 
-def test_a_record_and_what_it_came_from_each_once(tmp_path):
+def test_each_record_of_a_lineage_appears_once(tmp_path):
     def write(name, *inputs):
         path = tmp_path / f"{name}.json"
-        given = {other.name: "hash" for other in inputs}
-        record = {"step": name, "inputs": given, "command": []}
+        hashes = {path.name: "hash" for path in inputs}
+        record = {"step": name, "inputs": hashes, "command": []}
         path.write_text(json.dumps(record))
         return path
 
@@ -35,8 +35,8 @@ def test_a_record_that_cannot_be_read_is_named(tmp_path, text):
         lineage.read(path)
 
 
-def test_what_is_no_record_is_told_apart(tmp_path):
+def test_a_file_that_is_not_a_record_is_refused(tmp_path):
     path = tmp_path / "evaluation.json"
     path.write_text('{"blessed": true}')
-    with pytest.raises(UserError, match="is no record of a pipeline's"):
+    with pytest.raises(UserError, match="is not a record of a pipeline"):
         list(lineage.walk(path))
