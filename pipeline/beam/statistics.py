@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from stftgan_tf.config import Config
+from stftgan_tf.data.batching import slices
 from stftgan_tf.dsp.moments import CLIP_SIGMAS, MIN_STD
 
 # A histogram has this many cells, from the floor of the log-magnitudes to
@@ -166,6 +167,4 @@ def _histogram_range(config: Config) -> tuple[float, float]:
 
 def _blocks(frames: np.ndarray) -> Iterator[slice]:
     """Slices of frames [T, F] that are processed at once."""
-    size = max(1, _BLOCK // frames.shape[1])
-    for start in range(0, len(frames), size):
-        yield slice(start, start + size)
+    return slices(len(frames), max(1, _BLOCK // frames.shape[1]))

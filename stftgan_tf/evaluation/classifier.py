@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
+from stftgan_tf.data.batching import slices
 from stftgan_tf.files import atomic_file
 from stftgan_tf.metrics.embedding import in_batches
 from stftgan_tf.progress import Progress
@@ -82,8 +83,8 @@ class Classifier:
         optimizer.build(self._model.trainable_variables)
         for epoch in range(EPOCHS):
             order = rng.permutation(len(audio))
-            for start in range(0, len(audio), _BATCH):
-                rows = order[start : start + _BATCH]
+            for part in slices(len(audio), _BATCH):
+                rows = order[part]
                 step(vary(audio[rows], self._rate_hz, rng), labels[rows])
             progress.update(epoch + 1)
         progress.close(EPOCHS)

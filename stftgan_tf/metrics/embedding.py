@@ -17,6 +17,7 @@ from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits
 
 from stftgan_tf.config import Config
+from stftgan_tf.data.batching import slices
 from stftgan_tf.dsp.moments import Moments
 
 _BANDS = 40
@@ -161,8 +162,7 @@ def in_batches(
       The concatenated results, NumPy arrays in the same structure.
     """
     batches = [
-        function(tf.constant(rows[i : i + size]))
-        for i in range(0, len(rows), size)
+        function(tf.constant(rows[part])) for part in slices(len(rows), size)
     ]
     return tf.nest.map_structure(
         lambda *parts: np.concatenate([part.numpy() for part in parts]),

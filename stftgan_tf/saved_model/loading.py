@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from stftgan_tf.data.batching import slices
 from stftgan_tf.errors import UserError, first_line
 from stftgan_tf.saved_model.audio import shorten
 
@@ -192,7 +193,7 @@ class LoadedModel:
         if truncation != 1.0:
             signature = "sample"
             more = {self._truncation_input: np.float32([truncation])}
-        for part in _slices(count, batch):
+        for part in slices(count, batch):
             seeds = first_seed + np.arange(part.start, part.stop)
             inputs = {"seed": seeds, **self._label_input(labels, part), **more}
             yield {"seed": seeds, **self.call(signature, inputs)}
@@ -217,7 +218,7 @@ class LoadedModel:
           the outputs of `batches`.
         """
         weights = np.linspace(0, 1, count, dtype=np.float32)
-        for part in _slices(count, batch):
+        for part in slices(count, batch):
             weight = weights[part]
             inputs = {
                 "seed_a": np.full(len(weight), seeds[0]),
@@ -303,8 +304,3 @@ def example_inputs(signature: Any, rows: int) -> dict[str, np.ndarray]:
         # 0: a seed, and the first label or cluster.
         inputs[name] = np.full(shape, 0.5).astype(dtype)
     return inputs
-
-
-def _slices(count: int, size: int) -> Iterator[slice]:
-    for start in range(0, count, size):
-        yield slice(start, min(start + size, count))

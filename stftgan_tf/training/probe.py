@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from stftgan_tf.config import Config
+from stftgan_tf.data.batching import slices
 from stftgan_tf.models.condition import Condition
 
 # Windows generated at a time.
@@ -29,10 +30,8 @@ class Probe:
         """Generates float32 [B, T, F]."""
         # `Model.predict` would distribute the work among the workers.
         batches = [
-            generator(
-                self._inputs(slice(start, start + _BATCH)), training=False
-            )
-            for start in range(0, len(self.latents), _BATCH)
+            generator(self._inputs(part), training=False)
+            for part in slices(len(self.latents), _BATCH)
         ]
         return np.concatenate([windows.numpy() for windows in batches])
 
