@@ -34,7 +34,7 @@ TRAINING_FIXTURES = {"trained", "export", "evaluation"}
 
 
 def pytest_collection_modifyitems(items):
-    """Marks the tests that need a trained model; `make test-fast` skips them."""
+    """Marks tests that need a trained model, for `make test-fast`."""
     for item in items:
         if TRAINING_FIXTURES & set(item.fixturenames):
             item.add_marker("trains")
