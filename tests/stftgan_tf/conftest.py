@@ -1,4 +1,4 @@
-"""Servers that tests of serving and of its commands share."""
+"""Exports, servers and evaluations that several tests share."""
 
 import os
 import shutil
@@ -92,3 +92,23 @@ def evaluation(export, kept, tmp_path_factory):
     flags = [f"--model={export}", f"--data={kept}", f"--output={output}"]
     assert evaluate.main([*flags, f"--last_blessed={last}"]) == 0
     return output
+
+
+@pytest.fixture(scope="session")
+def loaded(export):
+    """The shared export, loaded."""
+    from stftgan_tf.saved_model import loading
+
+    return loading.load(str(export))
+
+
+@pytest.fixture(scope="session")
+def labelled(shards, tmp_path_factory):
+    """The loaded export of a model with 10 labels and random weights."""
+    from stftgan_tf.saved_model import loading, writing
+    from tests.stftgan_tf.training import runs
+
+    directory = tmp_path_factory.mktemp("labelled")
+    run = runs.untrained_run(shards, directory / "run", "model.condition=label")
+    writing.export(run, directory / "export", secs=0.2)
+    return loading.load(directory / "export")

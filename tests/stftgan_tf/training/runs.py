@@ -24,7 +24,7 @@ def train(shards, run, *overrides, steps=None, minutes=None, resume=False):
 
 
 def untrained_run(shards, run, *overrides):
-    """A run of the config `tiny` whose only checkpoint is of step 0."""
+    """A run of the config `tiny` with a checkpoint of random weights."""
     config = config_lib.load("tiny", overrides)
     opened = dataset.open_shards(shards, config)
     condition = None
@@ -33,6 +33,14 @@ def untrained_run(shards, run, *overrides):
         condition = condition_lib.Condition(prior=shares)
     model = build_wgan(
         config, opened.moments, condition.classes if condition else 0
+    )
+    # Fresh networks treat all classes alike.
+    rng = np.random.default_rng(0)
+    model.ema_generator.set_weights(
+        [
+            weight + np.float32(rng.normal(0, 0.1, weight.shape))
+            for weight in model.ema_generator.get_weights()
+        ]
     )
     run.mkdir()
     run_dir.write_identity(run, config, opened, condition)
