@@ -35,6 +35,28 @@ def silent(name, samples, rate):
 
 
 UNFIT = {
+    "wrong rate": (lambda n, s, r: (n, s, r * 2), "spectrum: "),
+    "one speaker": (
+        lambda n, s, r: (n if "adam" in n else None, s, r),
+        "speakers: 1",
+    ),
+    "half silence": (silent, "silence: "),
+    "shuffled labels": (shuffled, "labels: the nearest training windows"),
+    "missing digits": (
+        lambda n, s, r: (n if n[0] < "4" else None, s, r),
+        "labels: not the same labels",
+    ),
+}
+
+
+def test_a_good_data_set_is_fit(shards, capsys, tmp_path):
+    output = tmp_path / "anomalies.json"
+    assert run(shards, f"--reference={shards}", f"--output={output}") == 0
+    assert "is fit to train on" in capsys.readouterr().out
+    assert json.loads(output.read_text())["anomalies"] == []
+
+
+FIT = {
     "neither labels nor speakers": ["--set=audio.name_regex="],
     "unknown speakers, one label": [
         "--set=audio.name_regex=(?P<label>[0-9])_",
