@@ -6,7 +6,7 @@ import re
 
 from stftgan_tf.errors import UsageError
 
-# Similarity of a misspelled flag. None of Beam's flags is this close to ours.
+# Similarity of a misspelled flag; no flag of Beam is this close to ours.
 _SIMILAR = 0.85
 
 
@@ -38,14 +38,14 @@ def add_source(parser: argparse.ArgumentParser) -> None:
 def refuse_misspelled(
     flags: list[str], *parsers: argparse.ArgumentParser
 ) -> None:
-    """Refuses flags that look like a flag of ours, before Beam is loaded.
+    """Refuses misspelled flags before Beam is loaded.
 
     Args:
-      flags: arguments that our parsers do not know; Beam may know them.
-      *parsers: the parsers that did not take them.
+      flags: arguments that the parsers do not know; Beam may know them.
+      *parsers: the parsers.
 
     Raises:
-      UsageError: for a flag that is almost one of the parsers'.
+      UsageError: for a flag that is almost one of theirs.
     """
     usage = " ".join(parser.format_usage() for parser in parsers)
     known = set(re.findall(r"--[a-z_]+", usage))

@@ -129,8 +129,8 @@ def _check_compared(
 
 def _publish(record: dict[str, Any], base_path: Path) -> Path:
     """Copies the export to a new version."""
-    taken = [*_versions(base_path), *_rolled_back(base_path)]
-    version = max(taken, default=0) + 1
+    numbers = [*_versions(base_path), *_rolled_back(base_path)]
+    version = max(numbers, default=0) + 1
     target = base_path / str(version)
     staging = base_path / f"{_STAGING}{version}"
     shutil.copytree(record["model"], staging)

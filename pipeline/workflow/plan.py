@@ -113,7 +113,7 @@ def _train(request: Request, shards: Step) -> Step:
     return Step(
         "train",
         request.root,
-        # Validation is no input: its thresholds change no weight. They do
+        # Validation is not an input: its thresholds change no weight. They do
         # decide what may be published, so evaluate depends on them.
         [shards],
         [request.sections("model", "train", "augment", "watch"), limits],

@@ -1,4 +1,4 @@
-"""A command for tests: prints, writes files, waits and fails as it is told."""
+"""A command for tests: prints, writes, waits and fails as its flags say."""
 
 import argparse
 import json
