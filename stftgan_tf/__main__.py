@@ -58,7 +58,7 @@ def run(argv: list[str]) -> int:
 
 def main() -> NoReturn:
     """The entry point of the console script."""
-    cli.leave(run(sys.argv[1:]))
+    cli.exit_process(run(sys.argv[1:]))
 
 
 def _usage() -> str:

@@ -17,7 +17,7 @@ from stftgan_tf.errors import (
     ConfigError,
     UsageError,
     UserError,
-    missing_package,
+    install_hint,
     tensorflow_reason,
 )
 
@@ -142,7 +142,7 @@ def add_overwrite(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_seed(parser: argparse.ArgumentParser) -> None:
+def add_num_and_seed(parser: argparse.ArgumentParser) -> None:
     """Adds `--num` and `--seed`: how many samples, and which."""
     parser.add_argument(
         "--num",
@@ -222,7 +222,7 @@ def run_command(run: Callable[..., int], *args: object) -> int:
         reason = error.strerror or str(error) or type(error).__name__
         return _fail(f"{error.filename or 'system'}: {reason}", 1)
     except ModuleNotFoundError as error:
-        message = missing_package(error)
+        message = install_hint(error)
         if message is None:
             raise
         return _fail(message, 1)
@@ -235,7 +235,7 @@ def run_command(run: Callable[..., int], *args: object) -> int:
         return _fail(tensorflow_reason(str(error)), 1)
 
 
-def leave(code: int) -> NoReturn:
+def exit_process(code: int) -> NoReturn:
     """Ends the program with an exit code.
 
     tensorflow-io's S3 file system aborts when it is torn down ("pure virtual

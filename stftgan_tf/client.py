@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__, EXAMPLE)
     _add_server(parser)
-    cli.add_seed(parser)
+    cli.add_num_and_seed(parser)
     parser.add_argument(
         "--label",
         metavar="NUMBER",

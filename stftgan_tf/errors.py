@@ -67,7 +67,7 @@ def tensorflow_reason(text: str) -> str:
     return (reasons or lines or ["TensorFlow failed"])[0]
 
 
-def missing_package(error: ModuleNotFoundError) -> str | None:
+def install_hint(error: ModuleNotFoundError) -> str | None:
     """What to install for a failed import; None if no extra provides it."""
     package = (error.name or "").partition(".")[0]
     if package not in _EXTRAS:
@@ -90,7 +90,7 @@ def explain_missing_packages(
         try:
             return function(*args, **kwargs)
         except ModuleNotFoundError as error:
-            message = missing_package(error)
+            message = install_hint(error)
             if message is None:
                 raise
             raise ImportError(message) from error

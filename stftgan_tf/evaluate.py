@@ -67,4 +67,4 @@ def _run(args: argparse.Namespace) -> int:
 api.make_callable(__name__, api.evaluate)
 
 if __name__ == "__main__":
-    cli.leave(main())
+    cli.exit_process(main())

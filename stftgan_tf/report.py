@@ -68,4 +68,4 @@ def _run(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    cli.leave(main())
+    cli.exit_process(main())

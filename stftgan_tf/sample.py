@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__, EXAMPLE)
     cli.add_model(parser)
-    cli.add_seed(parser)
+    cli.add_num_and_seed(parser)
     cli.add_label(parser)
     parser.add_argument(
         "--interpolate",

@@ -66,4 +66,4 @@ def _train(args: argparse.Namespace, config: Config) -> int:
 api.make_callable(__name__, api.train)
 
 if __name__ == "__main__":
-    cli.leave(main())
+    cli.exit_process(main())

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.audio import reading
+from pipeline.audio.decoder_process import Request
 from pipeline.audio.errors import AudioError
 from pipeline.audio.reading import ChannelStats, RecordingInfo
-from pipeline.audio.worker import Request
 from pipeline.sources.recordings import Recording
 from stftgan_tf.config import Config
 from stftgan_tf.data import records

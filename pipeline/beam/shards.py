@@ -11,8 +11,8 @@ import numpy as np
 from apache_beam.metrics import Metrics
 
 from pipeline import remote, storage
+from pipeline.audio.decoder_process import DecoderProcess
 from pipeline.audio.errors import AudioError
-from pipeline.audio.worker import DecoderProcess
 from pipeline.beam import segments as segments_lib
 from pipeline.beam.progress import Ticks
 from pipeline.beam.segments import Segment, SegmentWindows

@@ -2,15 +2,15 @@
 
 from stftgan_tf.config.arguments import add_arguments, print_config
 from stftgan_tf.config.loading import (
-    completed,
+    complete_data_config,
     differences,
     from_dict,
     load,
     load_saved,
-    shipped,
+    shipped_configs,
 )
 from stftgan_tf.config.schema import (
-    JUDGEMENT_SECTIONS,
+    ASSESSMENT_SECTIONS,
     MIN_EVALUATION_WINDOWS,
     AudioConfig,
     BlessConfig,
@@ -22,7 +22,7 @@ from stftgan_tf.config.schema import (
 from stftgan_tf.errors import ConfigError
 
 __all__ = [
-    "JUDGEMENT_SECTIONS",
+    "ASSESSMENT_SECTIONS",
     "MIN_EVALUATION_WINDOWS",
     "AudioConfig",
     "BlessConfig",
@@ -32,11 +32,11 @@ __all__ = [
     "TrainConfig",
     "ValidateConfig",
     "add_arguments",
-    "completed",
+    "complete_data_config",
     "differences",
     "from_dict",
     "load",
     "load_saved",
     "print_config",
-    "shipped",
+    "shipped_configs",
 ]

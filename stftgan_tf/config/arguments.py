@@ -2,7 +2,7 @@
 
 import argparse
 
-from stftgan_tf.config.loading import shipped
+from stftgan_tf.config.loading import shipped_configs
 from stftgan_tf.config.schema import Config
 
 
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser, default: str | None) -> None:
         "--config",
         default=default,
         metavar="NAME_OR_FILE",
-        help=f"a shipped config ({', '.join(sorted(shipped()))}) or a YAML "
+        help=f"a shipped config ({', '.join(sorted(shipped_configs()))}) or a YAML "
         f"file (default: {default or 'the config inside the input'})",
     )
     parser.add_argument(

@@ -67,7 +67,7 @@ def from_dict(
     return _resolve(_translated(values, source), overrides, source)
 
 
-def completed(data: dict[str, Any], source: str = "") -> dict[str, Any]:
+def complete_data_config(data: dict[str, Any], source: str = "") -> dict[str, Any]:
     """A data set's config in today's keys, with the defaults of missing ones.
 
     Args:
@@ -87,7 +87,7 @@ def completed(data: dict[str, Any], source: str = "") -> dict[str, Any]:
     }
 
 
-def shipped() -> dict[str, Path]:
+def shipped_configs() -> dict[str, Path]:
     """The configs that come with the project, by name."""
     return {
         path.stem: path
@@ -105,7 +105,7 @@ def find(name: str | Path) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    configs = shipped()
+    configs = shipped_configs()
     # A bare name, or `configs/digits8k.yaml` from a directory that lacks it.
     bare = str(name)
     if path.parent == Path("configs") and path.suffix == ".yaml":
@@ -150,13 +150,13 @@ def _read(
     try:
         parent = _parent(path, values.pop("extends", None))
         values, changes = old_keys.translate(values)
-        values = parsing.typed(Config, values)
+        values = parsing.check_values(Config, values)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     notes = [f"{path}: {'; '.join(changes)}"] if changes else []
     if parent:
         base, base_notes = _read(parent, (*children, path.resolve()))
-        values, notes = parsing.merged(base, values), base_notes + notes
+        values, notes = parsing.merge(base, values), base_notes + notes
     return values, notes
 
 
@@ -184,7 +184,7 @@ def _parent(path: Path, name: Any) -> Path | None:
 def _translated(values: dict[str, Any], source: str) -> dict[str, Any]:
     """The checked values under today's keys."""
     try:
-        return parsing.typed(Config, old_keys.translate(values)[0])
+        return parsing.check_values(Config, old_keys.translate(values)[0])
     except ConfigError as error:
         raise ConfigError(_blamed(source, error)) from error
 
@@ -195,7 +195,7 @@ def _resolve(
     """Builds a config; its mistakes are blamed on the source or on `--set`."""
     changed = values
     for text in overrides:
-        changed = parsing.merged(changed, _override(text))
+        changed = parsing.merge(changed, _override(text))
     try:
         return _checked(changed)
     except ConfigError as error:
@@ -211,10 +211,10 @@ def _blamed(source: str, error: ConfigError) -> str:
 def _override(text: str) -> dict[str, Any]:
     """The checked nested values of one `--set`."""
     try:
-        values, notes = old_keys.translate(parsing.override(text))
+        values, notes = old_keys.translate(parsing.parse_override(text))
         if notes:
             raise ConfigError(notes[0])
-        return parsing.typed(Config, values)
+        return parsing.check_values(Config, values)
     except ConfigError as error:
         raise ConfigError(f"--set {text}: {error}") from error
 

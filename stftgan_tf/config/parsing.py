@@ -13,7 +13,7 @@ from stftgan_tf.errors import ConfigError
 T = TypeVar("T")
 
 
-def typed(cls: type, values: Any, prefix: str = "") -> dict[str, Any]:
+def check_values(cls: type, values: Any, prefix: str = "") -> dict[str, Any]:
     """Checks keys, types and ranges of the values that are present.
 
     Args:
@@ -46,7 +46,7 @@ def typed(cls: type, values: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def construct(cls: type[T], values: dict[str, Any], prefix: str = "") -> T:
-    """Builds a dataclass from values that `typed` has checked.
+    """Builds a dataclass from values that `check_values` has checked.
 
     Raises:
       ConfigError: if a key that has no default is missing.
@@ -67,7 +67,7 @@ def construct(cls: type[T], values: dict[str, Any], prefix: str = "") -> T:
     return cls(**arguments)
 
 
-def override(text: str) -> dict[str, Any]:
+def parse_override(text: str) -> dict[str, Any]:
     """Parses one `section.key=value` into nested values.
 
     Raises:
@@ -87,12 +87,12 @@ def override(text: str) -> dict[str, Any]:
     return result
 
 
-def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """Nested values with the ones in `changes` taking precedence."""
     result = dict(base)
     for key, value in changes.items():
         if isinstance(value, dict) and isinstance(base.get(key), dict):
-            value = merged(base[key], value)
+            value = merge(base[key], value)
         result[key] = value
     return result
 
@@ -111,7 +111,7 @@ def _unknown_key(prefix: str, key: Any, known: list[str]) -> str:
 def _typed_value(hint: Any, value: Any, name: str) -> Any:
     """The value in the hint's type; an int may stand for a float."""
     if dataclasses.is_dataclass(hint):
-        return typed(typing.cast(type, hint), value, f"{name}.")
+        return check_values(typing.cast(type, hint), value, f"{name}.")
     if typing.get_origin(hint) is Literal:
         return _choice(typing.get_args(hint), value, name)
     if hint is float:

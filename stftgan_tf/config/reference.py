@@ -9,7 +9,7 @@ import re
 import typing
 from typing import Any, Literal
 
-from stftgan_tf.config.loading import load, shipped
+from stftgan_tf.config.loading import load, shipped_configs
 from stftgan_tf.config.schema import UNBOUNDED, Config
 
 _INTRO = """# Configuration
@@ -87,7 +87,7 @@ def _shipped_table() -> str:
         "| condition |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for name in sorted(shipped()):
+    for name in sorted(shipped_configs()):
         config = load(name)
         frames, bins = config.window_shape
         secs = config.window_samples / config.audio.sample_rate_hz

@@ -17,7 +17,7 @@ import yaml
 DATA_SECTIONS = ("audio", "stft", "window", "split")
 
 # What the verdict on a data set or an export depends on, but not the training.
-JUDGEMENT_SECTIONS = ("validate", "evaluate", "bless")
+ASSESSMENT_SECTIONS = ("validate", "evaluate", "bless")
 
 # The Gaussian exp(-pi n^2 / (spread length^2)) closest to a Hann window
 # (Prusa et al. 2017, "A Noniterative Method for Reconstruction of Phase from

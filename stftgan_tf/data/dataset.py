@@ -91,7 +91,7 @@ def open_shards(root: str | Path, config: Config) -> Shards:
     _load_file_systems(root)
     manifest = _open_manifest(root)
     try:
-        saved = config_lib.completed(manifest["config"])
+        saved = config_lib.complete_data_config(manifest["config"])
     except ConfigError as error:
         raise UserError(f"data set {root}: {error}") from error
     check_same(f"data set {root}", saved, config.data_dict())

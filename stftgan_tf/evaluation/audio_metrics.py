@@ -14,7 +14,7 @@ from stftgan_tf.data import dataset
 from stftgan_tf.dsp import phase
 from stftgan_tf.dsp.moments import Moments
 from stftgan_tf.evaluation import classifier
-from stftgan_tf.evaluation.comparison import every_nth, rounded
+from stftgan_tf.evaluation.window_metrics import every_nth, round_values
 from stftgan_tf.metrics import clusters, distances, label_scores
 from stftgan_tf.metrics.embedding import in_batches
 
@@ -80,7 +80,7 @@ class AudioMetrics:
             recognised = float(correct.mean())
             diversity = self._label_diversity(vectors, labels)
         shares = dict(zip(self._names, self._shares(predicted), strict=True))
-        return rounded(
+        return round_values(
             {
                 "label_recognised": recognised,
                 "label_diversity": diversity,
@@ -92,10 +92,10 @@ class AudioMetrics:
                 "am_score": label_scores.am_score(
                     probabilities, self._shares(self._labels)
                 ),
-                "classifier_ndb": self._bins.compare(vectors).different,
+                "classifier_ndb": self._bins.compare(vectors).ndb,
                 "classifier_density": density,
                 "classifier_coverage": coverage,
-                "labels": rounded(shares),
+                "labels": round_values(shares),
             }
         )
 

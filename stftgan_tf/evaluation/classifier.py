@@ -85,7 +85,7 @@ class Classifier:
             order = rng.permutation(len(audio))
             for part in slices(len(audio), _BATCH):
                 rows = order[part]
-                step(vary(audio[rows], self._rate_hz, rng), labels[rows])
+                step(augment(audio[rows], self._rate_hz, rng), labels[rows])
             progress.update(epoch + 1)
         progress.close(EPOCHS)
 
@@ -125,7 +125,7 @@ class Classifier:
         return tf.math.log(mel + _FLOOR)[..., None]
 
 
-def vary(
+def augment(
     audio: np.ndarray, rate_hz: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Audio [B, N] at random levels, shifted in time, with noise added."""

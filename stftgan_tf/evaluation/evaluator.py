@@ -21,7 +21,7 @@ from stftgan_tf.data import dataset, integrity
 from stftgan_tf.errors import UserError
 from stftgan_tf.evaluation import blessing, examples
 from stftgan_tf.evaluation.audio_metrics import AudioMetrics, to_audio
-from stftgan_tf.evaluation.comparison import WindowMetrics
+from stftgan_tf.evaluation.window_metrics import WindowMetrics
 from stftgan_tf.files import stable_digest
 from stftgan_tf.metrics import distances, registry
 from stftgan_tf.progress import Progress
@@ -285,7 +285,7 @@ def _real_windows(
     settings = config.evaluate
     train = dataset.load_windows(shards, config, "train", _MAX_TRAINING)
     real = dataset.load_windows(shards, config, "eval", settings.samples)
-    rows = distances.distinct(real[0])
+    rows = distances.distinct_rows(real[0])
     real = real[0][rows], real[1][rows]
     smallest = config_lib.MIN_EVALUATION_WINDOWS
     if len(train[0]) < settings.clusters or len(real[0]) < smallest:

@@ -13,7 +13,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from stftgan_tf.errors import UserError
 from stftgan_tf.evaluation import blessing
-from stftgan_tf.evaluation.comparison import every_nth
+from stftgan_tf.evaluation.window_metrics import every_nth
 
 # Numbers of real and of generated windows, of pairs of each kind, and of
 # points of each kind on the map.

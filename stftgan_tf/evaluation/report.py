@@ -204,13 +204,13 @@ def _metrics(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
         rows.append(
             {
                 "metric": metric,
-                "real": registry.shown(real, metric),
-                "generated": registry.shown(
+                "real": registry.format_value(real, metric),
+                "generated": registry.format_value(
                     evaluation["generated"][name], metric
                 ),
-                "last": registry.shown(last.get(name), metric),
+                "last": registry.format_value(last.get(name), metric),
                 "limits": [
-                    f"{c['bound']} {registry.shown(c['limit'], metric)}"
+                    f"{c['bound']} {registry.format_value(c['limit'], metric)}"
                     for c in checks
                 ],
                 "passed": all(c["passed"] for c in checks),

@@ -12,10 +12,10 @@ _SIGNIFICANCE = 0.05
 
 
 def cluster(vectors: np.ndarray, count: int, seed: int) -> KMeans:
-    """K-means of vectors [B, D]; the same seed gives the same clusters.
+    """Clusters vectors [B, D] with K-means; reproducible for a given seed.
 
-    One thread only: several threads add partial sums in the order in which
-    they finish, so the last digits would differ from run to run.
+    It uses one thread: several threads would add partial sums in the order in
+    which they finish, so the last digits would differ from run to run.
     """
     with threadpool_limits(1, "openmp"):
         return KMeans(count, n_init=1, random_state=seed).fit(vectors)
@@ -26,20 +26,20 @@ class Bins:
     """Result of comparing vectors with the training vectors, per cluster.
 
     Attributes:
-      different: NDB, the number of clusters whose share differs.
+      ndb: number of clusters whose share differs significantly.
       clusters: K.
       jensen_shannon: divergence of the two histograms, in nats.
       shares: float [K], share of the compared vectors in each cluster.
-      training: float [K], share of the training vectors in each cluster.
-      differ: bool [K], which clusters `different` counts.
+      training_shares: float [K], share of the training vectors in each cluster.
+      significant: bool [K], the clusters that `ndb` counts.
     """
 
-    different: int
+    ndb: int
     clusters: int
     jensen_shannon: float
     shares: np.ndarray
-    training: np.ndarray
-    differ: np.ndarray
+    training_shares: np.ndarray
+    significant: np.ndarray
 
 
 class BinTest:
@@ -73,14 +73,14 @@ class BinTest:
         labels = self._means.predict(vectors)
         counts = np.bincount(labels, minlength=len(self._counts))
         p, q = counts / counts.sum(), self._counts / self._counts.sum()
-        differ = proportions_differ(counts, self._counts)
+        significant = proportions_differ(counts, self._counts)
         return Bins(
-            different=int(differ.sum()),
+            ndb=int(significant.sum()),
             clusters=len(counts),
             jensen_shannon=jensen_shannon(p, q),
             shares=p,
-            training=q,
-            differ=differ,
+            training_shares=q,
+            significant=significant,
         )
 
 

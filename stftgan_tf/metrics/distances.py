@@ -78,7 +78,7 @@ def parts(vectors: np.ndarray, size: int) -> list[np.ndarray]:
     return [vectors[i::count][:size] for i in range(count)]
 
 
-def distinct(vectors: np.ndarray) -> np.ndarray:
+def distinct_rows(vectors: np.ndarray) -> np.ndarray:
     """Indices of the first occurrence of each different row, in order.
 
     A recording that occurs twice would bring the distance between neighbours

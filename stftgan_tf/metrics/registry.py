@@ -256,7 +256,7 @@ def from_watch_row(row: Mapping[str, float]) -> dict[str, float]:
 def watch_line(figures: Mapping[str, float]) -> str:
     """A watch's figures as one line of a log."""
     return "  ".join(
-        f"{metric.name} {shown(figures[metric.name], metric)}"
+        f"{metric.name} {format_value(figures[metric.name], metric)}"
         for metric in WATCH
         if metric.name in figures
     )
@@ -269,12 +269,12 @@ def watch_list(figures: Mapping[str, float]) -> str:
         metric = watch_metric(name)
         best = "" if metric.best == "-" else f" (best: {metric.best})"
         lines.append(
-            f"- {name}: {shown(value, metric)}{best}. {metric.meaning}"
+            f"- {name}: {format_value(value, metric)}{best}. {metric.meaning}"
         )
     return "\n".join(lines)
 
 
-def shown(value: float | None, metric: Metric) -> str:
+def format_value(value: float | None, metric: Metric) -> str:
     """A figure as text; a dash where there is none."""
     return "-" if value is None else f"{value:.{metric.digits}g}"
 

@@ -10,7 +10,7 @@ deadline.
 
 import urllib.parse
 
-from stftgan_tf.errors import UsageError, UserError, missing_package
+from stftgan_tf.errors import UsageError, UserError, install_hint
 from stftgan_tf.serving.client_base import Client
 
 
@@ -58,4 +58,4 @@ def _client_type(scheme: str) -> type[Client]:
 
         return RestClient
     except ModuleNotFoundError as error:
-        raise UserError(missing_package(error) or str(error)) from error
+        raise UserError(install_hint(error) or str(error)) from error

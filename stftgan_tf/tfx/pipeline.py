@@ -96,7 +96,7 @@ def _trainer(
     examples, _, schema, _, gate = data_components
     # A change of the thresholds must not cause a new training.
     sections = config.to_dict()
-    for section in config_lib.JUDGEMENT_SECTIONS:
+    for section in config_lib.ASSESSMENT_SECTIONS:
         del sections[section]
     trainer = tfx.components.Trainer(
         run_fn="stftgan_tf.tfx.trainer.run_fn",

@@ -37,7 +37,7 @@ def check_usable(
             )
         return
     saved, new = config_lib.load_saved(path).to_dict(), config.to_dict()
-    for section in config_lib.JUDGEMENT_SECTIONS:
+    for section in config_lib.ASSESSMENT_SECTIONS:
         del saved[section], new[section]
     dataset.check_same(f"run {run}", saved, new)
     if dataset.read_manifest(run / MANIFEST) != shards.manifest:

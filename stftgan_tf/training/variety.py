@@ -53,7 +53,7 @@ class VarietyMeter:
             "variety": min(diversity, nearest),
             "diversity_ratio": diversity,
             "nearest_ratio": nearest,
-            "ndb": bins.different,
+            "ndb": bins.ndb,
             "jensen_shannon": bins.jensen_shannon,
             "precision": precision,
             "recall": recall,
@@ -71,7 +71,7 @@ def _spread(vectors: np.ndarray, count: int) -> np.ndarray:
     """At most `count` different vectors, spread evenly over all of them."""
     # A recording that occurs twice would make the distance to the nearest
     # neighbour zero.
-    different = distances.distinct(vectors.round(_EQUAL_DIGITS))
+    different = distances.distinct_rows(vectors.round(_EQUAL_DIGITS))
     vectors = vectors[different]
     if len(vectors) < 2:
         raise UserError("all training windows are equal")

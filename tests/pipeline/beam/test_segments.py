@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from pipeline.audio.decoder_process import DecoderProcess
 from pipeline.audio.errors import AudioError
-from pipeline.audio.worker import DecoderProcess
 from pipeline.beam import segments
 from pipeline.sources.recordings import Recording
 from stftgan_tf import config as config_lib

@@ -8,7 +8,7 @@ import soundfile
 from apache_beam.testing import test_pipeline
 from apache_beam.testing.util import assert_that, equal_to
 
-from pipeline.audio.worker import DecoderProcess
+from pipeline.audio.decoder_process import DecoderProcess
 from pipeline.beam import segments, shards, transforms
 from pipeline.beam.progress import Ticks
 from tests.conftest import noise

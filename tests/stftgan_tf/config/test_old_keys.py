@@ -130,10 +130,10 @@ def test_manifest_of_an_old_data_set_agrees_with_a_new_config(tiny):
     old = old_values()
     data = {name: old[name] for name in ("audio", "stft", "window", "split")}
     del data["audio"]["label_regex"]  # older still
-    assert config_lib.completed(data) == tiny.data_dict()
+    assert config_lib.complete_data_config(data) == tiny.data_dict()
     data["window"]["phase"] = True
     with pytest.raises(ConfigError, match=r"^a data set: window\.phase is T"):
-        config_lib.completed(data, "a data set")
+        config_lib.complete_data_config(data, "a data set")
 
 
 @pytest.mark.parametrize(

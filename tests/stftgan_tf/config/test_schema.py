@@ -6,17 +6,17 @@ import yaml
 from stftgan_tf import config as config_lib
 
 
-@pytest.mark.parametrize("name", sorted(config_lib.shipped()))
+@pytest.mark.parametrize("name", sorted(config_lib.shipped_configs()))
 def test_shipped_config_loads_and_survives_yaml(name):
     config = config_lib.load(name)
     assert config_lib.from_dict(yaml.safe_load(config.to_yaml())) == config
-    assert config_lib.shipped()[name].read_text().startswith("#")
+    assert config_lib.shipped_configs()[name].read_text().startswith("#")
 
 
 def test_shapes_of_shipped_configs():
     shapes = {
         name: (config.audio.sample_rate_hz, *config.window_shape)
-        for name in config_lib.shipped()
+        for name in config_lib.shipped_configs()
         for config in [config_lib.load(name)]
     }
     assert shapes["digits8k"] == (8000, 64, 128)

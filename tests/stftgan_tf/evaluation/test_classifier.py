@@ -29,7 +29,7 @@ def test_labels_of_new_audio_are_recognised(trained_classifier):
     assert probabilities.shape == (60, 3) and vectors.shape == (60, 64)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
     assert (probabilities.argmax(axis=1) == labels).mean() > 0.95
-    varied = classifier.vary(audio, 8000, np.random.default_rng(0))
+    varied = classifier.augment(audio, 8000, np.random.default_rng(0))
     predicted = trained_classifier(varied)[0].argmax(axis=1)
     assert (predicted == labels).mean() > 0.9
 
@@ -53,7 +53,7 @@ def test_weights_are_read_back(trained_classifier, tmp_path):
 @pytest.mark.parametrize("samples", [2, 100, 479, 480])
 def test_audio_shorter_than_the_shift_can_be_varied(samples):
     audio = np.ones((50, samples), np.float32)
-    varied = classifier.vary(audio, 8000, np.random.default_rng(0))
+    varied = classifier.augment(audio, 8000, np.random.default_rng(0))
     assert varied.shape == audio.shape and np.isfinite(varied).all()
 
 
@@ -63,7 +63,7 @@ def test_level_and_noise_by_hand(monkeypatch):
     monkeypatch.setattr(classifier, "SHIFT_SECS", 0.0)
     monkeypatch.setattr(classifier, "SNR_DB", (20.0, 20.0))
     audio, _ = tones(1, 0)
-    varied = classifier.vary(audio, 8000, np.random.default_rng(0))
+    varied = classifier.augment(audio, 8000, np.random.default_rng(0))
     noise = varied / 10 ** (6 / 20) - audio
     snr = 10 * np.log10(np.square(audio).mean() / np.square(noise).mean())
     assert snr == pytest.approx(20, abs=0.3)
@@ -74,7 +74,7 @@ def test_shifts_by_hand(monkeypatch):
     monkeypatch.setattr(classifier, "SHIFT_SECS", 2 / 8000)
     monkeypatch.setattr(classifier, "SNR_DB", (200.0, 200.0))
     audio = np.tile(np.float32([1, 2, 3, 4, 5]), (60, 1))
-    varied = classifier.vary(audio, 8000, np.random.default_rng(0))
+    varied = classifier.augment(audio, 8000, np.random.default_rng(0))
     assert {tuple(row) for row in varied.round(3).tolist()} == {
         (3, 4, 5, 0, 0),
         (2, 3, 4, 5, 0),

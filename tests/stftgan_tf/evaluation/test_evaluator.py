@@ -8,7 +8,7 @@ from stftgan_tf import config as config_lib
 from stftgan_tf.data import dataset
 from stftgan_tf.errors import UserError
 from stftgan_tf.evaluation import blessing, evaluator
-from stftgan_tf.evaluation.comparison import WindowMetrics
+from stftgan_tf.evaluation.window_metrics import WindowMetrics
 
 
 @pytest.fixture(scope="module")

@@ -173,7 +173,7 @@ def test_consistency_of_a_constant_window_is_zero():
 
 def test_distinct_keeps_the_first_of_equal_rows():
     rows = np.array([[[3.0]], [[1.0]], [[3.0]], [[2.0]], [[1.0]]])
-    assert distances.distinct(rows).tolist() == [0, 1, 3]
+    assert distances.distinct_rows(rows).tolist() == [0, 1, 3]
 
 
 def test_consistency_of_a_single_frame_is_zero():

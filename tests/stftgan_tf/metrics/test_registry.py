@@ -42,7 +42,7 @@ def test_figures_of_a_watch_as_text():
     assert line == "ndb 13  recall 0.12  frechet 12.3"
     first, *_ = registry.watch_list(figures).splitlines()
     assert first.startswith("- recall: 0.12 (best: 1). Share of real windows")
-    assert registry.shown(None, registry.watch_metric("recall")) == "-"
+    assert registry.format_value(None, registry.watch_metric("recall")) == "-"
 
 
 def test_old_names_in_an_evaluation_are_translated():

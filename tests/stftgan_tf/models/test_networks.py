@@ -22,7 +22,7 @@ def batch_shapes(config):
     ).shape
 
 
-@pytest.mark.parametrize("name", sorted(config_lib.shipped()))
+@pytest.mark.parametrize("name", sorted(config_lib.shipped_configs()))
 def test_shipped_configs_build_networks_of_their_shapes(name):
     config = config_lib.load(name)
     generator = networks.build_generator(config)

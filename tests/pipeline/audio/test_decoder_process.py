@@ -8,8 +8,8 @@ import pytest
 import soundfile
 
 from pipeline.audio import reading
+from pipeline.audio.decoder_process import DecoderProcess, Request
 from pipeline.audio.errors import AudioError
-from pipeline.audio.worker import DecoderProcess, Request
 from stftgan_tf.config import AudioConfig
 from tests.conftest import noise
 

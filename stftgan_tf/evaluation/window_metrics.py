@@ -1,4 +1,4 @@
-"""Compares windows with the training windows; needs no labels."""
+"""Metrics that compare windows with the training windows, without labels."""
 
 from collections.abc import Callable
 from typing import Any
@@ -53,10 +53,10 @@ class WindowMetrics:
             distances.precision_and_recall, parts, reference
         )
         logs = np.asarray(self._moments.inverse_standardise(windows))
-        return rounded(
+        return round_values(
             {
                 "windows": len(windows),
-                "ndb": bins.different,
+                "ndb": bins.ndb,
                 "jensen_shannon": bins.jensen_shannon,
                 "diversity_ratio": distances.diversity_ratio(
                     _flat(windows), _flat(real)
@@ -83,10 +83,10 @@ class WindowMetrics:
             self._bins.compare(_flat(x)) for x in (windows, real)
         )
         return {
-            "training": generated.training.round(4).tolist(),
+            "training": generated.training_shares.round(4).tolist(),
             "real": real_bins.shares.round(4).tolist(),
             "generated": generated.shares.round(4).tolist(),
-            "differ": generated.differ.tolist(),
+            "differ": generated.significant.tolist(),
         }
 
 
@@ -95,7 +95,7 @@ def every_nth(rows: np.ndarray, limit: int) -> np.ndarray:
     return rows[:: -(-len(rows) // limit)]
 
 
-def rounded(figures: dict[str, Any]) -> dict[str, Any]:
+def round_values(figures: dict[str, Any]) -> dict[str, Any]:
     """The figures with floats rounded to four decimals."""
     return {
         name: round(float(value), 4)

@@ -2,7 +2,7 @@
 
 Decoders are C code and read whatever a directory contains. The decoder process
 works on the next request while its parent uses the previous result. It runs
-`python -m pipeline.audio.worker`.
+`python -m pipeline.audio.decoder_process`.
 """
 
 import collections
@@ -218,7 +218,7 @@ class _Child:
                 [
                     sys.executable,
                     "-m",
-                    "pipeline.audio.worker",
+                    "pipeline.audio.decoder_process",
                     *map(str, child_fds),
                 ],
                 stdin=subprocess.DEVNULL,
