@@ -43,6 +43,7 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 SHARED = {
     "cli",
     "config",
+    "data.batching",
     "data.records",
     "dsp",
     "errors",
