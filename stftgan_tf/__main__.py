@@ -1,4 +1,4 @@
-"""The console script `stftgan`: one program for all commands."""
+"""The console script `stftgan`, which runs every command."""
 
 import difflib
 import importlib
@@ -7,8 +7,8 @@ from typing import NoReturn
 
 from stftgan_tf import cli
 
-# Imported only when they run: importing them all would load TensorFlow, Beam
-# and TFX.
+# Command -> its module and a summary. A module is imported only when its
+# command runs: importing all of them would load TensorFlow, Beam and TFX.
 COMMANDS = {
     "preprocess": ("pipeline.preprocess", "cut recordings into a data set"),
     "inspect": ("pipeline.inspect", "describe, draw and verify a data set"),

@@ -67,7 +67,7 @@ def preprocess(
       UserError: if the output exists, too many recordings are unusable, or no
         training window is left.
     """
-    # By name: the model's package never imports the pipeline's.
+    # By name, because this package must not depend on the pipeline package.
     job = importlib.import_module("pipeline.beam.job")
     settings = job.Settings(pattern=pattern, overwrite=overwrite)
     job.preprocess(config, str(source), str(output), settings)
@@ -103,12 +103,12 @@ def build(config: Config, data: str | Path | None = None) -> "WGAN":
     """A compiled Keras model with fresh weights, drawn from `train.seed`.
 
     `model.fit(open_dataset(data, config), steps_per_epoch=100)` trains it.
-    `train` also watches its variety, keeps checkpoints and can resume.
+    `train` also monitors its variety, keeps checkpoints and can resume.
 
     Args:
       config: networks, loss and optimizers.
-      data: the data set to learn. Without it the model cannot be conditional,
-        and does not know at which level silence is.
+      data: the data set to learn. Without it the model cannot be conditional
+        and does not know the level of silence.
 
     Raises:
       UserError: if the data set cannot be read or does not match the config.
@@ -142,19 +142,19 @@ def train(
     """Trains a model into a run directory.
 
     Args:
-      config: of the run.
+      config: the config of the run.
       data: the data set.
-      run: the directory.
-      steps: generator updates in total, those before a resume included;
+      run: the run directory.
+      steps: total generator updates, including those before a resume;
         `train.steps` by default.
-      minutes: minutes in total; no limit by default.
-      resume: whether to continue the run in the directory.
+      minutes: total training time; no limit by default.
+      resume: whether to continue the run that is already there.
 
     Returns:
       `run`.
 
     Raises:
-      UsageError: if steps or minutes do not suit the config.
+      UsageError: if steps or minutes do not fit the config.
       UserError: if the run or the data set cannot be used, variety collapses,
         or a value is not finite.
     """
@@ -188,7 +188,7 @@ def export(
     Args:
       run: the run.
       output: directory of the SavedModel; it appears complete or not at all.
-      secs: shortest duration of `LoadedModel.long`.
+      secs: shortest duration that `LoadedModel.long` generates.
       overwrite: whether an existing export is replaced.
 
     Returns:
@@ -250,7 +250,7 @@ def evaluate(
 
 
 def make_callable(module_name: str, function: Callable[..., Any]) -> None:
-    """Lets a command's module be called as a function of this API.
+    """Makes a command's module callable as a function of this API.
 
     `stftgan_tf.train` is the module behind `python -m stftgan_tf.train`. The
     API has a function of that name, so calling the module calls the function.

@@ -25,7 +25,7 @@ CONSOLE_SCRIPT = "stftgan"
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that accepts `--dry-run` for `--dry_run`."""
+    """A parser that also accepts hyphens: `--dry-run` for `--dry_run`."""
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
@@ -40,7 +40,7 @@ class _Parser(argparse.ArgumentParser):
         name = f"--{flag[2:].replace('-', '_')}"
         if flag.startswith("--") and name in self._option_string_actions:
             return f"{name}{equals}{value}"
-        # Not a flag of ours: Beam's, a value or a mistake.
+        # Not one of our flags, but one of Beam's, a value or a mistake.
         return argument
 
 
@@ -53,7 +53,7 @@ def parser(
       doc: what the command does; the help begins with it.
       example: a command line to paste, such as `python -m stftgan_tf.train
         --data tfrecords/digits`; the help ends with it, and the usage line
-        begins as it does.
+        starts with the same program.
       subcommand: a word between the command and its flags.
     """
     return _Parser(
@@ -61,7 +61,7 @@ def parser(
         description=doc,
         epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        # A prefix of a flag must never be taken for another command's flag.
+        # An abbreviation must not be mistaken for another command's flag.
         allow_abbrev=False,
     )
 
@@ -77,14 +77,14 @@ def _program(example: str) -> str:
 
 
 def local_path(text: str) -> Path:
-    """Type of an argument that must be a path on this machine.
+    """The argparse type of a path on this machine.
 
     Raises:
       ArgumentTypeError: if it is a URL, which would become a directory here.
     """
     if "://" in text:
         raise argparse.ArgumentTypeError(
-            f"{text} is remote; expected a path on this machine or a volume"
+            f"{text} is remote; expected a path on this machine"
         )
     return Path(text)
 
@@ -143,7 +143,7 @@ def add_overwrite(parser: argparse.ArgumentParser) -> None:
 
 
 def add_num_and_seed(parser: argparse.ArgumentParser) -> None:
-    """Adds `--num` and `--seed`: how many samples, and which."""
+    """Adds `--num` and `--seed`, which choose the samples."""
     parser.add_argument(
         "--num",
         metavar="N",
@@ -162,7 +162,7 @@ def add_num_and_seed(parser: argparse.ArgumentParser) -> None:
 
 
 def add_label(parser: argparse.ArgumentParser) -> None:
-    """Adds `--label`, a text: the name or the number of a label."""
+    """Adds `--label`, the name or the number of a label, as text."""
     parser.add_argument(
         "--label",
         metavar="LABEL",
@@ -178,26 +178,26 @@ def add_truncation(parser: argparse.ArgumentParser) -> None:
         metavar="FACTOR",
         type=float,
         default=1.0,
-        help="scale of the latents, above 0: below 1 samples are more typical "
-        "and less varied (default: 1)",
+        help="scale of the latents, above 0; values below 1 give more typical "
+        "and less varied samples (default: 1)",
     )
 
 
 def add_limits(parser: argparse.ArgumentParser) -> None:
-    """Adds `--steps` and `--minutes`, which end a training."""
+    """Adds `--steps` and `--minutes`, which limit the training."""
     parser.add_argument(
         "--steps",
         metavar="N",
         type=int,
-        help="generator updates in all, those before a resume included "
+        help="total generator updates, including those before a resume "
         "(default: train.steps)",
     )
     parser.add_argument(
         "--minutes",
         metavar="MINUTES",
         type=float,
-        help="end the training after this time in all, those before a resume "
-        "included (default: no limit)",
+        help="total training time, including the time before a resume "
+        "(default: no limit)",
     )
 
 
@@ -227,8 +227,8 @@ def run_command(run: Callable[..., int], *args: object) -> int:
             raise
         return _fail(message, 1)
     except Exception as error:
-        # A full disk, a missing file or no memory, reported by TensorFlow,
-        # which is not imported here because most workers do not need it.
+        # TensorFlow's errors: a full disk, a missing file, out of memory. It is
+        # not imported here, because not every process needs it.
         errors = sys.modules.get("tensorflow.python.framework.errors_impl")
         if not errors or not isinstance(error, errors.OpError):
             raise
@@ -238,8 +238,8 @@ def run_command(run: Callable[..., int], *args: object) -> int:
 def exit_process(code: int) -> NoReturn:
     """Ends the program with an exit code.
 
-    tensorflow-io's S3 file system aborts when it is torn down ("pure virtual
-    method called"). If it was loaded, the process ends without a teardown.
+    tensorflow-io's S3 file system aborts at interpreter shutdown ("pure virtual
+    method called"). If it was loaded, the process exits without a shutdown.
     """
     if "tensorflow_io" in sys.modules:
         logging.shutdown()

@@ -1,11 +1,11 @@
-"""The errors that every command turns into one line and an exit code."""
+"""Errors that every command reports as one line and an exit code."""
 
 import functools
 import re
 from collections.abc import Callable
 from typing import Any
 
-# The extra of setup.py that installs a package, by the package's import name.
+# Import name of a package -> the extra in setup.py that installs it.
 _EXTRAS = {
     "apache_beam": "pipeline",
     "google_crc32c": "pipeline",
@@ -28,7 +28,7 @@ _EXTRAS = {
     "espeakng_loader": "demo",
 }
 
-# Lines of a TensorFlow error that do not give its reason.
+# Lines of a TensorFlow error that do not explain it.
 _NO_REASON = re.compile(
     r"\s|Graph execution error|Detected at node|Hint:"
     r"|\d+ (root|successful|derived)"
@@ -68,7 +68,7 @@ def tensorflow_reason(text: str) -> str:
 
 
 def install_hint(error: ModuleNotFoundError) -> str | None:
-    """What to install for a failed import; None if no extra provides it."""
+    """Says what to install for a failed import; None if no extra helps."""
     package = (error.name or "").partition(".")[0]
     if package not in _EXTRAS:
         return None
@@ -83,10 +83,10 @@ def install_hint(error: ModuleNotFoundError) -> str | None:
 def explain_missing_packages(
     function: Callable[..., Any],
 ) -> Callable[..., Any]:
-    """Makes the ImportError of a function say which extra to install."""
+    """Wraps a function so that its ImportError names the extra to install."""
 
     @functools.wraps(function)
-    def explained(*args: Any, **kwargs: Any) -> Any:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
         except ModuleNotFoundError as error:
@@ -95,4 +95,4 @@ def explain_missing_packages(
                 raise
             raise ImportError(message) from error
 
-    return explained
+    return wrapper

@@ -2,8 +2,9 @@
 
 Prints each metric for real windows of the evaluation split and for generated
 windows, and decides whether the export may be published. The output directory
-contains evaluation.json with all metrics, BLESSED or NOT_BLESSED by the bless
-section of the config, and examples.npz, which stftgan_tf.report shows.
+contains evaluation.json with all metrics; BLESSED or NOT_BLESSED, decided by
+the bless section of the config; and examples.npz, which stftgan_tf.report
+shows.
 """
 
 import argparse
@@ -53,7 +54,7 @@ def _run(args: argparse.Namespace) -> int:
             config or evaluator.config_of(args.model, args.set)
         )
     output = args.output or Path("evaluations", args.model.resolve().name)
-    # Before the long part, not after it.
+    # Fails before the evaluation, which takes long, not after it.
     refuse_existing(output, blessing.FILE, overwrite=True)
     evaluation = evaluator.evaluate(
         args.model, args.data, config, args.set, args.last_blessed

@@ -1,4 +1,4 @@
-"""Files and directories that appear complete or not at all, and locks."""
+"""Atomic writes of files and directories, digests and file locks."""
 
 import contextlib
 import hashlib
@@ -21,9 +21,9 @@ def published_dir(
 ) -> Iterator[Path]:
     """Yields a directory to fill, which becomes `target` by one rename.
 
-    After an error, or if the process is killed, `target` is as it was before.
-    (If it is killed while it replaces an old target, the old one returns with
-    the next call, which also removes incomplete directories.)
+    After an error, or if the process is killed, `target` is unchanged. (If the
+    process is killed while it replaces an old target, the next call restores
+    the old one. It also removes incomplete directories.)
 
     Args:
       target: the final name of the directory.
@@ -32,9 +32,9 @@ def published_dir(
       overwrite: whether an existing target is replaced.
 
     Raises:
-      UserError: as `refuse_existing`.
+      UserError: if the target exists and must not be replaced.
     """
-    # A symbolic link stays; the directory that it points to is replaced.
+    # A symbolic link is kept; the directory that it points to is replaced.
     target = Path(os.path.realpath(target))
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(target)
@@ -51,7 +51,7 @@ def published_dir(
 
 
 def refuse_existing(target: Path, marker: str, overwrite: bool) -> None:
-    """Raises UserError if a target exists and may not be replaced."""
+    """Raises UserError if a target exists and must not be replaced."""
     if not target.exists():
         return
     if not target.is_dir():
@@ -60,10 +60,10 @@ def refuse_existing(target: Path, marker: str, overwrite: bool) -> None:
         )
     if not overwrite:
         raise UserError(f"{target} exists; use --overwrite to replace it")
-    # It may contain somebody's photographs.
+    # It may contain the user's own files.
     if any(target.iterdir()) and not (target / marker).is_file():
         raise UserError(
-            f"{target} contains something else (no {marker}) and is not "
+            f"{target} contains something else (no {marker}), so it is not "
             "replaced; choose another --output"
         )
 
@@ -86,7 +86,7 @@ def remove_leftovers(target: Path) -> None:
 
     A target that a killed process was replacing is restored.
     """
-    # Matches the complete name: other targets may begin in the same way.
+    # Matches the whole name, because other targets may have the same prefix.
     pattern = re.compile(
         rf"\.(?:incomplete|old)-{re.escape(target.name)}-([0-9a-f]{{32}})"
         r"(?:\.lock)?"
@@ -95,7 +95,7 @@ def remove_leftovers(target: Path) -> None:
     for token in sorted({match[1] for match in matches if match}):
         lock = _try_lock(_lock_path(target, token))
         if lock is None:
-            # Its process is still running.
+            # The process that owns it is still running.
             continue
         old = target.parent / f".old-{target.name}-{token}"
         staging = target.parent / f".incomplete-{target.name}-{token}"
@@ -111,7 +111,7 @@ def _new_token(target: Path) -> tuple[str, filelock.BaseFileLock]:
     while True:
         token = uuid.uuid4().hex
         lock = _try_lock(_lock_path(target, token))
-        # None: `remove_leftovers` of another process locked it first.
+        # It is None if another process's `remove_leftovers` locked it first.
         if lock is not None:
             return token, lock
 
@@ -125,17 +125,17 @@ def _lock_path(target: Path, token: str) -> Path:
 def locked(
     path: Path, message: str | None = None, remove: bool = False
 ) -> Iterator[None]:
-    """Holds a lock that no other process can hold at the same time.
+    """Holds an exclusive lock, which also excludes other processes.
 
-    The kernel releases it when the process ends, however that happens.
+    The kernel releases it when the process ends, even if it is killed.
 
     Args:
       path: the lock file.
-      message: the error if another process holds the lock; None waits for it.
-      remove: whether the lock file is removed at the end.
+      message: the error if the lock is already held; None waits for it.
+      remove: whether to remove the lock file at the end.
 
     Raises:
-      UserError: `message`.
+      UserError: with `message`, if the lock is already held.
     """
     lock = _try_lock(path, wait=message is None)
     if lock is None:
@@ -147,8 +147,8 @@ def locked(
 
 
 def _try_lock(path: Path, wait: bool = False) -> filelock.BaseFileLock | None:
-    """The lock, or None if another process holds it."""
-    # Any thread may release it.
+    """The lock, or None if it is already held."""
+    # So that any thread may release it.
     lock = filelock.FileLock(path, thread_local=False)
     try:
         lock.acquire(timeout=-1 if wait else 0)
@@ -159,13 +159,13 @@ def _try_lock(path: Path, wait: bool = False) -> filelock.BaseFileLock | None:
 
 def _release(lock: filelock.BaseFileLock, remove: bool) -> None:
     if remove:
-        # While it is locked: afterwards it may be another process's.
+        # Before the release: afterwards another process may use the file.
         Path(lock.lock_file).unlink(missing_ok=True)
     lock.release()
 
 
 def directory_digest(directory: Path) -> str:
-    """SHA-256, in hexadecimal, of the names and bytes of all files in it."""
+    """SHA-256, in hexadecimal, of the names and bytes of all its files."""
     digest = hashlib.sha256()
     for path in sorted(p for p in directory.rglob("*") if p.is_file()):
         name = str(path.relative_to(directory))
@@ -178,7 +178,7 @@ def directory_digest(directory: Path) -> str:
 
 @contextlib.contextmanager
 def stable_digest(directory: Path) -> Iterator[str]:
-    """Yields the digest of a directory that must not change meanwhile.
+    """Yields the digest of a directory that must not change inside the block.
 
     Raises:
       UserError: at the end, if the directory was replaced or modified.
@@ -193,7 +193,7 @@ def stable_digest(directory: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """Yields a file to write, which gets its name once it is complete."""
+    """Yields a file to write; it is renamed to `path` once it is complete."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:

@@ -18,7 +18,7 @@ def grid(windows: np.ndarray, titles: Sequence[str] = ()) -> bytes:
 
     Args:
       windows: float [B, T, F] in [-1, 1].
-      titles: one for each window; empty for no titles.
+      titles: the titles of the windows; empty for none.
 
     Returns:
       A PNG file.
@@ -97,10 +97,10 @@ def draw_levels(
     """Draws mean, standard deviation and range of each bin, in dB.
 
     Args:
-      axes: of matplotlib.
+      axes: Matplotlib axes to draw on.
       hz: centre of each bin [F].
       moments: as for `data_set`.
-      colour: of everything; None for the default.
+      colour: colour of all lines and areas; None for Matplotlib's default.
     """
     db = {k: 20 / np.log(10) * np.array(v) for k, v in moments.items()}
     mean, std = db["mean"], db["std"]
@@ -120,7 +120,7 @@ def draw_levels(
 
 
 def _figure(width: float, height: float) -> Figure:
-    # Not pyplot, which keeps every figure in memory.
+    # pyplot would keep every figure in memory.
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure

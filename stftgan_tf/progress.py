@@ -21,7 +21,7 @@ class Progress:
         self._next = self._start + self._interval
 
     def update(self, done: int) -> None:
-        """Prints that `done` of the total are done, if a line is due."""
+        """Reports that `done` of the total are done, if a line is due."""
         now = time.monotonic()
         if now < self._next:
             return

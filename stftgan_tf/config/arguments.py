@@ -12,14 +12,15 @@ def add_arguments(parser: argparse.ArgumentParser, default: str | None) -> None:
     Args:
       parser: the command's parser.
       default: the default of `--config`; None for a command that uses the
-        config inside its input unless told otherwise.
+        config stored in its input by default.
     """
+    names = ", ".join(sorted(shipped_configs()))
     parser.add_argument(
         "--config",
         default=default,
         metavar="NAME_OR_FILE",
-        help=f"a shipped config ({', '.join(sorted(shipped_configs()))}) or a YAML "
-        f"file (default: {default or 'the config inside the input'})",
+        help=f"a shipped config ({names}) or a YAML file (default: "
+        f"{default or 'the config stored in the input'})",
     )
     parser.add_argument(
         "--set",
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser, default: str | None) -> None:
 
 
 def print_config(config: Config) -> int:
-    """Prints a config as YAML; the answer to `--print_config`.
+    """Prints a config as YAML, for `--print_config`.
 
     Returns:
       The exit code 0.

@@ -24,16 +24,16 @@ def _check_stft(config: Config) -> None:
     check_range("stft.frame_step", step, 1, length)
     if not _overlap_reconstructs(config.stft):
         raise ConfigError(
-            f"stft.frame_step is {step}: frames of {length} samples at that "
-            "distance leave samples that no frame covers, so the audio cannot "
-            f"be reconstructed; use at most {length // 2}"
+            f"stft.frame_step is {step}: frames of {length} samples that far "
+            "apart do not cover every sample, so the audio cannot be "
+            f"reconstructed; use at most {length // 2}"
         )
 
 
 def _overlap_reconstructs(stft: StftConfig) -> bool:
     """Whether the squared Hann windows add up to more than 0 everywhere.
 
-    (The nonzero overlap-add constraint, as in `scipy.signal.check_NOLA`.)
+    This is the nonzero overlap-add constraint (`scipy.signal.check_NOLA`).
     """
     sums = [0.0] * stft.frame_step
     for n in range(stft.frame_length):
@@ -69,15 +69,15 @@ def _check_networks(config: Config) -> None:
 
 def _check_intervals(config: Config) -> None:
     train = config.train
-    for name, every in (
+    for name, interval in (
         ("train.log_every", train.log_every),
         ("train.preview_every", train.preview_every),
         ("train.checkpoint_every", train.checkpoint_every),
         ("watch.every", config.watch.every),
     ):
-        if every % train.steps_per_execution:
+        if interval % train.steps_per_execution:
             raise ConfigError(
-                f"{name} is {every}; expected a multiple of "
+                f"{name} is {interval}; expected a multiple of "
                 f"train.steps_per_execution, {train.steps_per_execution}"
             )
 

@@ -16,14 +16,14 @@ from stftgan_tf.config.schema import DATA_SECTIONS, Config
 from stftgan_tf.errors import ConfigError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-# A wheel contains the configs in the package, a checkout beside it.
+# The configs are inside the package in a wheel, and beside it in a checkout.
 CONFIG_DIRS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")
 
 
 def load(name: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Loads a YAML file, or a shipped config by its name.
 
-    Old keys in the file are translated, with a note on stderr.
+    Old keys in the file are translated; a note on stderr names them.
 
     Args:
       name: a path, or a name such as `digits8k`.
@@ -41,7 +41,7 @@ def load(name: str | Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def load_saved(path: Path) -> Config:
-    """Loads the complete config that a run saved, old keys included.
+    """Loads the complete config that a run saved, which may have old keys.
 
     Raises:
       ConfigError: if the file cannot be used.
@@ -58,21 +58,23 @@ def from_dict(
     Args:
       values: sections of keys and values; old keys are translated.
       overrides: `section.key=value` texts, which take precedence.
-      source: where the values come from, for error messages.
+      source: name of the origin, for error messages.
 
     Raises:
       ConfigError: for an unknown key, a wrong type or values that cannot work
         together.
     """
-    return _resolve(_translated(values, source), overrides, source)
+    return _resolve(_translate(values, source), overrides, source)
 
 
-def complete_data_config(data: dict[str, Any], source: str = "") -> dict[str, Any]:
-    """A data set's config in today's keys, with the defaults of missing ones.
+def complete_data_config(
+    data: dict[str, Any], source: str = ""
+) -> dict[str, Any]:
+    """A data set's config with current keys, and defaults for missing ones.
 
     Args:
       data: the config in the manifest of the data set.
-      source: where it comes from, for error messages.
+      source: name of the data set, for error messages.
 
     Raises:
       ConfigError: if a key or value is unknown, or a removed feature is on.
@@ -83,12 +85,12 @@ def complete_data_config(data: dict[str, Any], source: str = "") -> dict[str, An
         name: dataclasses.asdict(
             parsing.construct(hints[name], values, f"{name}.")
         )
-        for name, values in _translated(sections, source).items()
+        for name, values in _translate(sections, source).items()
     }
 
 
 def shipped_configs() -> dict[str, Path]:
-    """The configs that come with the project, by name."""
+    """Files of the configs that come with the project, by name."""
     return {
         path.stem: path
         for directory in CONFIG_DIRS
@@ -97,7 +99,7 @@ def shipped_configs() -> dict[str, Path]:
 
 
 def find(name: str | Path) -> Path:
-    """The file that `--config` means: a path, or else a shipped name.
+    """The file that `--config` refers to: a path, or else a shipped config.
 
     Raises:
       ConfigError: if there is neither.
@@ -137,7 +139,7 @@ def differences(
 def _read(
     path: Path, children: tuple[Path, ...] = ()
 ) -> tuple[dict[str, Any], list[str]]:
-    """The checked values of a file and of what it extends, and notes.
+    """The checked values of a file and of the files it extends, and notes.
 
     Args:
       path: the file.
@@ -172,7 +174,7 @@ def _yaml(path: Path) -> dict[str, Any]:
 
 
 def _parent(path: Path, name: Any) -> Path | None:
-    """The file that `extends: NAME` in a file means."""
+    """The file that `extends: NAME` in a file refers to."""
     if name is None:
         return None
     if not isinstance(name, str):
@@ -181,30 +183,30 @@ def _parent(path: Path, name: Any) -> Path | None:
     return beside if beside.is_file() else find(name)
 
 
-def _translated(values: dict[str, Any], source: str) -> dict[str, Any]:
-    """The checked values under today's keys."""
+def _translate(values: dict[str, Any], source: str) -> dict[str, Any]:
+    """The checked values under current keys."""
     try:
         return parsing.check_values(Config, old_keys.translate(values)[0])
     except ConfigError as error:
-        raise ConfigError(_blamed(source, error)) from error
+        raise ConfigError(_with_source(source, error)) from error
 
 
 def _resolve(
     values: dict[str, Any], overrides: Sequence[str], source: str
 ) -> Config:
-    """Builds a config; its mistakes are blamed on the source or on `--set`."""
-    changed = values
+    """Builds a config; an error names the source or the `--set` at fault."""
+    result = values
     for text in overrides:
-        changed = parsing.merge(changed, _override(text))
+        result = parsing.merge(result, _override(text))
     try:
-        return _checked(changed)
+        return _construct(result)
     except ConfigError as error:
         if overrides and _is_valid(values):
             source = " ".join(f"--set {text}" for text in overrides)
-        raise ConfigError(_blamed(source, error)) from error
+        raise ConfigError(_with_source(source, error)) from error
 
 
-def _blamed(source: str, error: ConfigError) -> str:
+def _with_source(source: str, error: ConfigError) -> str:
     return f"{source}: {error}" if source else str(error)
 
 
@@ -219,7 +221,7 @@ def _override(text: str) -> dict[str, Any]:
         raise ConfigError(f"--set {text}: {error}") from error
 
 
-def _checked(values: dict[str, Any]) -> Config:
+def _construct(values: dict[str, Any]) -> Config:
     config = parsing.construct(Config, values)
     check(config)
     return config
@@ -227,7 +229,7 @@ def _checked(values: dict[str, Any]) -> Config:
 
 def _is_valid(values: dict[str, Any]) -> bool:
     try:
-        _checked(values)
+        _construct(values)
     except ConfigError:
         return False
     return True

@@ -1,9 +1,9 @@
-"""Keys and values of earlier versions, translated to those of today.
+"""Translates the keys and values of earlier versions to current ones.
 
-Configs of earlier versions live on in runs, exports, manifests and in the YAML
-files of users. A renamed key gets its new name. The key of a removed feature
-is dropped where the feature was off; where it was on the config is refused,
-because what was made with it cannot be reproduced.
+Runs, exports, manifests and users' YAML files still contain configs of earlier
+versions. A renamed key gets its new name. The key of a removed feature is
+dropped if the feature was off. If it was on, the config is rejected, because
+its results cannot be reproduced.
 """
 
 import copy
@@ -26,7 +26,7 @@ REMOVED = {
     "train.drift_weight": 0,
 }
 
-# Keys that qualified a removed value; they mean nothing without it.
+# Keys that had a meaning only for a removed value.
 IGNORED = ("watch.max_rollbacks", "watch.rollback_lr_factor")
 
 # Removed values of keys that still exist.
@@ -34,6 +34,7 @@ REMOVED_VALUES = {
     "model.phase": ("frequency",),
     "train.loss": ("wgan-lp", "wgan-div"),
 }
+# Removed values that have a replacement.
 REPLACED_VALUES = {"watch.on_collapse": {"rollback": "stop"}}
 
 

@@ -1,4 +1,7 @@
-"""Nested plain values become typed dataclasses; every mistake is named."""
+"""Checks nested plain values and builds dataclasses from them.
+
+Every error names the key that is wrong.
+"""
 
 import dataclasses
 import difflib
@@ -17,9 +20,9 @@ def check_values(cls: type, values: Any, prefix: str = "") -> dict[str, Any]:
     """Checks keys, types and ranges of the values that are present.
 
     Args:
-      cls: the dataclass that the values are for.
+      cls: the dataclass that declares the keys.
       values: keys and values; keys may be missing.
-      prefix: dotted name of the section, with a dot at the end.
+      prefix: dotted name of the section, with a trailing dot.
 
     Returns:
       The values, with every number in the type that the dataclass declares.
@@ -71,14 +74,14 @@ def parse_override(text: str) -> dict[str, Any]:
     """Parses one `section.key=value` into nested values.
 
     Raises:
-      ConfigError: if the text has another form.
+      ConfigError: if the text does not have this form.
     """
     name, equals, value = text.partition("=")
     parts = name.strip().split(".")
     if not equals or len(parts) < 2 or not all(parts):
         raise ConfigError("expected SECTION.KEY=VALUE")
     try:
-        # An empty right-hand side is an empty text, not YAML's null.
+        # An empty value is an empty string, not YAML's null.
         result = yaml.safe_load(value) if value.strip() else ""
     except yaml.YAMLError as error:
         raise ConfigError(f"{value!r} is not a YAML value") from error
@@ -88,7 +91,7 @@ def parse_override(text: str) -> dict[str, Any]:
 
 
 def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Nested values with the ones in `changes` taking precedence."""
+    """Merges nested values; those in `changes` take precedence."""
     result = dict(base)
     for key, value in changes.items():
         if isinstance(value, dict) and isinstance(base.get(key), dict):
@@ -109,7 +112,7 @@ def _unknown_key(prefix: str, key: Any, known: list[str]) -> str:
 
 
 def _typed_value(hint: Any, value: Any, name: str) -> Any:
-    """The value in the hint's type; an int may stand for a float."""
+    """The value, converted to the hint's type; an int can be a float."""
     if dataclasses.is_dataclass(hint):
         return check_values(typing.cast(type, hint), value, f"{name}.")
     if typing.get_origin(hint) is Literal:

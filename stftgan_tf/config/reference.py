@@ -31,8 +31,8 @@ train:
 
 One config describes the audio, the STFT, the networks, the training and the
 limits of the evaluation. All commands read the same file, so they cannot
-disagree. An unknown key or a wrong value stops the command; the message names
-the key, the file or `--set` that contains it, and the nearest valid key.
+disagree. An unknown key or an invalid value stops the command. The message
+names the key, the file or `--set` that contains it, and the nearest valid key.
 
 ## Choosing and changing a config
 
@@ -42,12 +42,11 @@ the key, the file or `--set` that contains it, and the nearest valid key.
 | `--set SECTION.KEY=VALUE` | override one value; repeatable |
 | `--print_config` | print the resolved config as YAML and exit |
 
-A run and an export contain the resolved config. `evaluate` uses the one in the
-export unless `--config` says otherwise.
+Runs and exports contain the resolved config. `evaluate` uses the one in the
+export unless `--config` is given.
 
-To write a config of your own, start from a shipped one and list only what
-differs. `extends` is the name of a shipped config or a path relative to the
-file:
+To write your own config, extend a shipped one and list only the differences.
+`extends` is the name of a shipped config or a path relative to the file:
 
 ```yaml
 # my-voice.yaml
@@ -62,12 +61,12 @@ train:
 python -m pipeline.preprocess --config my-voice.yaml --print_config
 ```
 
-A data set contains the sections `audio`, `stft`, `window` and `split` of the
-config that made it. Training with different values in them is refused; the
-other sections can change without preprocessing again.
+A data set contains the sections `audio`, `stft`, `window` and `split` of its
+config. Training fails if the config has different values in them. The other
+sections can change without preprocessing again.
 
-Configs that earlier versions wrote still load: renamed keys are translated. A
-removed feature that was switched on stops the command.
+Configs of earlier versions still load: renamed keys are translated. A config
+that uses a removed feature stops the command.
 
 ## Shipped configs
 """

@@ -1,8 +1,7 @@
 """The schema: one frozen dataclass for each section of a config.
 
-YAML contains values only; every number is written once, and what follows from
-it is a property here. The attribute docs below are also the reference in
-`docs/configuration.md`.
+Each number is configured once; derived numbers are properties here. The
+attribute docs below are also the reference in `docs/configuration.md`.
 """
 
 import dataclasses
@@ -13,10 +12,11 @@ from typing import Any, Literal
 
 import yaml
 
-# What the bytes of the shards depend on, and nothing else.
+# The sections that the bytes of the shards depend on.
 DATA_SECTIONS = ("audio", "stft", "window", "split")
 
-# What the verdict on a data set or an export depends on, but not the training.
+# The sections that only affect how data sets and exports are assessed, not the
+# training.
 ASSESSMENT_SECTIONS = ("validate", "evaluate", "bless")
 
 # The Gaussian exp(-pi n^2 / (spread length^2)) closest to a Hann window
@@ -27,10 +27,10 @@ HANN_SPREAD = 0.25645
 # A full-scale recording quantised to 16 bits has no information below this.
 MIN_FLOOR_DB = -150.0
 
-# With fewer windows an evaluation says nothing.
+# An evaluation with fewer windows is meaningless.
 MIN_EVALUATION_WINDOWS = 8
 
-# Stands for "no upper limit": above any count that occurs here.
+# Stands for "no upper limit"; it exceeds any count that occurs here.
 UNBOUNDED = 2**31
 
 
@@ -43,21 +43,22 @@ def _bounded(
 
 @dataclasses.dataclass(frozen=True)
 class AudioConfig:
-    """How recordings are brought to one rate, one channel and one level.
+    """How recordings are converted to the same rate, channels and level.
 
     Attributes:
       sample_rate_hz: every recording is resampled to this rate.
       decoder: `sndfile` (libsndfile) or `tfio` (tensorflow-io: local files
         only, slower, and its workers load TensorFlow).
       channels: `mean` of all channels, the `first` channel, or `split`, which
-        makes each channel a recording.
+        treats each channel as a recording.
       trim_db: cuts off silence at both ends: blocks of 10 ms whose level is
-        more than this many dB below the peak of the recording. 0 keeps it.
-      level: what one gain per recording brings to `level_db`: its `peak` or
-        its `rms`; `none` applies no gain, and full scale is the reference.
+        more than this many dB below the peak of the recording. 0 keeps the
+        silence.
+      level: each recording is amplified so that its `peak` or its `rms` is
+        `level_db`. `none` applies no gain; the reference is then full scale.
       level_db: the target level, in dB relative to full scale.
       name_regex: searched in the relative path of a recording; its named
-        groups `label` and `speaker` provide these. Empty: both are unknown.
+        groups give the `label` and the `speaker`. Empty: both are unknown.
       label_regex: keeps only the recordings whose whole label matches. Empty:
         keeps all.
     """
@@ -105,10 +106,9 @@ class WindowConfig:
     Attributes:
       frames: T, the frames per window.
       stride_frames: frames from the start of one window to that of the next.
-      tail: what happens where the windows do not fit the recording: `pad` adds
+      tail: how a recording is fitted to a whole number of windows: `pad` adds
         zeros at both ends; `crop` cuts both ends equally, to the nearest number
-        of windows. A recording shorter than a window is centred in zeros
-        either way.
+        of windows. Both pad a recording that is shorter than a window.
       silence_db: drops (and counts) windows whose RMS is this many dB below
         the RMS of their recording.
     """
@@ -121,13 +121,13 @@ class WindowConfig:
 
 @dataclasses.dataclass(frozen=True)
 class SplitConfig:
-    """Which recordings are kept for evaluation; windows are never divided.
+    """Which recordings are held out for evaluation, whole.
 
     Attributes:
       by: `speaker` hashes the speaker (or the recording if the speaker is
-        unknown), `recording` hashes the recording, and `regex` takes the paths
-        in which `eval_regex` matches.
-      eval_fraction: share of the speakers or recordings kept for evaluation.
+        unknown), `recording` hashes the recording, and `regex` holds out the
+        recordings whose path matches `eval_regex`.
+      eval_fraction: share of the speakers or recordings that are held out.
       eval_regex: searched in the relative path of a recording with
         `by: regex`.
     """
@@ -161,12 +161,12 @@ class ModelConfig:
       networks: `frames` (1-D over time; frequencies are channels) or `dcgan`
         (2-D, as in SpecGAN).
       latent_dim: Z, the size of a latent vector.
-      num_downsamples: how often the critic halves the frames (and, with
-        `dcgan`, the bins); the generator doubles them as often.
-      condition: what both networks know about a window: `none`; its `label`,
-        so that samples can be requested by label; or its `cluster`, which needs
-        no labels (each sample draws a cluster as often as it occurs in the
-        data).
+      num_downsamples: how many times the critic halves the frames (and, with
+        `dcgan`, the bins); the generator doubles them as many times.
+      condition: what both networks are conditioned on: `none` (nothing); the
+        `label` of a window, so that samples can be requested by label; or its
+        `cluster`, which needs no labels (samples draw clusters with their
+        frequencies in the data).
       clusters: number of K-means clusters of the content of the training
         windows, for `condition: cluster`.
       minibatch_stddev: windows per group whose standard deviation the critic
@@ -204,7 +204,7 @@ class TrainConfig:
       penalty_interval: critic updates from one penalty to the next; the penalty
         is multiplied by this number (lazy regularisation, Karras et al. 2020,
         "Analyzing and Improving", appendix B). For `rpgan-r1r2`.
-      weight_clip: bound of the weights of the critic with `wgan`.
+      weight_clip: largest absolute weight of the critic, for `wgan`.
       critic_steps: critic updates per generator update.
       batch_size: windows per critic update, over all devices.
       optimizer: `adam` or `rmsprop`, for both networks.
@@ -213,8 +213,8 @@ class TrainConfig:
       beta_1: decay rate of Adam's first moment.
       beta_2: decay rate of Adam's second moment.
       ema_half_life_windows: half-life, in windows, of the running average of
-        the generator's weights, which is what is exported. At the start it is
-        a twentieth of the windows seen.
+        the generator's weights. The average is exported. Early in the training
+        the half-life is a twentieth of the windows so far.
       steps: generator updates of the whole training.
       seed: determines the weights, the noise and the order of windows.
       precision: `float32`, or `mixed_bfloat16` (weights, scores and penalties
@@ -264,14 +264,14 @@ class AugmentConfig:
     """Augmentation of what the critic sees, real and generated alike.
 
     Each of three changes (level, shift in time, masking of a band and of a
-    stretch of time) is applied with the same probability. It rises while the
-    critic separates more than `target` of the windows (Karras et al. 2020,
-    "Training GANs with Limited Data", section 3.1).
+    stretch of time) is applied with the same probability, which rises while
+    the critic separates too many windows (Karras et al. 2020, "Training GANs
+    with Limited Data", section 3.1).
 
     Attributes:
-      target: augmentation becomes more likely while more real windows than
-        this score above their generated partner, from 0 (half of them) to 1
-        (all). 0 turns augmentation off. Usual: 0.6.
+      target: augmentation becomes more likely while the share of real windows
+        that score above their generated partner exceeds this, on a scale from
+        0 (half of them) to 1 (all). 0 turns augmentation off. Usual: 0.6.
       adjust_windows: windows within which the probability can rise from 0 to 1.
       gain_db: largest change of level.
       shift_frames: largest shift in time.
@@ -293,8 +293,8 @@ class WatchConfig:
 
     Attributes:
       every: steps from one measurement to the next.
-      windows: number of generated windows (always the same latents) and of
-        real windows that are compared.
+      windows: number of generated windows (from fixed latents) and of real
+        windows that are compared.
       clusters: K of the number of statistically different bins (NDB).
       min_variety: an alarm is raised below this share of the variety of the
         data.
@@ -334,20 +334,21 @@ class ValidateConfig:
 
     Attributes:
       max_silent: largest share of silent windows.
-      max_clipped: largest share of values more than 3 standard deviations
-        from the mean, which normalisation clips.
+      max_clipped: largest share of values that standardisation clips, because
+        they are more than 3 standard deviations from the mean.
       max_unlabelled: largest share of training windows without a label, if
         others have one.
       min_recognised: how often the nearest neighbours of a window must have
-        its label, as a multiple of chance (the limit is never more than half
-        way from chance to always). Not checked if more than half of the
-        windows have the same label.
+        its label, as a multiple of chance (the limit is at most halfway between
+        chance and always). Not checked if more than half of the windows have
+        the same label.
       min_speakers: least number of speakers in the training split, if speakers
         are known.
       max_level_db: largest difference in mean level.
       max_spectrum: largest difference in mean spectrum, in standard deviations
         of the reference.
-      max_duration: largest ratio of windows per recording.
+      max_duration: largest factor between the mean numbers of windows per
+        recording.
       max_label_drift: largest Jensen-Shannon divergence of the labels, in
         nats.
       min_speaker_share: least number of speakers, as a share of the
@@ -391,8 +392,9 @@ class BlessConfig:
         windows, above that of real windows.
       min_recognised: least share of requested labels that are recognised, as
         a share of that of real windows.
-      max_worse: largest ratio of generated to real Frechet distance, relative
-        to that ratio of the previously blessed export (1.2: a fifth worse).
+      max_worse: largest ratio of the generated to the real Frechet distance,
+        relative to the same ratio of the last blessed export (1.2: at most a
+        fifth worse).
     """
 
     min_diversity: float = _bounded(0, 1, 0.6)
