@@ -38,8 +38,8 @@ SMALLER = {
     "--minutes 60": "--steps 10",
     "minutes=60": "steps=10",
     # Ten steps are never blessed.
-    "python -m pipeline.run --config": "python -m pipeline.run --unblessed "
-    "--config",
+    "pipeline.run --config": "pipeline.run --unblessed --config",
+    "pipeline.push --model": "pipeline.push --unblessed --model",
 }
 
 WORDS = "zero one two yes four five six no eight nine".split()
