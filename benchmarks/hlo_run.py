@@ -1,18 +1,19 @@
-"""Checks and times training steps that hlo_step.py wrote, on JAX's device.
+"""Checks and times training steps from hlo_step.py on JAX's default device.
 
-Needs numpy and jax, and this file alone:
+Needs numpy, jax and only this file:
 
     pip install numpy "jax[cuda13]"
     python hlo_run.py hlo/batch_64 hlo/batch_256
 
-First each step's results are compared with those of the CPU it was written
-on. Then steps are taken as in training, each with the variables that the last
-one left (the batch stays the same). Prints one table. Exit codes: 0 done, 1 a
-step's results are others, 2 bad usage.
+First the results of each step are compared with those of the CPU where it was
+written. Then steps run as in training, each with the variables of the previous
+one (the batch stays the same). Prints one table. Exit codes: 0 success, 1 the
+results of a step differ, 2 bad usage.
 
-The table's `off` is the worst kind of result (all kernels, say): the distance
-to what was expected, as a share of how far the step moved it. A GPU multiplies
-float32 in TF32, which is off by about .01; a wrong program is off by about 1.
+The column `off` shows the worst kind of result (all kernels, for example): the
+distance from the expected values as a share of how far the step moves them. A
+GPU multiplies float32 in TF32, which gives about .01; a wrong program gives
+about 1.
 """
 
 import argparse
@@ -32,13 +33,13 @@ from jax import numpy as jnp
 from jax._src.lib import xla_client
 from jax.extend import backend
 
-# Rows of the square matrices whose product is the measured peak: large for
-# the device, and on a CPU still done within a second.
+# Rows of the square matrices whose product measures the peak: large for the
+# device, but on a CPU still multiplied within a second.
 _PEAK_ROWS = {"cpu": 2048}
 _PEAK_ROWS_ELSEWHERE = 8192
 _PEAK_TRIES = 10
 
-# How far off a step may be. Devices round bfloat16 at different places.
+# Limits of `off`. Devices round bfloat16 at different places.
 _LIMITS = {"float32": 0.1, "mixed_bfloat16": 0.5}
 
 _FILES = ("meta.json", "step.hlo.pb", "inputs.npz", "expected.npz")
@@ -48,37 +49,37 @@ class Step:
     """A compiled step.
 
     Attributes:
-      meta: what meta.json says.
+      meta: content of meta.json.
     """
 
-    def __init__(self, folder: Path):
-        text = (folder / "meta.json").read_text(encoding="utf-8")
+    def __init__(self, directory: Path):
+        text = (directory / "meta.json").read_text(encoding="utf-8")
         self.meta = json.loads(text)
         updates = self.meta["updates"].items()
         self._updates = [(int(result), i) for result, i in updates]
-        hlo = (folder / "step.hlo.pb").read_bytes()
+        hlo = (directory / "step.hlo.pb").read_bytes()
         self._executable = compiled(hlo)
-        self._inputs = load_arrays(folder / "inputs.npz")
-        self._expected = load_arrays(folder / "expected.npz")
+        self._inputs = load_arrays(directory / "inputs.npz")
+        self._expected = load_arrays(directory / "expected.npz")
 
     def off(self) -> tuple[float, str]:
-        """The largest share by which a kind of result is off, and the kind."""
-        found = self._thinned(self._results(self._start()))
+        """The worst kind of result: its distance as a share, and its name."""
+        actual = self._thinned(self._results(self._start()))
         names, expected = self.meta["results"], self._expected
         kinds = collections.defaultdict(list)
         for name, *row in zip(
-            names, found, expected, self._before(), strict=True
+            names, actual, expected, self._before(), strict=True
         ):
             kinds[kind_of(name)].append(row)
         return max((share_off(rows), kind) for kind, rows in kinds.items())
 
     def seconds(self, steps: int, runs: int) -> float:
-        """Median seconds of a step, over runs of at least so many steps."""
+        """Median seconds of a step, over runs of at least `steps` steps."""
         cycle = self.meta["steps_in_cycle"]
         steps = -(-steps // cycle) * cycle
         state = self._start()
         times = []
-        # The first run warms up.
+        # The first run is a warm-up.
         for _ in range(1 + runs):
             start = time.perf_counter()
             for _ in range(steps):
@@ -88,28 +89,28 @@ class Step:
         return statistics.median(times[1:])
 
     def _before(self) -> list[np.ndarray]:
-        """What the step moves: the variables updated, 0 for what it returns."""
+        """Values before the step: those of variables, 0 for returned values."""
         before = [np.zeros_like(x) for x in self._expected]
         for result, parameter in self._updates:
             (before[result],) = self._thinned([self._inputs[parameter]])
         return before
 
     def _thinned(self, values: Sequence[jax.typing.ArrayLike]) -> list:
-        """Of each array [N] values, those that expected.npz has."""
+        """The values of each array that expected.npz contains, as [N]."""
         kept = self.meta["values_kept"]
         flat = [np.ravel(x) for x in values]
         return [x[:: -(-x.size // kept)] for x in flat]
 
     def _start(self) -> list[jax.Array]:
-        """Parameters on the device; a step takes the memory of the updated."""
+        """Parameters on the device; a step reuses the memory of variables."""
         return jax.block_until_ready(jax.device_put(self._inputs, device()))
 
     def _results(self, state: list[jax.Array]) -> list[jax.Array]:
-        done = self._executable.execute_sharded(state)
-        return [x[0] for x in done.disassemble_into_single_device_arrays()]
+        results = self._executable.execute_sharded(state)
+        return [x[0] for x in results.disassemble_into_single_device_arrays()]
 
     def _next(self, state: list[jax.Array]) -> list[jax.Array]:
-        """The parameters of the step that follows."""
+        """Runs a step; returns the parameters of the next one."""
         results = self._results(state)
         for result, parameter in self._updates:
             state[parameter] = results[result]
@@ -118,9 +119,9 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A line of the table; `peak` is in operations a second."""
+    """A line of the table; `peak` is in operations per second."""
 
-    folder: Path
+    directory: Path
     meta: dict
     seconds: float
     peak: float
@@ -137,18 +138,18 @@ class Row:
         )
 
 
-HEAD = "batch size  ms a step   windows/s   of peak  off"
+HEAD = "batch size    ms/step   windows/s   of peak  off"
 
 
 def device() -> jax.Device:
-    """The one device that everything runs on."""
+    """The device on which everything runs."""
     return jax.devices()[0]
 
 
 def compiled(hlo: bytes) -> xla_client.LoadedExecutable:
-    """A serialized HloModuleProto, compiled for the device."""
-    # JAX has no public way for programs that it did not trace itself; this
-    # one is that of JAX 0.10 and 0.11.
+    """Compiles a serialized HloModuleProto for the device."""
+    # JAX has no public function for programs that it did not trace itself.
+    # This works with JAX 0.10 and 0.11.
     module = xla_client._xla.mlir.hlo_to_stablehlo(hlo)
     return backend.get_backend().compile_and_load(
         module,
@@ -164,30 +165,30 @@ def load_arrays(path: Path) -> list[np.ndarray]:
 
 
 def kind_of(name: str) -> str:
-    """Such as `kernel` or `velocity`: the last word of a result's name."""
+    """The last word of a result's name, such as `kernel` or `velocity`."""
     return name.replace("/", "_").rsplit("_", 1)[-1]
 
 
 def share_off(rows: list[list[np.ndarray]]) -> float:
-    """|found - expected| / |expected - before| over rows of these three."""
-    found, expected, before = (
+    """|actual - expected| / |expected - before| over rows of these three."""
+    actual, expected, before = (
         np.concatenate(arrays).astype(np.float64)
         for arrays in zip(*rows, strict=True)
     )
-    distance = np.linalg.norm(found - expected)
+    distance = np.linalg.norm(actual - expected)
     moved = np.linalg.norm(expected - before)
     if not distance:
         return 0.0
-    # Where the step moves nothing, any distance is too much; so is NaN.
+    # If the step moves nothing, any distance is too large; so is NaN.
     share = distance / moved if moved else np.inf
     return float(np.nan_to_num(share, nan=np.inf))
 
 
 @functools.cache
 def peak_flops(dtype: str) -> float:
-    """Best rate of a large matrix product, in operations a second.
+    """Best rate of a large matrix product, in operations per second.
 
-    At JAX's default precision, which the step's products have, too.
+    At JAX's default precision, like the products of the step.
     """
     rows = _PEAK_ROWS.get(device().platform, _PEAK_ROWS_ELSEWHERE)
     a = jax.random.normal(jax.random.key(0), (rows, rows), dtype)
@@ -198,26 +199,27 @@ def peak_flops(dtype: str) -> float:
 
 
 def timed(work: Callable[[], jax.Array]) -> float:
-    """Seconds until the work is done."""
+    """Seconds until the result of `work` is ready."""
     start = time.perf_counter()
     jax.block_until_ready(work())
     return time.perf_counter() - start
 
 
-def measure(folder: Path, steps: int, runs: int) -> Row:
-    """Checks and times the step in a folder."""
-    step = Step(folder)
+def measure(directory: Path, steps: int, runs: int) -> Row:
+    """Checks and times the step in a directory."""
+    step = Step(directory)
     off, kind = step.off()
     peak = peak_flops(step.meta["precision"].removeprefix("mixed_"))
-    return Row(folder, step.meta, step.seconds(steps, runs), peak, off, kind)
+    secs = step.seconds(steps, runs)
+    return Row(directory, step.meta, secs, peak, off, kind)
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """The command line; returns its exit code."""
-    args = _arguments()
+    args = _arguments(argv)
     # Steps are counted in 64 bits.
     jax.config.update("jax_enable_x64", True)
-    rows = [measure(x, args.steps, args.runs) for x in args.folders]
+    rows = [measure(x, args.steps, args.runs) for x in args.directories]
     print(f"{device().device_kind}, JAX {jax.__version__}{_peaks(rows)}")
     print(HEAD, *rows, sep="\n")
     errors = [_error(row, args.limit) for row in rows]
@@ -226,13 +228,13 @@ def main() -> int:
 
 
 def _error(row: Row, limit: float | None) -> str:
-    """What is wrong with a step's results, if anything is."""
+    """A message if the results of a step are wrong, else an empty text."""
     if limit is None:
         limit = _LIMITS[row.meta["precision"]]
     if row.off <= limit:
         return ""
     return (
-        f"error: {row.folder}: {row.kind} is off by {row.off:.1e}; expected "
+        f"error: {row.directory}: {row.kind} is off by {row.off:.1e}; expected "
         f"at most {limit}\n"
     )
 
@@ -243,25 +245,37 @@ def _peaks(rows: list[Row]) -> str:
     return "".join(each)
 
 
-def _arguments() -> argparse.Namespace:
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER")
-    parser.add_argument("--steps", type=int, default=20, help="a run (20)")
-    parser.add_argument("--runs", type=int, default=7, help="timed (7)")
     parser.add_argument(
-        "--limit", type=float, help="of off (0.1, and 0.5 in mixed_bfloat16)"
+        "directories",
+        type=Path,
+        nargs="+",
+        metavar="DIR",
+        help="a directory that hlo_step.py wrote",
     )
-    args = parser.parse_args()
-    for folder in args.folders:
+    parser.add_argument(
+        "--steps", type=int, default=20, help="steps in a run (default: 20)"
+    )
+    parser.add_argument(
+        "--runs", type=int, default=7, help="timed runs (default: 7)"
+    )
+    parser.add_argument(
+        "--limit",
+        type=float,
+        help="limit of off (default: 0.1, or 0.5 with mixed_bfloat16)",
+    )
+    args = parser.parse_args(argv)
+    for directory in args.directories:
         for name in _FILES:
-            if not (folder / name).is_file():
-                parser.error(f"{folder} holds no {name}")
+            if not (directory / name).is_file():
+                parser.error(f"{directory} contains no {name}")
     if args.steps < 1 or args.runs < 1:
-        parser.error("--steps and --runs must be 1 or more")
+        parser.error("--steps and --runs: expected at least 1")
     return args
 
 

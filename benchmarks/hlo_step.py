@@ -1,23 +1,20 @@
-"""Writes a whole training step as a program that JAX runs, on any device.
+"""Writes a whole training step as a program that JAX can run on any device.
 
-For a machine with a GPU and JAX, but no TensorFlow: this script runs here, on
-the CPU, and `hlo_run.py` there, with the folders that this one writes. The
-program is what XLA is given under `train.jit_compile: true`: all critic
-updates, the generator's, both optimizers, the average, augmentation.
-Its random bits are computed within it, so that its results here and there can
-be compared.
+It serves machines that have a GPU and JAX, but no TensorFlow. This script runs
+on a CPU here; `hlo_run.py` runs there, with the directories that this script
+writes. The program is what XLA compiles with `train.jit_compile: true`: all
+critic updates, the generator update, both optimizers, the average and
+augmentation. It computes its random bits itself, so that results of two
+machines can be compared.
 
-    pip install -e .
-    python benchmarks/hlo_step.py --batch_size 64 256 --output hlo
-
-Each of hlo/batch_64 and hlo/batch_256 then holds
+Each of hlo/batch_64 and hlo/batch_256 contains
 
     step.hlo.pb   the program, a serialized HloModuleProto
-    inputs.npz    its parameters in order, arr_0 and on: windows, labels, then
-                  the variables
-    expected.npz  of each result up to 16384 values, evenly spaced: means of
+    inputs.npz    its parameters in order, arr_0 and so on: windows, labels,
+                  then the variables
+    expected.npz  up to 16384 evenly spaced values of each result: means of
                   losses and norms, then the variables that the step changes
-    meta.json     sizes, operations, names, and which result is which
+    meta.json     sizes, operations, names, and which result becomes which
                   parameter of the next step
 """
 
@@ -32,20 +29,22 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from stftgan_tf import cli, train
+from stftgan_tf import cli
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
 from stftgan_tf.dsp.moments import Moments
 from stftgan_tf.errors import UserError
 from stftgan_tf.files import published_dir
-from stftgan_tf.models import networks, wgan
+from stftgan_tf.models import networks
+from stftgan_tf.models.build import build_wgan
+from stftgan_tf.models.wgan import WGAN
 
 EXAMPLE = "python benchmarks/hlo_step.py --batch_size 64 256 --output hlo"
 
-# Labels or clusters of a conditional model; there is no data to count them in.
+# Classes of a conditional model, because there is no data to count them in.
 _CLASSES = 10
 
-# Values kept of a result: enough to compare, and the files stay small.
+# Values kept of a result: enough to compare, few enough for small files.
 _KEPT = 16384
 
 
@@ -55,7 +54,8 @@ class Step:
     Attributes:
       names: of the program's parameters, in order.
       result_names: of its results, in order.
-      updates: by result, the parameter of the next step that it is.
+      updates: for each changed variable, the index of the result and that of
+        the parameter of the next step.
     """
 
     def __init__(self, config: Config):
@@ -75,7 +75,7 @@ class Step:
         self.result_names = [*returned, *updated]
 
     def __call__(self) -> list[np.ndarray]:
-        """Takes the step; returns the program's results."""
+        """Runs the step and returns the program's results."""
         returned = tf.nest.flatten(self._function(self._batch))
         updated = [self._parameters[i] for i in self.updates.values()]
         return [value.numpy() for value in [*returned, *updated]]
@@ -85,13 +85,13 @@ class Step:
         return self._program("hlo_serialized")
 
     def inputs(self) -> list[np.ndarray]:
-        """What the program's parameters hold now."""
+        """The current values of the program's parameters."""
         return [value.numpy() for value in self._parameters]
 
     def shorten(self) -> None:
         """Rounds all variables to bfloat16, which halves the files.
 
-        Not single numbers: a learning rate stays what it is.
+        Scalars, such as learning rates, keep their values.
         """
         for value in self._parameters[2:]:
             if isinstance(value, tf.Variable) and _is_wide(value):
@@ -102,34 +102,32 @@ class Step:
         return compiled(stage=stage)
 
     def _check(self, text: str, returned: int) -> None:
-        """Raises UserError where the program is not what we take it for."""
-        # What XLA needs as a constant is no parameter: it compiles anew for
-        # each value.
+        """Raises UserError if the program has an unexpected form."""
+        # XLA would compile the program again for each value of a constant.
         entry = text[text.index("\nENTRY ") :]
         if entry.count(" parameter(") != len(self.names):
             raise UserError("some variables are constants to XLA")
-        # What is returned comes first; the updated variables end the list.
+        # Returned values come first, updated variables last.
         ends = range(returned, returned + len(self.updates))
         if not self.updates or list(self.updates) != list(ends):
             raise UserError(f"unexpected aliases: {self.updates}")
 
 
 def captured(graph: Any) -> list[tf.Variable | tf.Tensor]:
-    """What a concrete function reads beside its arguments, in XLA's order."""
+    """What a concrete function reads besides its arguments, in XLA's order."""
     variables = {id(v.handle): v for v in graph.variables}
     return [variables.get(id(x), x) for x in graph.captured_inputs]
 
 
 def find_updates(text: str) -> dict[int, int]:
-    """The parameter that each result replaces, as the HLO's head names them."""
+    """The parameter that each result replaces, parsed from the HLO's head."""
     head = text.split("\n", 1)[0]
     pairs = re.findall(r"\{(\d+)\}: \((\d+), \{\}, may-alias\)", head)
     return {int(result): int(parameter) for result, parameter in pairs}
 
 
 def make_batch(config: Config) -> tuple[tf.Tensor, tf.Tensor]:
-    """Noise for windows, float32 [critic_steps * B, T, F], and labels.
-    """
+    """Random windows float32 [critic_steps * B, T, F], and labels."""
     count = windows_per_step(config)
     rng = np.random.default_rng(0)
     windows = rng.uniform(-1, 1, (count, *config.window_shape))
@@ -138,57 +136,58 @@ def make_batch(config: Config) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def windows_per_step(config: Config) -> int:
-    """Real windows that one step sees."""
+    """Number of real windows in one step."""
     return config.train.batch_size * config.train.critic_steps
 
 
 def steps_in_cycle(config: Config) -> int:
-    """Steps after which the penalty's turns repeat."""
+    """Number of steps after which the schedule of the penalty repeats."""
     every = config.train.penalty_interval
     return every // math.gcd(every, config.train.critic_steps)
 
 
-def step_flops(config: Config, model: wgan.WGAN) -> float:
-    """Floating-point operations of a mean step's matrix products.
+def step_flops(config: Config, model: WGAN) -> float:
+    """Floating-point operations in the matrix products of an average step.
 
-    Estimated from the forward pass: of a network's backward pass, gradients of
-    weights and of inputs cost as much each, and so do those of the penalty's
-    gradient. Nothing else is counted.
+    Estimated from the forward pass: in a network's backward pass, the
+    gradients of weights and those of inputs cost as much each, and so do those
+    of the penalty's gradient. Nothing else is counted.
     """
     batch, loss = config.train.batch_size, config.train.loss
-    made = 2 * networks.macs(model.generator)
-    scored = 2 * networks.macs(model.critic)
-    # The relativistic loss has real windows in both of these, too.
+    generate = 2 * networks.macs(model.generator)
+    score = 2 * networks.macs(model.critic)
+    # The relativistic loss scores real windows in the generator update, too,
+    # and its penalty covers real and generated windows.
     both = loss == "rpgan-r1r2"
-    penalty = 0 if loss == "wgan" else 4 * (1 + both) * scored
-    critic = made + 6 * scored + penalty / config.train.penalty_interval
-    generator = 3 * made + (2 + both) * scored
+    penalty = 0 if loss == "wgan" else 4 * (1 + both) * score
+    critic = generate + 6 * score + penalty / config.train.penalty_interval
+    generator = 3 * generate + (2 + both) * score
     return batch * (config.train.critic_steps * critic + generator)
 
 
-def thinned(values: np.ndarray, most: int) -> np.ndarray:
-    """Evenly spaced values of an array, at most so many, as [N]."""
-    return values.ravel()[:: -(-values.size // most)]
+def thinned(values: np.ndarray, limit: int) -> np.ndarray:
+    """At most `limit` evenly spaced values of an array, as [N]."""
+    return values.ravel()[:: -(-values.size // limit)]
 
 
-def write(folder: Path, config: Config) -> None:
-    """Writes program, parameters, results and meta.json into a folder."""
+def write(directory: Path, config: Config) -> None:
+    """Writes program, parameters, results and meta.json into a directory."""
     step = Step(config)
-    # So that no two variables are alike, which would hide a wrong order, and
-    # that the step compared has a penalty.
+    # Equal variables would hide a wrong order; after a whole cycle, the step
+    # that is compared includes a penalty.
     for _ in range(steps_in_cycle(config)):
         step()
     step.shorten()
-    np.savez_compressed(folder / "inputs.npz", *step.inputs())
+    np.savez_compressed(directory / "inputs.npz", *step.inputs())
     kept = [thinned(x, _KEPT) for x in step()]
-    np.savez_compressed(folder / "expected.npz", *kept)
-    (folder / "step.hlo.pb").write_bytes(step.program())
+    np.savez_compressed(directory / "expected.npz", *kept)
+    (directory / "step.hlo.pb").write_bytes(step.program())
     text = json.dumps(describe(step, config), indent=1) + "\n"
-    (folder / "meta.json").write_text(text, encoding="utf-8")
+    (directory / "meta.json").write_text(text, encoding="utf-8")
 
 
 def describe(step: Step, config: Config) -> dict[str, Any]:
-    """What meta.json says."""
+    """The content of meta.json."""
     return {
         "batch_size": config.train.batch_size,
         "windows_per_step": windows_per_step(config),
@@ -215,16 +214,16 @@ def _parser() -> argparse.ArgumentParser:
         "--batch_size",
         type=int,
         nargs="+",
-        help="one folder for each (default: that of the config)",
+        help="one directory for each batch size (default: that of the config)",
     )
     parser.add_argument(
         "--output",
         type=Path,
         required=True,
-        help="where the folders batch_<size> go",
+        help="where the directories batch_<size> are written",
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace what stands there"
+        "--overwrite", action="store_true", help="replace existing directories"
     )
     return parser
 
@@ -236,16 +235,16 @@ def _run(args: argparse.Namespace) -> int:
     sizes = args.batch_size or [base.train.batch_size]
     configs = [_with_batch(args, size) for size in sizes]
     for config in configs:
-        folder = args.output / f"batch_{config.train.batch_size}"
-        with published_dir(folder, "meta.json", args.overwrite) as staging:
+        directory = args.output / f"batch_{config.train.batch_size}"
+        with published_dir(directory, "meta.json", args.overwrite) as staging:
             write(staging, config)
-        print(folder, flush=True)
+        print(directory, flush=True)
     return 0
 
 
 def _with_batch(args: argparse.Namespace, size: int) -> Config:
-    ours = [f"train.batch_size={size}", "train.jit_compile=true"]
-    return config_lib.load(args.config, [*args.set, *ours])
+    changes = [f"train.batch_size={size}", "train.jit_compile=true"]
+    return config_lib.load(args.config, [*args.set, *changes])
 
 
 def _name(value: tf.Variable | tf.Tensor) -> str:
@@ -262,6 +261,6 @@ def _short(values: Any) -> tf.Tensor:
 
 
 if __name__ == "__main__":
-    # The program is written, and its results are found, on the CPU.
+    # The program and the expected results are those of the CPU.
     tf.config.set_visible_devices([], "GPU")
     sys.exit(main())

@@ -1,13 +1,10 @@
-"""Quality and time of phase from magnitudes: ours against librosa's.
+"""Compares quality and time of phase reconstruction with librosa.
 
-Magnitudes of real speech, without their phase, are turned into audio again:
-whole excerpts, and windows as short as the model's. Spectral convergence is how
-far the result's magnitudes are from the given ones; PESQ and STOI compare with
-the recording. Every excerpt is done alone; the time is the sum's median over
-rounds, the methods in turns.
-
-    python benchmarks/phase.py --source LibriSpeech --config speech16k
-    python benchmarks/phase.py --source recordings --config digits8k --secs 0.5
+Magnitudes of real speech are converted to audio without their phase: whole
+excerpts, and excerpts as short as a window of the model. Spectral convergence
+measures how far the magnitudes of the result are from the given ones; PESQ and
+STOI compare with the recording. Methods take turns; the time is the median over
+rounds of the sum over all excerpts.
 """
 
 import argparse
@@ -31,39 +28,44 @@ from stftgan_tf.config import Config
 from stftgan_tf.dsp import pghi, phase, stft
 from stftgan_tf.errors import UsageError, UserError
 
-# Magnitudes [T, F + 1] or, for librosa, samples -> samples.
+EXAMPLE = (
+    "python benchmarks/phase.py --source recordings --config digits8k "
+    "--secs 0.5"
+)
+
+# Reconstructs samples [N] from the magnitudes of samples [N].
 Method = Callable[[np.ndarray], np.ndarray]
 
 
 def excerpts(args: argparse.Namespace, config: Config, secs: float):
-    """float32 [N] from the middles of recordings long enough, spread evenly."""
+    """Yields float32 [N] from the middle of evenly spread recordings."""
     count = int(secs * config.audio.sample_rate_hz)
-    # Whole frames, so that every sample is under as many.
+    # Whole frames, so that the same number of frames overlap everywhere.
     step, length = config.stft.frame_step, config.stft.frame_length
     count = (count - length) // step * step + length
     source = sources.open_source(args.source, config.audio)
-    found = []
+    candidates = []
     for recording in source.recordings:
         try:
-            seen, *_ = reading.measure(recording.path, config.audio)
+            level, *_ = reading.measure(recording.path, config.audio)
         except AudioError:
             continue
-        if seen.samples >= count:
-            found.append((recording.path, seen))
-    if not found:
+        if level.samples >= count:
+            candidates.append((recording.path, level))
+    if not candidates:
         raise UserError(
             f"{args.source} has no recording of {count} samples at "
             f"{config.audio.sample_rate_hz} Hz; try a smaller --secs"
         )
-    chosen = found[:: max(1, len(found) // args.recordings)][: args.recordings]
-    for path, seen in chosen:
-        start = (seen.samples - count) // 2
+    stride = max(1, len(candidates) // args.recordings)
+    for path, level in candidates[::stride][: args.recordings]:
+        start = (level.samples - count) // 2
         samples = reading.read(path, config.audio, start, start + count)
-        yield samples * reading.gain(seen, config.audio)
+        yield samples * reading.gain(level, config.audio)
 
 
-def ours(config: Config, iterations: int) -> Method:
-    """The graph that an export holds."""
+def in_graph(config: Config, iterations: int) -> Method:
+    """The graph that an export contains."""
 
     @tf.function(reduce_retracing=True)
     def graph(magnitudes):
@@ -76,19 +78,19 @@ def ours(config: Config, iterations: int) -> Method:
     return method
 
 
-def heaps(config: Config, iterations: int) -> Method:
-    """From heap integration, offline; numba compiles it."""
+def heap_integration(config: Config, iterations: int) -> Method:
+    """Heap integration, offline; numba compiles it if installed."""
 
     def method(samples):
         magnitudes = np.abs(stft.forward(samples, config.stft))[None]
         start = pghi.integrated(magnitudes, config.stft)
-        made = phase.griffin_lim(magnitudes, config.stft, iterations, start)
-        return made.numpy()[0]
+        audio = phase.griffin_lim(magnitudes, config.stft, iterations, start)
+        return audio.numpy()[0]
 
     return method
 
 
-def librosas(config: Config, iterations: int) -> Method:
+def by_librosa(config: Config, iterations: int) -> Method:
     """librosa's fast Griffin-Lim (Perraudin et al. 2013, momentum .99)."""
     shape = {
         "hop_length": config.stft.frame_step,
@@ -108,84 +110,101 @@ def librosas(config: Config, iterations: int) -> Method:
     return method
 
 
-def convergence_db(got: np.ndarray, samples: np.ndarray, config: Config):
-    """Spectral convergence."""
-    wanted, found = (
-        np.abs(stft.forward(x, config.stft)) for x in (samples, got)
+def convergence_db(result: np.ndarray, samples: np.ndarray, config: Config):
+    """Spectral convergence (Sturmel & Daudet 2011)."""
+    expected, actual = (
+        np.abs(stft.forward(x, config.stft)) for x in (samples, result)
     )
-    error = np.linalg.norm(found - wanted) / np.linalg.norm(wanted)
+    error = np.linalg.norm(actual - expected) / np.linalg.norm(expected)
     return 20 * np.log10(error)
 
 
-def heard(got: np.ndarray, samples: np.ndarray, rate: int):
-    """(PESQ, STOI); NaN where a recording is too short for them."""
+def speech_quality(result: np.ndarray, samples: np.ndarray, rate: int):
+    """(PESQ, STOI), NaN for excerpts that are too short."""
     mode = "wb" if rate == 16000 else "nb"
     try:
-        quality = pesq.pesq(rate, samples, got, mode)
+        quality = pesq.pesq(rate, samples, result, mode)
     except (pesq.NoUtterancesError, pesq.BufferTooShortError):
         quality = np.nan
-    # It warns, and gives 1e-5, below 30 frames of speech.
+    # With less than 30 frames of speech STOI warns and returns 1e-5.
     if len(samples) < rate:
         return quality, np.nan
-    return quality, pystoi.stoi(samples, got, rate)
+    return quality, pystoi.stoi(samples, result, rate)
 
 
-def table(args: argparse.Namespace, config: Config, secs: float) -> None:
-    """Prints the rows for excerpts of one length."""
-    waves = list(excerpts(args, config, secs))
+def table(args: argparse.Namespace, config: Config, length: float) -> None:
+    """Prints the table for excerpts of one length."""
+    waves = list(excerpts(args, config, length))
     methods = {
-        "librosa, 32": librosas(config, 32),
-        "librosa, 100": librosas(config, 100),
-        **{f"ours, {n}": ours(config, n) for n in args.iterations},
-        **{f"heap, {n}": heaps(config, n) for n in (0, 8, 32)},
+        "librosa, 32": by_librosa(config, 32),
+        "librosa, 100": by_librosa(config, 100),
+        **{f"graph, {n}": in_graph(config, n) for n in args.iterations},
+        **{f"heap, {n}": heap_integration(config, n) for n in (0, 8, 32)},
     }
     rate = config.audio.sample_rate_hz
     print(f"{len(waves)} excerpts of {len(waves[0]) / rate:.2f} s, {rate} Hz")
     print(
         f"{'iterations':16s}{'convergence dB':>16s}{'PESQ':>7s}{'STOI':>7s}"
-        f"{'s':>8s}{'of librosa':>12s}"
+        f"{'s':>8s}{'/ librosa':>12s}"
     )
     secs_of: dict[str, list[float]] = {name: [] for name in methods}
-    made = {}
+    audio = {}
     for turn in range(args.rounds + 1):
         for name, method in methods.items():
             start = time.perf_counter()
-            made[name] = [method(wave) for wave in waves]
-            # The first turn traces graphs.
+            audio[name] = [method(wave) for wave in waves]
+            # The first round traces graphs.
             if turn:
                 secs_of[name].append(time.perf_counter() - start)
-    limit = statistics.median(secs_of["librosa, 32"])
-    for name, found in made.items():
-        # A window's audio fades within a frame of its ends; librosa pads there.
+    reference = statistics.median(secs_of["librosa, 32"])
+    for name, results in audio.items():
+        # Ours fades within a frame of both ends, where librosa pads.
         inner = slice(config.stft.frame_length, -config.stft.frame_length)
         pairs = [
-            (g[inner], w[inner]) for g, w in zip(found, waves, strict=True)
+            (g[inner], w[inner]) for g, w in zip(results, waves, strict=True)
         ]
         level = np.mean([convergence_db(g, w, config) for g, w in pairs])
-        quality = np.mean([heard(g, w, rate) for g, w in pairs], axis=0)
-        spent = statistics.median(secs_of[name])
+        quality = np.mean(
+            [speech_quality(g, w, rate) for g, w in pairs], axis=0
+        )
+        secs = statistics.median(secs_of[name])
         print(
             f"{name:16s}{level:16.1f}{quality[0]:7.2f}{quality[1]:7.3f}"
-            f"{spent:8.2f}{spent / limit:12.2f}",
+            f"{secs:8.2f}{secs / reference:12.2f}",
             flush=True,
         )
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """The command line; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--source", required=True, help="recordings")
-    parser.add_argument("--secs", type=float, default=6.0)
-    parser.add_argument("--recordings", type=int, default=12)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = cli.parser(__doc__, EXAMPLE)
     parser.add_argument(
-        "--iterations", type=int, nargs="+", default=[0, 8, 12, 16, 32]
+        "--source", required=True, help="directory of recordings"
+    )
+    parser.add_argument(
+        "--secs",
+        type=float,
+        default=6.0,
+        help="duration of an excerpt (default: 6)",
+    )
+    parser.add_argument(
+        "--recordings",
+        type=int,
+        default=12,
+        help="number of excerpts (default: 12)",
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="timed rounds (default: 5)"
+    )
+    parser.add_argument(
+        "--iterations",
+        type=int,
+        nargs="+",
+        default=[0, 8, 12, 16, 32],
+        help="Griffin-Lim iterations (default: 0 8 12 16 32)",
     )
     config_lib.add_arguments(parser, default="speech16k")
-    return cli.run_command(_run, parser.parse_args())
+    return cli.run_command(_run, parser.parse_args(argv))
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -195,8 +214,8 @@ def _run(args: argparse.Namespace) -> int:
     if min(args.rounds, args.recordings) < 1:
         raise UsageError("--rounds and --recordings: expected at least 1")
     window = config.window_samples / config.audio.sample_rate_hz
-    for secs in dict.fromkeys((args.secs, window)):
-        table(args, config, secs)
+    for length in dict.fromkeys((args.secs, window)):
+        table(args, config, length)
     return 0
 
 

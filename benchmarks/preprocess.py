@@ -1,14 +1,12 @@
-"""Real time of preprocessing: ours against a bare loop and the usual Beam job.
+"""Times preprocessing against a bare loop and a Beam job written as usual.
 
-Rows, in turns so that a drifting machine slows all: a plain loop over files
-(soundfile, SciPy's STFT, hand-packed records, TFRecord) in one and in two
-processes, which is the limit; decode -> window -> WriteToTFRecord as Beam jobs
-are usually written; ours in one and in two processes. Each is a process of its
-own, whose start-up (the same job of one recording) is shown and taken off.
-Then what a worker loads, and peak memory against the length of a recording and
-the number of files.
-
-    python benchmarks/preprocess.py --source recordings --config speech16k
+Rows, which take turns because the machine's speed drifts: a plain loop over
+files (soundfile, SciPy's STFT, records, TFRecord) in one and in two processes,
+which is the lower limit; a Beam job as it is usually written (decode, window,
+WriteToTFRecord); ours in one and in two processes. Each row runs in a new
+process, whose start-up time (the same job with one recording) is shown and
+subtracted. Then what a worker imports, and with --memory peak memory for long
+recordings and for many files.
 """
 
 import argparse
@@ -31,12 +29,16 @@ from pipeline.sources import recordings as sources
 from stftgan_tf import cli
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
-from stftgan_tf.data import records as example_io
+from stftgan_tf.data import records
 from stftgan_tf.dsp import stft
+
+EXAMPLE = (
+    "python benchmarks/preprocess.py --source recordings --config speech16k"
+)
 
 
 def windows_of(path: str, config: Config):
-    """(index, window [T, F]) of a file; nothing is checked or dropped."""
+    """Yields (index, window [T, F]) of a file, without any checks."""
     samples, _ = soundfile.read(path, dtype="float32")
     count, offset = segments.window_grid(len(samples), config)
     size, stride = config.window_samples, config.stride_samples
@@ -52,8 +54,8 @@ def windows_of(path: str, config: Config):
 
 
 def record_of(path: str, index: int, window: np.ndarray, config: Config):
-    """One encoded record."""
-    return example_io.encode(
+    """Encodes one window."""
+    return records.encode(
         {
             "window": window,
             "window_index": index,
@@ -67,19 +69,20 @@ def record_of(path: str, index: int, window: np.ndarray, config: Config):
 
 
 def write_plainly(job: tuple[list[str], str, Config]) -> None:
-    """The bare loop over some files, into one shard."""
+    """The bare loop: writes the windows of some files to one shard."""
     paths, target, config = job
     with open(target, "wb") as file:
-        writer = example_io.ShardWriter(file)
+        writer = records.ShardWriter(file)
         for path in paths:
             for index, window in windows_of(path, config):
                 writer.write(record_of(path, index, window, config))
 
 
-def run_plain(paths: list[str], folder: str, config: Config, processes: int):
-    """The bare loop on so many processes."""
+def run_plain(paths: list[str], directory: str, config: Config, processes: int):
+    """Runs the bare loop in several processes."""
     jobs = [
-        (paths[i::processes], f"{folder}/{i}", config) for i in range(processes)
+        (paths[i::processes], f"{directory}/{i}", config)
+        for i in range(processes)
     ]
     if processes == 1:
         write_plainly(jobs[0])
@@ -88,8 +91,8 @@ def run_plain(paths: list[str], folder: str, config: Config, processes: int):
         pool.map(write_plainly, jobs)
 
 
-def run_usual(paths: list[str], folder: str, config: Config) -> None:
-    """The Beam job as it is usually written: windows are its elements."""
+def run_usual(paths: list[str], directory: str, config: Config) -> None:
+    """Runs a Beam job as it is usually written: its elements are windows."""
 
     def records(path):
         for index, window in windows_of(path, config):
@@ -104,7 +107,7 @@ def run_usual(paths: list[str], folder: str, config: Config) -> None:
             | beam.Create(paths)
             | beam.Reshuffle()
             | beam.FlatMap(records)
-            | beam.io.WriteToTFRecord(f"{folder}/shard", num_shards=8)
+            | beam.io.WriteToTFRecord(f"{directory}/shard", num_shards=8)
         )
 
 
@@ -121,37 +124,37 @@ ROWS = {
 }
 
 
-def run_row(name: str, args: argparse.Namespace, folder: str) -> None:
-    """One row, in this process."""
+def run_row(name: str, args: argparse.Namespace, directory: str) -> None:
+    """Runs one row in this process."""
     config = config_lib.load(args.config, args.set)
     source = sources.open_source(args.source, config.audio, args.pattern)
     paths = [r.path for r in source.recordings]
     if name == "usual Beam job":
-        run_usual(paths, folder, config)
+        run_usual(paths, directory, config)
     else:
-        run_plain(paths, folder, config, 2 if "2" in name else 1)
+        run_plain(paths, directory, config, 2 if "2" in name else 1)
 
 
-def command(name: str, args: argparse.Namespace, pattern: str, folder: str):
-    """What runs a row as a process of its own."""
+def command(name: str, args: argparse.Namespace, pattern: str, directory: str):
+    """The command that runs a row in a new process."""
     more = [f"--set={text}" for text in args.set]
     more += [f"--config={args.config}", f"--source={args.source}"]
     more.append(f"--pattern={pattern}")
     flags = ROWS[name]
     if flags is None:
-        return [sys.executable, __file__, *more, f"--row={name}={folder}"]
+        return [sys.executable, __file__, *more, f"--row={name}={directory}"]
     return [
         *(sys.executable, "-m", "pipeline.preprocess", *flags, *more),
-        *(f"--output={folder}/out", "--max_bad_fraction=0"),
+        *(f"--output={directory}/out", "--max_bad_fraction=0"),
     ]
 
 
 def seconds(name: str, args: argparse.Namespace, pattern: str) -> float:
     """Wall-clock seconds of a row."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as directory:
         start = time.perf_counter()
         subprocess.run(
-            command(name, args, pattern, folder),
+            command(name, args, pattern, directory),
             check=True,
             capture_output=True,
         )
@@ -162,11 +165,13 @@ def compare(args: argparse.Namespace) -> None:
     """Prints the table of speeds."""
     config = config_lib.load(args.config, args.set)
     source = sources.open_source(args.source, config.audio)
-    found = [reading.measure(r.path, config.audio)[0] for r in source.recordings]
+    levels = [
+        reading.measure(r.path, config.audio)[0] for r in source.recordings
+    ]
     rate = config.audio.sample_rate_hz
-    total = sum(seen.samples for seen in found) / rate
+    total = sum(level.samples for level in levels) / rate
     one = source.recordings[0].name
-    print(f"{len(found)} recordings, {total:.0f} s")
+    print(f"{len(levels)} recordings, {total:.0f} s")
     print(f"{'':26s}{'start-up s':>12s}{'net s':>8s}{'x real time':>13s}")
     times = {name: ([], []) for name in ROWS}
     for _ in range(args.rounds):
@@ -174,16 +179,17 @@ def compare(args: argparse.Namespace) -> None:
             start_up.append(seconds(name, args, one))
             whole.append(seconds(name, args, "*"))
     for name, (start_up, whole) in times.items():
-        begun = statistics.median(start_up)
-        net = statistics.median(whole) - begun
-        print(f"{name:26s}{begun:12.2f}{net:8.2f}{total / net:13.0f}")
+        overhead = statistics.median(start_up)
+        net = statistics.median(whole) - overhead
+        print(f"{name:26s}{overhead:12.2f}{net:8.2f}{total / net:13.0f}")
 
 
 def show_worker() -> None:
-    """Prints what a worker process loads, and how long that takes."""
+    """Prints what a worker process imports, and how long that takes."""
     code = (
-        "import time; start = time.perf_counter(); import pipeline.transforms;"
-        "import sys, resource; print(round(time.perf_counter() - start, 2), "
+        "import time; start = time.perf_counter();"
+        "import pipeline.beam.transforms; import sys, resource;"
+        "print(round(time.perf_counter() - start, 2), "
         "len(sys.modules), sorted({'tensorflow', 'keras'} & set(sys.modules)),"
         "resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
     )
@@ -192,20 +198,20 @@ def show_worker() -> None:
     )
     secs, modules, heavy, size = done.stdout.strip().split(" ", 3)
     print(
-        f"a worker loads {modules} modules in {secs} s, {size} MB; "
-        f"of TensorFlow and Keras: {heavy}"
+        f"a worker imports {modules} modules in {secs} s, {size} MB; "
+        f"among them {heavy} of TensorFlow and Keras"
     )
 
 
 def peak_mb(source: Path, config: str) -> tuple[float, float, int]:
-    """(peak MB of the largest process, seconds, windows) of our job."""
+    """Peak MB of the largest process, seconds and windows of our job."""
     code = (
         "import resource, subprocess, sys; subprocess.run(sys.argv[1:],"
         "check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL);"
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     )
-    with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder, "out")
+    with tempfile.TemporaryDirectory() as directory:
+        output = Path(directory, "out")
         start = time.perf_counter()
         done = subprocess.run(
             [
@@ -225,54 +231,59 @@ def peak_mb(source: Path, config: str) -> tuple[float, float, int]:
 
 
 def show_memory(args: argparse.Namespace) -> None:
-    """Prints peak memory for long recordings and for many."""
+    """Prints peak memory for long recordings and for many files."""
     config = config_lib.load(args.config, args.set)
     rate = config.audio.sample_rate_hz
     source = sources.open_source(args.source, config.audio)
     speech = []
     for recording in source.recordings[:60]:
-        (seen,) = reading.measure(recording.path, config.audio)
-        path, length = recording.path, seen.samples
+        (level,) = reading.measure(recording.path, config.audio)
+        path, length = recording.path, level.samples
         speech.append(reading.read(path, config.audio, 0, length))
     speech = np.concatenate(speech)
     print(f"{'':26s}{'peak MB':>10s}{'s':>8s}{'windows':>10s}")
     for hours in (0.1, 1, 10):
-        with tempfile.TemporaryDirectory() as folder:
-            left = int(hours * 3600 * rate)
-            path = Path(folder, "long.wav")
+        with tempfile.TemporaryDirectory() as directory:
+            remaining = int(hours * 3600 * rate)
+            path = Path(directory, "long.wav")
             with soundfile.SoundFile(path, "w", rate, 1) as file:
-                while left > 0:
-                    file.write(speech[:left])
-                    left -= len(speech)
+                while remaining > 0:
+                    file.write(speech[:remaining])
+                    remaining -= len(speech)
             print_memory(f"{hours:g} hours in one file", path.parent, args)
     for files in (1000, 10000, 100000):
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as directory:
             for index in range(files):
                 start = 997 * index % (len(speech) - rate)
                 part = speech[start : start + rate // 2]
-                soundfile.write(f"{folder}/{index}.wav", part, rate)
-            print_memory(f"{files} files", Path(folder), args)
+                soundfile.write(f"{directory}/{index}.wav", part, rate)
+            print_memory(f"{files} files", Path(directory), args)
 
 
 def print_memory(name: str, source: Path, args: argparse.Namespace) -> None:
-    """One row of the table of memory."""
+    """Prints one row of the memory table."""
     peak, secs, windows = peak_mb(source, args.config)
     print(f"{name:26s}{peak:10.0f}{secs:8.1f}{windows:10d}", flush=True)
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """The command line; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = cli.parser(__doc__, EXAMPLE)
+    parser.add_argument(
+        "--source",
+        required=True,
+        help="directory of recordings that have the same sample rate",
     )
-    parser.add_argument("--source", required=True, help="recordings, one rate")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--memory", action="store_true", help="only memory")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="timed rounds (default: 5)"
+    )
+    parser.add_argument(
+        "--memory", action="store_true", help="only measure peak memory"
+    )
     parser.add_argument("--pattern", default="*", help=argparse.SUPPRESS)
     parser.add_argument("--row", help=argparse.SUPPRESS)
     config_lib.add_arguments(parser, default="speech16k")
-    return cli.run_command(_run, parser.parse_args())
+    return cli.run_command(_run, parser.parse_args(argv))
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -280,8 +291,8 @@ def _run(args: argparse.Namespace) -> int:
     if args.print_config:
         return config_lib.print_config(config)
     if args.row:
-        name, _, folder = args.row.partition("=")
-        run_row(name, args, folder)
+        name, _, directory = args.row.partition("=")
+        run_row(name, args, directory)
         return 0
     show_worker()
     if args.memory:

@@ -1,15 +1,11 @@
-"""What each loss and remedy alone makes of a data set.
+"""Measures what each loss and remedy against collapse does by itself.
 
-Every row is the config's networks and rates with plain `wgan-gp`, changed in
-one thing and in what goes with it (rates of a clipped WGAN, the weight of a
-penalty), from the same seed; its critic sees the same number of windows as any
-other's. A collapse ends none of them. Trained, exported and evaluated by the
-project's own commands; each keeps its run, export and figures below --output,
-and is not done again.
-
-    python benchmarks/remedies.py --data tfrecords/fsdd --output runs/alone
-    python benchmarks/remedies.py --data tfrecords/fsdd --output runs/alone \\
-        --updates 1500 --rows wgan-gp pac_size
+Every row trains the config's networks with plain `wgan-gp`, changed in one
+respect and in what that requires (rates of a clipped WGAN, the weight of a
+penalty), with the same seed and the same number of windows for the critic. A
+collapse does not stop a training. The project's own commands train, export and
+evaluate; run, export and figures of each row are kept below --output, and a
+finished row is not repeated.
 """
 
 import argparse
@@ -23,7 +19,12 @@ from stftgan_tf import cli
 from stftgan_tf import config as config_lib
 from stftgan_tf.errors import UsageError, UserError
 
-# Of what `digits8k` and its like turn on.
+EXAMPLE = (
+    "python benchmarks/remedies.py --data tfrecords/fsdd --output runs/alone "
+    "--rows wgan-gp labels"
+)
+
+# Turns off what `digits8k` and similar configs turn on.
 _PLAIN = [
     "train.loss=wgan-gp",
     "train.penalty_weight=10",
@@ -41,20 +42,15 @@ _CLIPPED = [
     "train.critic_steps=5",
 ]
 
-# What each row changes; `config` is the config as it stands.
+# What each row changes; `config` is the unchanged config.
 ROWS = {
     "wgan-gp": [],
     "clipped wgan": _CLIPPED,
-    "wgan-lp": ["train.loss=wgan-lp"],
-    "wgan-div": ["train.loss=wgan-div", "train.penalty_weight=2"],
     "rpgan-r1r2": ["train.loss=rpgan-r1r2", "train.penalty_weight=1"],
-    "pac_size": ["model.pac_size=2"],
     "stddev": ["model.minibatch_stddev=4"],
     "no average": ["train.ema_half_life_windows=0"],
     "5 critic steps": ["train.critic_steps=5"],
     "two time scales": ["train.critic_lr=TWICE"],
-    "spectral norm": ["model.spectral_norm=true", "train.penalty_weight=0.1"],
-    "drift": ["train.drift_weight=0.001"],
     "augmentation": ["augment.target=0.6"],
     "clusters": ["model.condition=cluster", "model.clusters=50"],
     "labels": ["model.condition=label"],
@@ -63,7 +59,7 @@ ROWS = {
 
 _FIGURES = [
     ("ndb", "NDB"),
-    ("diversity_ratio", "spread"),
+    ("diversity_ratio", "diversity"),
     ("precision", "precision"),
     ("recall", "recall"),
     ("density", "density"),
@@ -76,15 +72,15 @@ _FIGURES = [
 
 
 def changes(name: str, config: str, updates: int) -> tuple[list[str], int]:
-    """(values of `--set`, generator updates) of a row.
+    """Values for `--set`, and the number of generator updates of a row.
 
     Args:
-      name: of the row.
-      config: that the rows are made from.
-      updates: of the critic, each of one batch.
+      name: name of the row.
+      config: name of the config that rows change.
+      updates: critic updates, each with one batch.
 
     Raises:
-      ConfigError: the config does not take the row's changes.
+      ConfigError: if the config does not allow the row's changes.
     """
     twice = 2 * config_lib.load(config).train.critic_lr
     values = [text.replace("TWICE", str(twice)) for text in ROWS[name]]
@@ -94,35 +90,35 @@ def changes(name: str, config: str, updates: int) -> tuple[list[str], int]:
     return values, max(1, steps)
 
 
-def figures(folder: Path, name: str, args: argparse.Namespace) -> dict:
-    """Trains a row, unless that is done, and returns what `evaluate` says."""
-    run, export = folder / "run", folder / "export"
-    evaluation = folder / "evaluation"
+def figures(directory: Path, name: str, args: argparse.Namespace) -> dict:
+    """Trains and evaluates a row if necessary; returns its figures."""
+    run, export = directory / "run", directory / "export"
+    evaluation = directory / "evaluation"
     values, steps = changes(name, args.config, args.updates)
     train = [f"--config={args.config}", f"--data={args.data}", f"--run={run}"]
     train += [f"--set={value}" for value in [*values, f"train.steps={steps}"]]
     if (run / "config.yaml").exists():
-        # A run of another config or of other data is refused.
+        # A run with a different config or data set is refused.
         train.append("--resume")
-    _done("train", train)
+    _call("train", train)
     if not evaluation.is_dir():
         shutil.rmtree(export, ignore_errors=True)
-        _done("export", [f"--run={run}", f"--output={export}"])
-        told = [f"--data={args.data}", f"--output={evaluation}"]
-        _done("evaluate", [f"--model={export}", *told])
+        _call("export", [f"--run={run}", f"--output={export}"])
+        flags = [f"--data={args.data}", f"--output={evaluation}"]
+        _call("evaluate", [f"--model={export}", *flags])
     return json.loads((evaluation / "evaluation.json").read_text())
 
 
-def _done(command: str, flags: list[str]) -> None:
+def _call(command: str, flags: list[str]) -> None:
     code = importlib.import_module(f"stftgan_tf.{command}").main(flags)
     if code == 130:
         raise KeyboardInterrupt
     if code:
-        raise UserError(f"{command} ended with {code}, see above")
+        raise UserError(f"{command} failed with exit code {code}, see above")
 
 
 def line(name: str, row: dict) -> str:
-    """A row of the table; figures that the data cannot have are a dash."""
+    """A row of the table; a figure that does not exist is a dash."""
     values = (row.get(key) for key, _ in _FIGURES)
     cells = ["-" if v is None else f"{v:.4g}" for v in values]
     return " | ".join([name, *cells])
@@ -130,23 +126,36 @@ def line(name: str, row: dict) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--data", required=True, help="a data set")
-    parser.add_argument("--output", type=Path, required=True, help="a folder")
+    parser = cli.parser(__doc__, EXAMPLE)
     parser.add_argument(
-        "--config", default="digits8k", help="of the rows (default: digits8k)"
+        "--data", required=True, metavar="DIR", help="a data set"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="directory for runs, exports and figures",
+    )
+    parser.add_argument(
+        "--config",
+        default="digits8k",
+        metavar="NAME_OR_FILE",
+        help="config that the rows change (default: digits8k)",
     )
     parser.add_argument(
         "--updates",
         type=int,
         default=1000,
-        help="of the critic, a batch each (default: 1000)",
+        help="critic updates of each row (default: 1000)",
     )
     parser.add_argument(
-        "--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW"
+        "--rows",
+        nargs="+",
+        choices=ROWS,
+        default=list(ROWS),
+        metavar="ROW",
+        help=f"rows of the table (default: all of {', '.join(ROWS)})",
     )
     return cli.run_command(_run, parser.parse_args(argv))
 
@@ -156,15 +165,15 @@ def _run(args: argparse.Namespace) -> int:
         raise UsageError(f"--updates is {args.updates}; expected 1 or more")
     for name in args.rows:
         changes(name, args.config, args.updates)
-    found = {}
+    results = {}
     for name in args.rows:
-        folder = args.output / f"{name.replace(' ', '_')}-{args.updates}"
-        found[name] = figures(folder, name, args)
-        print(line(name, found[name]["generated"]), flush=True)
+        directory = args.output / f"{name.replace(' ', '_')}-{args.updates}"
+        results[name] = figures(directory, name, args)
+        print(line(name, results[name]["generated"]), flush=True)
     print(" | ".join(["", *(label for _, label in _FIGURES)]))
-    print(line("real, held out", found[args.rows[0]]["real"]))
-    for name, told in found.items():
-        print(line(name, told["generated"]))
+    print(line("real, held out", results[args.rows[0]]["real"]))
+    for name, result in results.items():
+        print(line(name, result["generated"]))
     return 0
 
 

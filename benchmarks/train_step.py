@@ -1,14 +1,12 @@
-"""Windows a second of the training step: ours against its like.
+"""Compares the speed of the training step with alternatives.
 
-The same networks, loss (wgan-gp) and loop, side by side in one run, in turns,
-so that a drifting machine slows all. Rows: our step as the plain graph, in
-bfloat16, eagerly and under XLA; the loop in the shape of the popular Keras
-example; PyTorch, eager and compiled. Also: which share of the machine's
-measured peak of float32 matrix multiplication each reaches, and how fast the
-input pipeline alone is.
+The same networks, loss (wgan-gp) and loop, side by side. Rows take turns,
+because the machine's speed drifts: our step as the plain graph, in bfloat16,
+eagerly and with XLA; the loop as a popular Keras example writes it; PyTorch,
+eager and compiled. Also shows the share of the machine's measured peak of
+float32 matrix multiplication, and with --data the speed of the input pipeline.
 
     pip install -e '.[benchmarks]'
-    python benchmarks/train_step.py
 """
 
 import argparse
@@ -23,15 +21,18 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from stftgan_tf import cli, train
+from stftgan_tf import cli
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
 from stftgan_tf.data import dataset
 from stftgan_tf.dsp.moments import Moments
 from stftgan_tf.errors import UsageError
-from stftgan_tf.models import networks
+from stftgan_tf.models.build import build_wgan
+from stftgan_tf.models.layers import UpConv1D
 
-# What all rows do, whatever the config says.
+EXAMPLE = "python benchmarks/train_step.py --rounds 3 --steps 5"
+
+# Settings of all rows, which replace those of the config.
 _SAME = [
     "model.condition=none",
     "augment.target=0",
@@ -39,19 +40,16 @@ _SAME = [
     "train.loss=wgan-gp",
     "train.penalty_weight=10",
     "train.penalty_interval=1",
-    "train.drift_weight=0",
-    "model.pac_size=1",
     "model.minibatch_stddev=1",
-    "model.spectral_norm=false",
 ]
 
 
 class UpConv(nn.Module):
-    """`networks.UpConv1D`, whose two kernels are weights of their own here."""
+    """`UpConv1D`, but with two independent kernels."""
 
     def __init__(self, channels: int, width: int, kernel: int):
         super().__init__()
-        taps = networks.UpConv1D(width, kernel).taps
+        taps = UpConv1D(width, kernel).taps
         self.both = nn.Conv1d(channels, 2 * width, taps, padding=taps // 2)
 
     def forward(self, x):
@@ -60,7 +58,7 @@ class UpConv(nn.Module):
 
 
 class Residual(nn.Module):
-    """One branch resized, plus another of two convolutions."""
+    """A resized branch plus a branch of two convolutions."""
 
     def __init__(self, resize: nn.Module, first: nn.Module, last: nn.Module):
         super().__init__()
@@ -123,7 +121,7 @@ class Generator(nn.Sequential):
 
 
 class TorchStep:
-    """One training step of the same loop in eager PyTorch."""
+    """A training step of the same loop in eager PyTorch."""
 
     def __init__(self, config: Config):
         self.config = config
@@ -165,7 +163,7 @@ class TorchStep:
         scores = self.critic(torch.cat([real, fake]))
         real_scores, fake_scores = scores.split(len(real))
         weights = torch.rand(len(real), 1, 1)
-        # The operation counter takes no gradient of a leaf; this is none.
+        # The operation counter does not support gradients of a leaf tensor.
         anchor = torch.zeros((), requires_grad=True)
         between = real + weights * (fake - real) + anchor
         (gradients,) = torch.autograd.grad(
@@ -180,18 +178,18 @@ class TorchStep:
 
 
 class CompiledTorchStep(TorchStep):
-    """The same, its networks compiled."""
+    """`TorchStep` with compiled networks."""
 
     def __init__(self, config: Config):
         super().__init__(config)
-        # The penalty goes through the backward pass twice.
+        # The penalty needs the backward pass twice.
         torch._functorch.config.donated_buffer = False
         self.generator = torch.compile(self.generator)
         self.critic = torch.compile(self.critic)
 
 
 class OurStep:
-    """Keras' own compiled train function over a fixed batch."""
+    """Keras' compiled train function with a fixed batch."""
 
     def __init__(self, config: Config, *changes: str, eager: bool = False):
         config = config_lib.from_dict(config.to_dict(), changes)
@@ -206,10 +204,10 @@ class OurStep:
 
 
 class ExampleShapedStep:
-    """The loop as the popular Keras example shapes it, in a tf.function.
+    """The loop as a popular Keras example writes it, in a tf.function.
 
-    Three calls of the critic a step, and the same real windows for all of its
-    updates.
+    It calls the critic three times per update, and all critic updates of a
+    step use the same real windows.
     """
 
     def __init__(self, config: Config):
@@ -278,7 +276,7 @@ def timed(work) -> float:
 
 
 def steps(config: Config) -> dict[str, tuple[object, str]]:
-    """The rows: what is timed, and whose windows it takes."""
+    """The rows: the step to time, and the framework of its windows."""
     rows = {
         "this project": (OurStep(config), "tf"),
         "bfloat16": (OurStep(config, "train.precision=mixed_bfloat16"), "tf"),
@@ -293,21 +291,21 @@ def steps(config: Config) -> dict[str, tuple[object, str]]:
 def warmed(
     rows: dict[str, tuple[object, str]], data: dict[str, object]
 ) -> dict[str, tuple[object, str]]:
-    """The rows that run at all; the others are named with their reason."""
+    """Warms up; drops the rows that cannot run and prints why."""
     kept = {}
     for name, (step, kind) in rows.items():
         try:
             for _ in range(3):
                 step(data[kind])
             kept[name] = step, kind
-        except Exception as error:  # whatever a compiler raises
+        except Exception as error:  # Compilers raise anything.
             reason = str(error).strip().splitlines()[0]
             print(f"{name}: does not run: {reason}")
     return kept
 
 
 def input_rate(config: Config, root: Path, batches: int = 200) -> float:
-    """Windows a second of the input pipeline alone."""
+    """Windows per second of the input pipeline alone."""
     shards = dataset.open_shards(root, config)
     stream = iter(dataset.training_batches(shards, config))
     next(stream)
@@ -316,17 +314,20 @@ def input_rate(config: Config, root: Path, batches: int = 200) -> float:
     return batches * count / secs
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """The command line; returns its exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = cli.parser(__doc__, EXAMPLE)
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="timed rounds (default: 5)"
     )
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=10, help="a round")
-    parser.add_argument("--data", help="a data set, to time the input as well")
+    parser.add_argument(
+        "--steps", type=int, default=10, help="steps in a round (default: 10)"
+    )
+    parser.add_argument(
+        "--data", metavar="DIR", help="a data set, to time the input as well"
+    )
     config_lib.add_arguments(parser, default="digits8k")
-    return cli.run_command(_run, parser.parse_args())
+    return cli.run_command(_run, parser.parse_args(argv))
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -337,14 +338,14 @@ def _run(args: argparse.Namespace) -> int:
         return config_lib.print_config(config)
     if config.model.networks != "frames" or config.train.loss != "wgan-gp":
         raise UsageError(
-            "PyTorch's side has the frames networks and wgan-gp only"
+            "the PyTorch rows only have the frames networks and wgan-gp"
         )
     count = config.train.batch_size * config.train.critic_steps
     rng = np.random.default_rng(0)
     windows = np.float32(rng.uniform(-1, 1, (count, *config.window_shape)))
-    turned = torch.from_numpy(windows.transpose(0, 2, 1).copy())
-    data = {"tf": tf.constant(windows), "torch": turned}
-    flops = step_flops(TorchStep(config), turned) / count
+    transposed = torch.from_numpy(windows.transpose(0, 2, 1).copy())
+    data = {"tf": tf.constant(windows), "torch": transposed}
+    flops = step_flops(TorchStep(config), transposed) / count
     rows = warmed(steps(config), data)
     rates, peaks = {name: [] for name in rows}, []
     for _ in range(args.rounds):
@@ -369,18 +370,18 @@ def report(
     print(
         f"TensorFlow {tf.__version__}, PyTorch {torch.__version__}, "
         f"{torch.get_num_threads()} threads, batch {config.train.batch_size}, "
-        f"{flops / 1e9:.2f} GFLOP a window, "
+        f"{flops / 1e9:.2f} GFLOP per window, "
         f"matmul peak {peak / 1e9:.0f} GFLOP/s"
     )
     ours = rates["this project"]
-    for name, found in rates.items():
-        rate = statistics.median(found)
-        ratios = [a / b for a, b in zip(ours, found, strict=True)]
+    for name, values in rates.items():
+        rate = statistics.median(values)
+        ratios = [a / b for a, b in zip(ours, values, strict=True)]
         print(
             f"{name:18s} {rate:6.0f} windows/s  "
-            f"({min(found):.0f} to {max(found):.0f})  "
+            f"({min(values):.0f} to {max(values):.0f})  "
             f"{100 * rate * flops / peak:3.0f} % of the peak  "
-            f"ours is {statistics.median(ratios):.2f} times as fast"
+            f"this project is {statistics.median(ratios):.2f} times as fast"
         )
 
 
