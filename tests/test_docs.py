@@ -292,6 +292,18 @@ def test_every_command_has_the_flags_that_the_docs_use(capsys):
         assert names - known - beam == set(), module
 
 
+def test_every_benchmark_has_the_flags_that_the_docs_use():
+    uses = []
+    for path in TEXTS:
+        text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+        uses += re.findall(r"python (benchmarks/\w+\.py)([^`\n]*)", text)
+    assert len(uses) > 5
+    for script, flags in uses:
+        source = (ROOT / script).read_text(encoding="utf-8")
+        for flag in re.findall(r"--\w+", flags):
+            assert f'"{flag}"' in source, (script, flag)
+
+
 def test_metrics_in_the_docs_are_those_of_the_registry():
     page = (DOCS / "training-and-collapse.md").read_text(encoding="utf-8")
     assert registry.markdown().strip() in page
