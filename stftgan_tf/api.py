@@ -237,8 +237,8 @@ def evaluate(
         export, such as `evaluate.samples=200`.
 
     Returns:
-      An object with `figures` (all metrics of real and generated windows),
-      `blessed`, `reasons` (why it is not blessed) and `save(directory)`.
+      An object with `metrics` (of real and of generated windows), `blessed`,
+      `reasons` (why it is not blessed) and `save(directory)`.
 
     Raises:
       UserError: if the export or the data set cannot be read, they do not

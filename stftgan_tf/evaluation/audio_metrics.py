@@ -1,4 +1,4 @@
-"""Metrics of audio by a classifier of the data set's labels."""
+"""Metrics that compare audio, using a classifier of the data set's labels."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ _BATCH = 32
 
 
 class AudioMetrics:
-    """Metrics of audio against the training windows, as audio."""
+    """Compares audio with the audio of the training windows."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class AudioMetrics:
         Args:
           train: windows [N, T, F] and labels [N] of the training split.
           shards: the data set.
-          config: STFT, phase, and the evaluate section.
+          config: STFT, phase reconstruction, and the evaluate section.
         """
         labelled = train[1] >= 0
         windows, self._labels = train[0][labelled], train[1][labelled]
@@ -52,7 +52,7 @@ class AudioMetrics:
             self._training, settings.clusters, settings.seed
         )
 
-    def figures(
+    def measure(
         self, audio: np.ndarray, labels: np.ndarray | None, size: int
     ) -> dict[str, Any]:
         """All metrics of audio.
@@ -63,7 +63,7 @@ class AudioMetrics:
         Args:
           audio: float32 [B, N].
           labels: int [B], -1 where unknown, or None if all are unknown.
-          size: of a part.
+          size: number of samples in a part.
         """
         probabilities, vectors = self._classifier(audio)
         predicted = probabilities.argmax(axis=1)
@@ -121,7 +121,7 @@ class AudioMetrics:
 def to_audio(
     windows: np.ndarray, moments: Moments, config: Config
 ) -> np.ndarray:
-    """Audio float32 [B, N] of real windows, by the export's phase step."""
+    """Audio float32 [B, N] of windows, with the phase step of the export."""
     convert = tf.function(lambda x: phase.windows_to_audio(x, moments, config))
     return in_batches(convert, windows, _BATCH)
 
@@ -141,7 +141,7 @@ def trained_classifier(
       audio: float32 [B, N], all labelled training windows.
       labels: int [B].
       shards: the data set.
-      config: phase step, and the seed of the evaluate section.
+      config: phase reconstruction, and the seed of the evaluate section.
     """
     model = classifier.Classifier(
         config.window_samples,
@@ -151,10 +151,10 @@ def trained_classifier(
     )
     key = _cache_key(shards, config)
     path = Path(shards.home, f"classifier-{key}.npz")
-    # Earlier versions called it the judge.
-    old = path.with_name(f"judge-{key}.npz")
+    # The name in earlier versions.
+    old_path = path.with_name(f"judge-{key}.npz")
     local = not dataset.is_remote(shards.home)
-    if local and (model.load(path) or model.load(old)):
+    if local and (model.load(path) or model.load(old_path)):
         return model
     model.fit(audio, labels)
     try:

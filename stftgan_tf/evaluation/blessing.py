@@ -24,9 +24,8 @@ BLESSED, NOT_BLESSED = "BLESSED", "NOT_BLESSED"
 # The file that `pipeline.push` writes into a version.
 PUSHED = "pushed.json"
 
-
 # Metrics that must reach a share of the value of real windows: name, key of
-# the bless section, and what it means if they do not.
+# the bless section, and the meaning of a failure.
 _AT_LEAST = (
     ("diversity_ratio", "min_diversity", "all windows look alike"),
     ("nearest_self", "min_apart", "windows are repeated"),
@@ -40,9 +39,9 @@ _AT_LEAST = (
 )
 
 # Metrics that may exceed the value of real windows by an allowance: name, key
-# of the bless section, the figure that the allowance is a multiple of, and
-# what it means if they exceed it. (Each of the embedding's dimensions has
-# variance 1, so a Frechet distance grows with their number.)
+# of the bless section, the entry of the evaluation that the allowance is
+# multiplied by, and the meaning of a failure. (Each dimension of the embedding
+# has variance 1, so the Frechet distance grows with their number.)
 _AT_MOST = (
     (
         "ndb",
@@ -61,10 +60,10 @@ class Check:
 
     Attributes:
       figure: name of the metric.
-      value: of the generated windows.
+      value: value of the generated windows.
       bound: `at least` or `at most`.
       limit: the smallest or largest value that passes.
-      failing: what it means if the check fails.
+      failing: the meaning of a failure.
     """
 
     figure: str
@@ -90,18 +89,18 @@ class Check:
 
 
 def checks(
-    figures: dict[str, Any],
+    metrics: dict[str, Any],
     limits: BlessConfig,
     last: dict[str, Any] | None = None,
 ) -> list[Check]:
     """Compares generated windows with the limits.
 
     Args:
-      figures: the metrics of an evaluation.
+      metrics: the metrics of an evaluation.
       limits: how far generated windows may be from real ones.
       last: the evaluation of the last blessed export, if any.
     """
-    real, generated = figures["real"], figures["generated"]
+    real, generated = metrics["real"], metrics["generated"]
     result = []
 
     def add(name: str, bound: str, limit: float, failing: str) -> None:
@@ -111,7 +110,7 @@ def checks(
     for name, share, failing in _AT_LEAST:
         add(name, "at least", getattr(limits, share) * real[name], failing)
     for name, allowance, unit, failing in _AT_MOST:
-        scale = figures[unit] if unit else 1
+        scale = metrics[unit] if unit else 1
         limit = real[name] + getattr(limits, allowance) * scale
         add(name, "at most", limit, failing)
     name = "label_recognised"
@@ -119,7 +118,7 @@ def checks(
         failing = "samples do not match the requested label"
         add(name, "at least", limits.min_recognised * real[name], failing)
     if last is not None:
-        # Relative to real windows: the data may have grown since then.
+        # Relative to real windows, because the data may have grown since then.
         before, before_real = last["generated"], last["real"]
         ratio = before["frechet"] / max(before_real["frechet"], 1e-4)
         limit = limits.max_worse * ratio * real["frechet"]
@@ -134,7 +133,7 @@ def reasons(results: list[Check]) -> list[str]:
 
 def write(
     directory: Path,
-    figures: dict[str, Any],
+    metrics: dict[str, Any],
     results: list[Check],
     examples: Mapping[str, np.ndarray] | None = None,
 ) -> None:
@@ -142,7 +141,7 @@ def write(
 
     Args:
       directory: replaced if it contains an evaluation.
-      figures: metrics, and the export's `digest`.
+      metrics: the metrics, and the export's `digest`.
       results: all checks.
       examples: the windows that the report shows.
 
@@ -153,7 +152,7 @@ def write(
     evaluation = {
         "blessed": not failures,
         "reasons": failures,
-        **figures,
+        **metrics,
         "checks": [
             {**dataclasses.asdict(check), "passed": check.passed}
             for check in results
@@ -185,7 +184,7 @@ def read(directory: Path) -> dict[str, Any]:
         return _current(evaluation)
     except FileNotFoundError as error:
         raise UserError(
-            f"{directory} contains no evaluation (no {FILE}); make one with "
+            f"{directory} contains no evaluation (no {FILE}); create one with "
             "python -m stftgan_tf.evaluate"
         ) from error
     except (KeyError, TypeError, ValueError) as error:

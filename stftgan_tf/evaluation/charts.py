@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from stftgan_tf import pictures
 
-# Distinguishable with red-green colour blindness, on light and dark pages.
+# Distinguishable with red-green colour blindness and on light and dark pages.
 COLOURS = {"real": "#3d85c6", "generated": "#e07b1a", "training": "#8b919a"}
 
 # Placeholder for the text colour of the page, replaced by `_svg`.
@@ -24,21 +24,21 @@ _SIZE = (5.0, 2.7)
 
 def curves(
     series: dict[str, tuple[Sequence[float], Sequence[float]]],
-    marked: float | None = None,
+    marked_step: float | None = None,
 ) -> bytes:
     """Lines over training steps.
 
     Args:
       series: (steps, values) by name.
-      marked: a step to mark with a vertical line.
+      marked_step: a step to mark with a vertical line.
     """
 
     def draw(axes: Any) -> None:
         for name, (steps, values) in series.items():
             axes.plot(steps, values, label=name, linewidth=1.2)
-        if marked is not None:
+        if marked_step is not None:
             axes.axvline(
-                marked, color=_INK, linestyle=":", label="exported step"
+                marked_step, color=_INK, linestyle=":", label="exported step"
             )
         axes.set(xlabel="step", xmargin=0)
         _legend(axes)
@@ -50,15 +50,15 @@ def bars(
     names: Sequence[str],
     groups: dict[str, Sequence[float]],
     ylabel: str,
-    marked: Sequence[bool] = (),
+    stars: Sequence[bool] = (),
 ) -> bytes:
     """Groups of bars side by side.
 
     Args:
-      names: of the positions; more than 30 are not shown.
+      names: names of the positions; more than 30 are not shown.
       groups: values at each position, by a name in `COLOURS`.
       ylabel: label of the vertical axis.
-      marked: whether each position gets a star; empty for no stars.
+      stars: whether each position gets a star; empty for no stars.
     """
 
     def draw(axes: Any) -> None:
@@ -68,7 +68,7 @@ def bars(
             colour = COLOURS.get(name)
             axes.bar(left, values, width, label=name, color=colour)
         tops = np.max(list(groups.values()), axis=0)
-        for position in np.flatnonzero(marked):
+        for position in np.flatnonzero(stars):
             top = (position, tops[position])
             axes.annotate("*", top, ha="center", color=_INK)
         longest = max(map(len, names), default=0)
@@ -132,7 +132,7 @@ def _svg(
     draw: Callable[[Any], None], size: tuple[float, float] = _SIZE
 ) -> bytes:
     """An SVG file with the chart that `draw` draws."""
-    look = {
+    style = {
         "svg.fonttype": "none",
         # Label names may contain "$".
         "text.parse_math": False,
@@ -147,7 +147,7 @@ def _svg(
         "xtick.color": _INK,
         "ytick.color": _INK,
     }
-    with matplotlib.rc_context(look):
+    with matplotlib.rc_context(style):
         figure = Figure(figsize=size, layout="constrained")
         draw(figure.subplots())
         out = io.StringIO()

@@ -1,8 +1,8 @@
-"""A small classifier of audio, which rates samples by label.
+"""A small audio classifier, which predicts the label of a sample.
 
-It is trained on real audio with varied level, position and background noise.
-A classifier trained on clean audio alone is overconfident: it gives audio
-that is none of the labels a high score.
+It is trained on real audio, augmented in level, position and background noise.
+A classifier trained on clean audio alone is overconfident: it assigns a high
+probability to audio that has none of the labels.
 """
 
 import zipfile
@@ -23,7 +23,7 @@ _FRAME_SECS, _STEP_SECS, _BANDS = 0.032, 0.008, 40
 # A band below this level counts as silent (-80 dB of a full-scale sine).
 _FLOOR = 1e-4
 
-# Ranges of the variation of the training audio.
+# Ranges of the augmentation of the training audio.
 GAIN_DB = (-12.0, 6.0)
 SHIFT_SECS = 0.06
 SNR_DB = (5.0, 40.0)
@@ -48,7 +48,7 @@ class Classifier:
           samples: N, the length of all audio.
           classes: number of labels.
           rate_hz: sample rate of the audio.
-          seed: of the weights, the order of the audio and its variation.
+          seed: seed of the weights, the training order and the augmentation.
         """
         self._rate_hz, self._seed = rate_hz, seed
         spectra = self._log_mel(tf.zeros([1, samples]))
@@ -73,10 +73,12 @@ class Classifier:
         cross_entropy = keras.losses.SparseCategoricalCrossentropy()
 
         @tf.function(reduce_retracing=True)
-        def step(batch, truth):
+        def step(batch, targets):
             with tf.GradientTape() as tape:
-                scores, _ = self._model(self._log_mel(batch), training=True)
-                loss = cross_entropy(truth, scores)
+                probabilities, _ = self._model(
+                    self._log_mel(batch), training=True
+                )
+                loss = cross_entropy(targets, probabilities)
             variables = self._model.trainable_variables
             optimizer.apply(tape.gradient(loss, variables), variables)
 
@@ -95,11 +97,11 @@ class Classifier:
             np.savez(file, *self._model.get_weights())
 
     def load(self, path: Path) -> bool:
-        """Reads the weights; returns False if the file cannot be read."""
+        """Reads the weights; returns whether the file could be read."""
         try:
             with np.load(path) as file:
                 self._model.set_weights([file[name] for name in file.files])
-        # NumPy raises the last two for a file that is a bare array.
+        # NumPy raises the last two for a file with a single array.
         except (
             OSError,
             ValueError,
@@ -135,12 +137,12 @@ def augment(
     shifts = rng.integers(-largest, largest + 1, count)
     rms = np.sqrt(np.mean(np.square(audio), axis=1)) + 1e-9
     noise = rms * 10 ** (-rng.uniform(*SNR_DB, count) / 20)
-    varied = np.zeros_like(audio)
+    result = np.zeros_like(audio)
     for row, shift in enumerate(shifts):
         start, stop = max(0, shift), min(samples, samples + shift)
-        varied[row, start:stop] = audio[row, start - shift : stop - shift]
-    varied += noise[:, None] * rng.standard_normal(audio.shape)
-    return np.float32(gains[:, None] * varied)
+        result[row, start:stop] = audio[row, start - shift : stop - shift]
+    result += noise[:, None] * rng.standard_normal(audio.shape)
+    return np.float32(gains[:, None] * result)
 
 
 def _network(shape: tuple[int, ...], classes: int, seed: int) -> keras.Model:
@@ -165,9 +167,9 @@ def _network(shape: tuple[int, ...], classes: int, seed: int) -> keras.Model:
         activation="relu",
         kernel_initializer=keras.initializers.HeNormal(seed=seed),
     )(x)
-    scores = layers.Dense(
+    probabilities = layers.Dense(
         classes,
         activation="softmax",
         kernel_initializer=keras.initializers.GlorotUniform(seed=seed),
     )(embedding)
-    return keras.Model(spectra, [scores, embedding], name="classifier")
+    return keras.Model(spectra, [probabilities, embedding], name="classifier")

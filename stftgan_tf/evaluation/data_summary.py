@@ -1,4 +1,4 @@
-"""The data set in the report: facts and charts."""
+"""Facts and charts of the data set, for the report."""
 
 import json
 import os
@@ -52,15 +52,15 @@ def data_charts(
     levels = charts.levels(stft.bin_hz(config), shards.manifest["moments"])
     result = [("Level of each frequency bin", levels)]
     for name in ("labels", "speakers"):
-        train, real = (
+        train_counts, eval_counts = (
             stats[name].get(split, {}) for split in ("train", "eval")
         )
-        names = sorted({*train, *real})
+        names = sorted({*train_counts, *eval_counts})
         if not 1 < len(names) <= _MAX_BARS:
             continue
         groups = {
-            "training": [train.get(key, 0) for key in names],
-            "real": [real.get(key, 0) for key in names],
+            "training": [train_counts.get(key, 0) for key in names],
+            "real": [eval_counts.get(key, 0) for key in names],
         }
         chart = charts.bars(names, groups, "windows")
         result.append(

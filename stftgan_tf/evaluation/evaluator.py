@@ -1,9 +1,9 @@
 """Evaluates an export against the data set that it was trained on.
 
-Every metric is measured for real windows of the evaluation split and for
-generated windows, both against the training split: the first row shows which
-values are possible. If the data is labelled, a classifier rates the audio of
-both, made by the same phase step.
+Every metric compares two sets with the training split: real windows of the
+evaluation split, whose values show what is possible, and generated windows. If
+the data is labelled, a classifier also compares their audio, which is
+reconstructed with the same phase step.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ from stftgan_tf.saved_model import loading
 # Samples generated at a time.
 _BATCH = 32
 
-# Largest number of training windows that others are compared with.
+# Largest number of training windows that take part in the comparison.
 _MAX_TRAINING = 20000
 
 
@@ -39,15 +39,15 @@ class Evaluation:
     """Result of evaluating an export.
 
     Attributes:
-      figures: the metrics of `real` and `generated` windows by name;
+      metrics: the metrics of `real` and `generated` windows by name;
         `clusters` and `dimensions`, which the limits depend on; `bins`, the
-        share of windows in each cluster; and which export, data set and
-        settings they belong to.
+        share of windows in each cluster; and the export, data set and
+        settings that were used.
       checks: all checks of the blessing.
       examples: the windows that the report shows.
     """
 
-    figures: dict[str, Any]
+    metrics: dict[str, Any]
     checks: list[blessing.Check]
     examples: examples.Examples
 
@@ -65,7 +65,7 @@ class Evaluation:
         """The table of metrics, and why the export is not blessed."""
         reasons = [f"{blessing.NOT_BLESSED}: {r}" for r in self.reasons]
         return "\n".join(
-            [table(self.figures), *(reasons or [blessing.BLESSED])]
+            [table(self.metrics), *(reasons or [blessing.BLESSED])]
         )
 
     def save(self, directory: Path) -> None:
@@ -75,7 +75,7 @@ class Evaluation:
           UserError: if the directory contains anything else.
         """
         arrays = self.examples.arrays()
-        blessing.write(directory, self.figures, self.checks, arrays)
+        blessing.write(directory, self.metrics, self.checks, arrays)
 
 
 def evaluate(
@@ -102,10 +102,10 @@ def evaluate(
         read, they do not belong together, or there are too few windows.
     """
     last = blessing.read(Path(last_blessed)) if last_blessed else None
-    # The evaluation belongs to the files that were loaded.
+    # The evaluation is only valid for the files that were loaded.
     with stable_digest(Path(model_dir)) as digest:
         model = loading.load(Path(model_dir))
-        config = config or _config_of(model, overrides)
+        config = config or _saved_config(model, overrides)
         shards = dataset.open_shards(data_dir, config)
         check_data(model, shards)
         return evaluate_loaded(model, digest, shards, config, last)
@@ -117,7 +117,7 @@ def config_of(model_dir: Path, overrides: Sequence[str] = ()) -> Config:
     Raises:
       UserError: if it is not an export.
     """
-    return _config_of(loading.load(model_dir), overrides)
+    return _saved_config(loading.load(model_dir), overrides)
 
 
 def evaluate_loaded(
@@ -131,7 +131,7 @@ def evaluate_loaded(
 
     Args:
       model: the export.
-      digest: of its files, see `files.directory_digest`.
+      digest: digest of its files, from `files.directory_digest`.
       shards: the data set.
       config: settings of the evaluation and the blessing.
       last: evaluation of the last blessed export, from `blessing.read`.
@@ -141,29 +141,29 @@ def evaluate_loaded(
         the evaluation split is almost empty.
     """
     with integrity.corrupt_shard_as_error(shards):
-        figures, shown = _measure(model, shards, config)
-    checks = blessing.checks(figures, config.bless, last)
-    figures |= {
+        metrics, selection = _measure(model, shards, config)
+    checks = blessing.checks(metrics, config.bless, last)
+    metrics |= {
         "digest": digest,
         "data_digest": data_digest(shards),
         "evaluate": dataclasses.asdict(config.evaluate),
     }
     if last:
-        figures["last_blessed"] = last["generated"]
-        figures["last_digest"] = last["digest"]
-    return Evaluation(figures, checks, shown)
+        metrics["last_blessed"] = last["generated"]
+        metrics["last_digest"] = last["digest"]
+    return Evaluation(metrics, checks, selection)
 
 
-def table(figures: dict[str, Any]) -> str:
+def table(metrics: dict[str, Any]) -> str:
     """The metrics as lines: name, real, generated, best value."""
     lines = [f"{'metric':28s}{'real':>10s}{'generated':>12s}  best"]
 
     def add(name: str, real: Any, generated: Any, best: str) -> None:
-        shown = ["-" if v is None else f"{v:g}" for v in (real, generated)]
-        lines.append(f"{name:28s}{shown[0]:>10s}{shown[1]:>12s}  {best}")
+        cells = ["-" if v is None else f"{v:g}" for v in (real, generated)]
+        lines.append(f"{name:28s}{cells[0]:>10s}{cells[1]:>12s}  {best}")
 
-    generated = figures["generated"]
-    for name, value in figures["real"].items():
+    generated = metrics["generated"]
+    for name, value in metrics["real"].items():
         if isinstance(value, dict):
             lines.append(f"{name} (share of samples)")
             for key, share in value.items():
@@ -183,7 +183,7 @@ def data_digest(shards: dataset.Shards) -> str:
 def check_data(model: loading.LoadedModel, shards: dataset.Shards) -> None:
     """Checks that a model was trained on a data set.
 
-    Windows and labels mean the same only in that data set.
+    Windows and labels are only comparable within that data set.
 
     Raises:
       UserError: if the data set has different moments or labels.
@@ -205,20 +205,20 @@ def check_data(model: loading.LoadedModel, shards: dataset.Shards) -> None:
         if in_data != in_model:
             raise UserError(
                 f"{shards.root} has different {what} than the data set that "
-                f"{model.path} was trained on; expected that data set, or one "
-                "made from the same recordings"
+                f"{model.path} was trained on; use that data set, or one "
+                "with the same recordings and config"
             )
 
 
 def generate(
     model: loading.LoadedModel, labels: np.ndarray, count: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Samples of consecutive seeds.
+    """Generates samples with consecutive seeds.
 
     Args:
       model: the export.
-      labels: int [N], -1 where unknown. A model with labels is asked for
-        them as often as they occur here.
+      labels: int [N], -1 where unknown. From a model with labels, each label
+        is requested with the frequency that it has here.
       count: number of samples.
       seed: the first seed.
 
@@ -250,32 +250,35 @@ def _measure(
     windows, audio, labels = generate(
         model, train[1], settings.samples, settings.seed
     )
-    metrics = WindowMetrics(train[0], moments, config)
-    real_vectors, vectors = metrics.embed(real[0]), metrics.embed(windows)
-    figures: dict[str, Any] = {
+    window_metrics = WindowMetrics(train[0], moments, config)
+    real_vectors, vectors = (
+        window_metrics.embed(real[0]),
+        window_metrics.embed(windows),
+    )
+    metrics: dict[str, Any] = {
         "model": str(model.path),
         "clusters": settings.clusters,
-        "dimensions": metrics.dimensions,
-        "real": metrics.figures(real[0], real_vectors, real[0]),
-        "generated": metrics.figures(windows, vectors, real[0]),
-        "bins": metrics.shares(windows, real[0]),
+        "dimensions": window_metrics.dimensions,
+        "real": window_metrics.measure(real[0], real_vectors, real[0]),
+        "generated": window_metrics.measure(windows, vectors, real[0]),
+        "bins": window_metrics.shares(windows, real[0]),
     }
     if _enough_labels(train[1], settings.clusters):
         audio_metrics = AudioMetrics(train, shards, config)
         real_audio = to_audio(real[0], moments, config)
         size = len(real_audio)
-        figures["real"] |= audio_metrics.figures(real_audio, real[1], size)
-        figures["generated"] |= audio_metrics.figures(audio, labels, size)
+        metrics["real"] |= audio_metrics.measure(real_audio, real[1], size)
+        metrics["generated"] |= audio_metrics.measure(audio, labels, size)
     if labels is None:
         labels = np.full(len(windows), -1)
-    shown = examples.select(
-        examples.Windows(*train, metrics.training),
+    selection = examples.select(
+        examples.Windows(*train, window_metrics.training),
         examples.Windows(*real, real_vectors),
         examples.Windows(windows, labels, vectors),
         audio,
         lambda x: to_audio(x, moments, config),
     )
-    return figures, shown
+    return metrics, selection
 
 
 def _real_windows(
@@ -298,12 +301,14 @@ def _real_windows(
 
 
 def _enough_labels(labels: np.ndarray, clusters: int) -> bool:
-    """Whether a classifier can be trained, and its embedding clustered."""
+    """Whether a classifier can be trained and its embedding be clustered."""
     known = labels[labels >= 0]
     return len(known) >= clusters and len(np.unique(known)) > 1
 
 
-def _config_of(model: loading.LoadedModel, overrides: Sequence[str]) -> Config:
+def _saved_config(
+    model: loading.LoadedModel, overrides: Sequence[str]
+) -> Config:
     return config_lib.from_dict(
         model.metadata["config"], overrides, source=str(model.path)
     )

@@ -1,7 +1,7 @@
 """The windows of an evaluation that the report shows.
 
-They are stored beside the metrics, so that the report computes nothing
-again: as float16 and 16-bit audio, about 2.5 MB for 48 windows of 128 x 128.
+They are stored beside the metrics, as float16 and 16-bit audio, so that the
+report need not compute them again. 48 windows of 128 x 128 take about 2.5 MB.
 """
 
 import dataclasses
@@ -15,8 +15,8 @@ from stftgan_tf.errors import UserError
 from stftgan_tf.evaluation import blessing
 from stftgan_tf.evaluation.window_metrics import every_nth
 
-# Numbers of real and of generated windows, of pairs of each kind, and of
-# points of each kind on the map.
+# Number of windows of each kind (real, generated), of pairs of each kind (the
+# nearest, the first seeds), and of points of each kind on the map.
 _WINDOWS, _PAIRS, _POINTS = 16, 4, 500
 
 
@@ -37,22 +37,23 @@ class Windows:
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """What the report shows of an evaluation.
+    """The part of an evaluation that the report shows.
 
-    `real` and `generated` are spread over all real windows and the first
-    generated ones. `near` and `training` are pairs: a generated window and
-    its nearest training window. First come the pairs with the smallest
-    distances, then those of the first seeds.
+    There are four groups. `real` windows are spread over all real windows, and
+    `generated` ones are the first. `near` and `training` form pairs: a
+    generated window and its nearest training window. The pairs with the
+    smallest distances come first, then those of the first seeds.
 
     Attributes:
-      windows: float16 [B, T, F] of each of these four groups.
+      windows: float16 [B, T, F] of each group.
       audio: int16 [B, N] of each group.
       labels: int [B] of each group, -1 where unknown.
       rows: int [B] of each group, indices into all windows that were
         compared; for generated windows these are seeds, counted from the
         first one.
-      distances: float [P], of each pair in the embedding.
-      points: float [B, 2], the map of `training`, `real` and `generated`.
+      distances: float [P], the distance of each pair in the embedding.
+      points: float [B, 2] of `training`, `real` and `generated`, the
+        coordinates on the map.
     """
 
     windows: dict[str, np.ndarray]
@@ -63,7 +64,7 @@ class Examples:
     points: dict[str, np.ndarray]
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All arrays by the names that `load` reads."""
+        """All arrays, under the names that `load` expects."""
         arrays = {"distances": self.distances}
         for field in _FIELDS:
             for group, array in getattr(self, field).items():
@@ -87,7 +88,7 @@ def select(
       training: windows of the training split.
       real: windows of the evaluation split.
       generated: generated windows.
-      audio: float32 [B, N], of the generated windows.
+      audio: float32 [B, N], the audio of the generated windows.
       to_audio: converts real windows [B, T, F] to audio [B, N].
     """
     search = NearestNeighbors(n_neighbors=1).fit(training.vectors)
@@ -138,8 +139,8 @@ def load(directory: Path) -> Examples:
             return Examples(distances=distances, **fields)
     except FileNotFoundError as error:
         raise UserError(
-            f"{directory} contains no {blessing.EXAMPLES}: an earlier version "
-            "wrote it; run python -m stftgan_tf.evaluate again"
+            f"{directory} was written by an earlier version (no "
+            f"{blessing.EXAMPLES}); run python -m stftgan_tf.evaluate again"
         ) from error
     except Exception as error:
         raise UserError(f"{path} is damaged: {error}") from error

@@ -1,4 +1,4 @@
-"""The history of a training run: curves and previews for the report."""
+"""Curves and previews of a training run, for the report."""
 
 import io
 from pathlib import Path
@@ -33,8 +33,8 @@ def curves(run: Path, step: int) -> list[tuple[str, bytes]]:
     """Charts of a run's metrics.
 
     Args:
-      run: its directory.
-      step: the exported step, which each chart marks.
+      run: the run directory.
+      step: the exported step, which is marked in each chart.
 
     Returns:
       (title, SVG) of each chart that has data.
@@ -45,11 +45,14 @@ def curves(run: Path, step: int) -> list[tuple[str, bytes]]:
     rows = metrics_log.rows(run)
     if not rows:
         raise UserError(f"{run} contains no metrics of a training")
-    watch = [
+    watch_rows = [
         {"step": row["step"], **registry.from_watch_row(row)} for row in rows
     ]
     result = []
-    for chart_rows, titles in ((rows, _LOG_CHARTS), (watch, _WATCH_CHARTS)):
+    for chart_rows, titles in (
+        (rows, _LOG_CHARTS),
+        (watch_rows, _WATCH_CHARTS),
+    ):
         for title, names in titles.items():
             series = _series(chart_rows, names)
             if series:

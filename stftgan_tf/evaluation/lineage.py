@@ -1,9 +1,9 @@
-"""Reads the records that `pipeline.run` writes: what was made from what.
+"""Reads the lineage records that `pipeline.run` writes, one per step.
 
 A record is a JSON file with `step`, `id`, `output`, `command`, `code` (version
 of this project), `started`, `secs` and `inputs`. The inputs are the records of
-the steps whose output was used: file names beside the record, with the SHA-256
-of each file.
+the steps whose output was used. They map each record's file name, relative to
+this record's directory, to the SHA-256 of that file.
 """
 
 import json
@@ -29,12 +29,12 @@ def read(path: Path) -> dict[str, Any]:
 def walk(
     path: Path, depth: int = 0, visited: set[Path] | None = None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """A record, followed by everything that it was made from.
+    """Yields a record, followed by all records that it depends on.
 
     Args:
       path: the record.
-      depth: of this record.
-      visited: records that are skipped; the walk adds to it.
+      depth: depth of this record.
+      visited: records to skip; the walk adds those that it yields.
 
     Yields:
       (depth, record), each record once; an input is one deeper.

@@ -45,12 +45,12 @@ class Sources:
     """What a report is made from.
 
     Attributes:
-      name: of the export, as the title shows it.
-      metadata: of the export.
-      evaluation: from `blessing.read`.
+      name: name of the export, for the title.
+      metadata: metadata of the export.
+      evaluation: the evaluation, from `blessing.read`.
       examples: the windows to show.
       shards: the data set.
-      config: of the export.
+      config: config of the export.
     """
 
     name: str
@@ -72,20 +72,20 @@ def read_sources(
       evaluation_dir: directory of the evaluation.
 
     Raises:
-      UserError: if the evaluation is of a different export or data set, or
-        an earlier version wrote it.
+      UserError: if the evaluation belongs to a different export or data set,
+        or was written by an earlier version.
     """
     evaluation = blessing.read(evaluation_dir)
-    again = "run python -m stftgan_tf.evaluate again"
+    hint = "run python -m stftgan_tf.evaluate again"
     if evaluation["digest"] != directory_digest(model_dir):
         raise UserError(
             f"the evaluation in {evaluation_dir} belongs to a different "
-            f"export than {model_dir}; {again}"
+            f"export than {model_dir}; {hint}"
         )
     if not evaluation.keys() >= _REQUIRED:
         raise UserError(
-            f"an earlier version wrote the evaluation in {evaluation_dir}; "
-            f"{again}"
+            f"the evaluation in {evaluation_dir} was written by an earlier "
+            f"version; {hint}"
         )
     examples = example_lib.load(evaluation_dir)
     metadata = json.loads((model_dir / loading.METADATA).read_text("utf-8"))
@@ -98,7 +98,7 @@ def read_sources(
     if evaluation["data_digest"] != data_digest(shards):
         raise UserError(
             f"the evaluation in {evaluation_dir} used a different data set "
-            f"than {shards.root}; {again}"
+            f"than {shards.root}; {hint}"
         )
     return Sources(
         str(model_dir), metadata, evaluation, examples, shards, config
@@ -112,8 +112,8 @@ def html(
 
     Args:
       sources: see `read_sources`.
-      run: directory of the training, for its history.
-      record: record of the evaluation by `pipeline.run`, for the lineage.
+      run: run directory, for the history of the training.
+      record: lineage record of the evaluation, from `pipeline.run`.
     """
     evaluation, shards = sources.evaluation, sources.shards
     examples = sources.examples
@@ -226,12 +226,12 @@ def _bins(bins: dict[str, list[Any]]) -> bytes:
         name: 100 * np.array(bins[name])[order]
         for name in ("training", "generated")
     }
-    marked = np.array(bins["differ"])[order]
-    return charts.bars([str(i) for i in order], groups, "%", marked)
+    stars = np.array(bins["differ"])[order]
+    return charts.bars([str(i) for i in order], groups, "%", stars)
 
 
 def _labels(evaluation: dict[str, Any]) -> str:
-    """Chart of the labels by the classifier; empty without labels."""
+    """Chart of the predicted labels; empty if the data has no labels."""
     names = list(evaluation["real"].get("labels", {}))
     if not names:
         return ""

@@ -11,7 +11,7 @@ from stftgan_tf.metrics import clusters, distances, embedding
 
 
 class WindowMetrics:
-    """Metrics of windows against the training windows.
+    """Compares windows with the training windows.
 
     Attributes:
       dimensions: number of dimensions of the embedding.
@@ -29,7 +29,7 @@ class WindowMetrics:
         self.training = self.embed(training)
         self.dimensions = self.training.shape[1]
 
-    def figures(
+    def measure(
         self, windows: np.ndarray, vectors: np.ndarray, real: np.ndarray
     ) -> dict[str, float]:
         """All metrics of windows.
@@ -79,14 +79,14 @@ class WindowMetrics:
         self, windows: np.ndarray, real: np.ndarray
     ) -> dict[str, list[Any]]:
         """Share of the windows in each cluster, and which shares differ."""
-        generated, real_bins = (
+        generated_bins, real_bins = (
             self._bins.compare(_flat(x)) for x in (windows, real)
         )
         return {
-            "training": generated.training_shares.round(4).tolist(),
+            "training": generated_bins.training_shares.round(4).tolist(),
             "real": real_bins.shares.round(4).tolist(),
-            "generated": generated.shares.round(4).tolist(),
-            "differ": generated.significant.tolist(),
+            "generated": generated_bins.shares.round(4).tolist(),
+            "differ": generated_bins.significant.tolist(),
         }
 
 
@@ -95,13 +95,13 @@ def every_nth(rows: np.ndarray, limit: int) -> np.ndarray:
     return rows[:: -(-len(rows) // limit)]
 
 
-def round_values(figures: dict[str, Any]) -> dict[str, Any]:
-    """The figures with floats rounded to four decimals."""
+def round_values(values: dict[str, Any]) -> dict[str, Any]:
+    """The values, with floats rounded to four decimals."""
     return {
         name: round(float(value), 4)
         if isinstance(value, float | np.floating)
         else value
-        for name, value in figures.items()
+        for name, value in values.items()
     }
 
 

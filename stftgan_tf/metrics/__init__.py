@@ -1,1 +1,1 @@
-"""Metrics of generated windows, and the table that names them."""
+"""Metrics of generated windows, and their registry."""

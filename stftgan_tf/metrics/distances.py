@@ -1,8 +1,8 @@
 """Distances between sets of windows: how varied and how realistic they are.
 
 Every function takes vectors, float32 [B, D], one for each window: flattened
-windows, or their positions in `embedding.Embedding` or in the embedding of
-the label classifier.
+windows, or windows embedded by `embedding.Embedding` or by the label
+classifier.
 """
 
 import dataclasses
@@ -43,8 +43,7 @@ def diversity_ratio(fake: np.ndarray, real: np.ndarray) -> float:
 def nearest_ratio(fake: np.ndarray, real: np.ndarray) -> float:
     """Mean distance to the nearest other vector, generated over real.
 
-    A few repeated kinds of windows bring it near 0, however far apart the
-    kinds are.
+    It is near 0 if a few windows are repeated, however far apart those are.
     """
     # Distances shrink as a set grows, so both sets get the same size.
     count = min(len(fake), len(real))
@@ -61,7 +60,8 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
         np.atleast_2d(np.cov(np.float64(x), rowvar=False))
         for x in (first, second)
     )
-    # sqrt(a b) has the trace of sqrt(sqrt(a) b sqrt(a)), which is symmetric.
+    # sqrt(a b) has the same trace as sqrt(sqrt(a) b sqrt(a)), whose argument
+    # is symmetric.
     root = _symmetric_root(a)
     cross = _roots(scipy.linalg.eigvalsh(root @ b @ root)).sum()
     return float(means @ means + np.trace(a + b) - 2 * cross)
@@ -79,10 +79,10 @@ def parts(vectors: np.ndarray, size: int) -> list[np.ndarray]:
 
 
 def distinct_rows(vectors: np.ndarray) -> np.ndarray:
-    """Indices of the first occurrence of each different row, in order.
+    """Indices of the first occurrence of each distinct row, in order.
 
-    A recording that occurs twice would bring the distance between neighbours
-    of the data to 0, so that any other set would look more varied.
+    A recording that occurs twice would reduce the distance between neighbours
+    in the data to 0, so that any other set would look more varied.
     """
     flat = vectors.reshape(len(vectors), np.prod(vectors.shape[1:], dtype=int))
     return np.sort(np.unique(flat, axis=0, return_index=True)[1])
@@ -93,8 +93,8 @@ def density_and_coverage(
 ) -> tuple[float, float]:
     """How well generated vectors fill the neighbourhoods of real ones.
 
-    Naeem et al. 2020, section 3. A real vector's neighbourhood is the ball
-    that reaches to its fifth neighbour.
+    Naeem et al. 2020, section 3. The neighbourhood of a real vector is the
+    ball around it that reaches to its fifth nearest neighbour.
 
     Returns:
       (density, coverage): the mean number of neighbourhoods that contain a
@@ -113,18 +113,19 @@ def density_and_coverage(
 def precision_and_recall(
     fake: np.ndarray, real: np.ndarray
 ) -> tuple[float, float]:
-    """Share of generated vectors among real ones, and the reverse.
+    """Share of generated vectors near real ones, and of real near generated.
 
-    Kynkäänniemi et al. 2019, equation 2: a vector is among others if it is in
-    the ball of any of them that reaches to its third neighbour.
+    Kynkäänniemi et al. 2019, equation 2: a vector is near a set if it is inside
+    the ball of any vector of the set. A ball reaches to the third nearest
+    neighbour of its centre.
     """
 
-    def share_among(vectors, others):
+    def share_near(vectors, others):
         radii = _radii(others, min(_RECALL_NEIGHBOURS, len(others) - 1))
         hits = [(d <= radii).any(axis=1) for d in _distances(vectors, others)]
         return float(np.concatenate(hits).mean())
 
-    return share_among(fake, real), share_among(real, fake)
+    return share_near(fake, real), share_near(real, fake)
 
 
 def nearest_other(vectors: np.ndarray) -> float:
@@ -142,8 +143,9 @@ class Neighbours:
     Attributes:
       to_train: mean distance to the nearest training vector; |D|train of
         Donahue et al. 2019, section 6.1.
-      memorised: share of vectors whose distance to a training vector is at
-        most half of that one's distance to its own nearest neighbour.
+      memorised: share of vectors whose distance to the nearest training vector
+        is at most half of the distance from that training vector to its own
+        nearest neighbour.
     """
 
     to_train: float
@@ -153,8 +155,8 @@ class Neighbours:
 def neighbours(vectors: np.ndarray, training: np.ndarray) -> Neighbours:
     """Detects copies of training windows.
 
-    Equal training windows (two channels with the same signal) count as one:
-    their distance of 0 would leave no room for a copy.
+    Equal training windows (two channels with the same signal) count as one.
+    Otherwise, with a distance of 0 between them, no copy would be detected.
     """
     training = np.unique(training.round(_EQUAL_DIGITS), axis=0)
     search = NearestNeighbors(n_neighbors=1).fit(training)
@@ -180,8 +182,8 @@ def consistency(log_magnitudes: np.ndarray, config: StftConfig) -> float:
       config: frame length and step.
 
     Returns:
-      Mean correlation over windows, -1 to 1. Constant windows do not count;
-      0 if all are constant or have fewer than 3 frames.
+      Mean correlation over windows, -1 to 1. Constant windows are ignored; 0
+      if all are constant or have fewer than 3 frames.
     """
     spread = stft.HANN_SPREAD * config.frame_length**2
     along_time = np.pi * config.frame_step**2 / spread
@@ -211,7 +213,7 @@ def _symmetric_root(matrix: np.ndarray) -> np.ndarray:
 def _roots(eigenvalues: np.ndarray) -> np.ndarray:
     """Square roots; eigenvalues that are zero up to rounding count as zero.
 
-    With fewer vectors than dimensions there are many of those, and the roots
+    With fewer vectors than dimensions, many eigenvalues are zero, and the roots
     of their rounding errors would add up.
     """
     largest = max(eigenvalues.max(), 0)
@@ -226,7 +228,7 @@ def _radii(vectors: np.ndarray, k: int) -> np.ndarray:
 
 
 def _distances(vectors: np.ndarray, others: np.ndarray) -> Iterator[np.ndarray]:
-    """Euclidean distances to all others, block by block of vectors."""
+    """Yields the Euclidean distances to all others, for blocks of vectors."""
     for start in range(0, len(vectors), _BLOCK):
         block = vectors[start : start + _BLOCK]
         yield euclidean_distances(block, others)

@@ -1,10 +1,10 @@
-"""The two embeddings in which windows are compared, both of log-mel windows.
+"""The two embeddings that compare windows, both computed from log-mel bands.
 
 `Embedding` is a PCA. Distances between raw windows mostly measure fine
 structure and the noise floor; distances between log-mel windows measure what
 is audible. Each direction is scaled to variance 1, because otherwise level
-and position in time would dominate. `cepstra` removes both: they describe
-what is said, not how loud or when.
+and position in time would dominate. `cepstra` removes level and position: it
+describes what is said, not how loud or when.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ _WINDOWS_PER_COMPONENT = 4
 _LOWEST_HZ = 60.0
 
 # Cepstral coefficients, without the first one, which is the level (Davis &
-# Mermelstein 1980), and how far below its peak a window counts as audible.
+# Mermelstein 1980), and the audible range below the peak of a window.
 _COEFFICIENTS = slice(1, 14)
 _AUDIBLE_DB = 40.0
 
@@ -40,9 +40,9 @@ class LogMel:
     """Maps windows to natural logarithms of mel bands.
 
     Attributes:
-      moments: of the training data.
+      moments: moments of the training data.
       mel: float32 [F, bands], weights from bins to mel bands.
-      floor: magnitude that is added to each band.
+      floor: magnitude that is added to each band before the logarithm.
     """
 
     moments: Moments
@@ -68,8 +68,8 @@ class Embedding:
       mean: float32 [T * bands], mean of the log-mel training windows.
       components: float32 [T * bands, D], scaled so that training windows have
         variance 1 in each direction. D is at most 64 and at most a quarter of
-        the number of windows: more directions would fit the training windows
-        only, and other real windows would be far from them.
+        the number of windows: more directions would overfit the training
+        windows, so that other real windows would be far from them.
     """
 
     log_mel: LogMel
@@ -113,12 +113,12 @@ def fit(windows: np.ndarray, moments: Moments, config: Config) -> Embedding:
 
 
 def cepstra(log_mel: tf.Tensor) -> tf.Tensor:
-    """MFCCs that do not depend on level and position in time, in the graph.
+    """MFCCs that do not depend on level or position in time.
 
     Bands more than 40 dB below the peak of their window count as silent. The
-    coefficient that is the level is left out. The coefficients are moved in
+    first coefficient, the level, is left out. The coefficients are shifted in
     time so that the centre of the sound is the centre of the window; silence
-    is 0.
+    is 0. Uses TensorFlow operations only.
 
     Args:
       log_mel: natural logarithms float32 [B, T, bands].
@@ -127,13 +127,13 @@ def cepstra(log_mel: tf.Tensor) -> tf.Tensor:
       float32 [B, T * 13].
     """
     frames = log_mel.shape[1]
-    range_ = np.float32(_AUDIBLE_DB * np.log(10) / 20)
+    audible_range = np.float32(_AUDIBLE_DB * np.log(10) / 20)
     peak = tf.reduce_max(log_mel, axis=[1, 2], keepdims=True)
-    audible = tf.nn.relu(log_mel - peak + range_)
+    audible = tf.nn.relu(log_mel - peak + audible_range)
     loudness = tf.reduce_sum(audible, axis=2)
     times = tf.range(frames, dtype=tf.float32)
     centre = tf.linalg.matvec(loudness, times) / tf.reduce_sum(loudness, 1)
-    # Index of the first frame to keep, in frames padded with silence.
+    # Index of the first frame to keep, after padding with silence.
     start = tf.cast(tf.round(centre), tf.int32) - frames // 2 + frames
     mfccs = tf.signal.mfccs_from_log_mel_spectrograms(audible)
     padded = tf.pad(

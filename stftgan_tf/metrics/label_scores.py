@@ -26,11 +26,11 @@ def modified_inception_score(probabilities: np.ndarray) -> float:
     Gurumurthy et al. 2017, as used for SC09 (Kong et al. 2021, appendix D).
     """
     logs = np.log(np.maximum(np.float64(probabilities), _EPSILON))
-    # The mean over pairs of sum p (log p - log q) splits into two terms; the
-    # second one needs only the mean of log q.
-    entropy = np.sum(probabilities * logs, axis=1).mean()
-    crossed = float(probabilities.mean(axis=0) @ logs.mean(axis=0))
-    return float(np.exp(entropy - crossed))
+    # The mean over pairs of sum p (log p - log q) splits into two terms. The
+    # second one requires only the mean of log q.
+    negative_entropy = np.sum(probabilities * logs, axis=1).mean()
+    cross_term = float(probabilities.mean(axis=0) @ logs.mean(axis=0))
+    return float(np.exp(negative_entropy - cross_term))
 
 
 def am_score(probabilities: np.ndarray, training: np.ndarray) -> float:

@@ -1,9 +1,9 @@
 """The registry of metrics: name, meaning, best value and source of each.
 
-`stftgan_tf.evaluate` writes the `EVALUATION` metrics to evaluation.json. The
-watch of a training measures fewer windows, against training windows, so its
-metrics have different names: in metrics.jsonl and TensorBoard they start with
-`watch/`. Two quantities never share a name.
+`stftgan_tf.evaluate` writes the `EVALUATION` metrics to evaluation.json. During
+training, the watch measures fewer windows and compares them with training
+windows. Its metrics therefore have different names: in metrics.jsonl and
+TensorBoard they start with `watch/`. Two quantities never share a name.
 
     python -m stftgan_tf.metrics.registry      prints the tables as Markdown
 """
@@ -26,10 +26,10 @@ class Metric:
     """One metric.
 
     Attributes:
-      name: its key in files, tables and TensorBoard.
+      name: the key in files, tables and TensorBoard.
       meaning: one plain sentence.
       best: the value of a perfect generator; "real" means the value of real
-        windows, "-" that no value is best.
+        windows, and "-" means that no value is best.
       source: paper and section, or empty.
       digits: significant digits to print.
     """
@@ -178,9 +178,9 @@ EVALUATION = (
 
 _EVALUATION_BY_NAME = {metric.name: metric for metric in EVALUATION}
 
-# Metrics that the watch measures during a training, without the prefix; also
-# the keys of `metadata["watch"]`. In place of real windows of the evaluation
-# split it uses training windows, so other values are best.
+# Metrics that the watch measures during training, without the prefix; also the
+# keys of `metadata["watch"]`. The watch uses training windows instead of real
+# windows of the evaluation split, so the best values differ.
 WATCH = (
     Metric(
         "variety",
@@ -225,23 +225,23 @@ _RENAMED = {
 
 
 def evaluation_metric(name: str) -> Metric:
-    """The metric of a figure in evaluation.json."""
+    """The metric of that name in evaluation.json."""
     return _EVALUATION_BY_NAME.get(name, Metric(name, "", "-"))
 
 
 def watch_metric(name: str) -> Metric:
-    """The metric of a watch's figure, with or without `watch/`."""
+    """The watch's metric of that name, with or without `watch/`."""
     name = name.removeprefix(WATCH_PREFIX)
     return _WATCH_BY_NAME.get(name, Metric(name, "", "-"))
 
 
-def watch_row(figures: Mapping[str, float]) -> dict[str, float]:
-    """A watch's figures under the names of metrics.jsonl and TensorBoard."""
-    return {WATCH_PREFIX + name: value for name, value in figures.items()}
+def watch_row(values: Mapping[str, float]) -> dict[str, float]:
+    """The watch's values under the names of metrics.jsonl and TensorBoard."""
+    return {WATCH_PREFIX + name: value for name, value in values.items()}
 
 
 def from_watch_row(row: Mapping[str, float]) -> dict[str, float]:
-    """The watch's figures in a row of metrics.jsonl; empty if it has none.
+    """The watch's values in a row of metrics.jsonl; empty if it has none.
 
     Rows of earlier versions have the names without `watch/`.
     """
@@ -253,19 +253,19 @@ def from_watch_row(row: Mapping[str, float]) -> dict[str, float]:
     }
 
 
-def watch_line(figures: Mapping[str, float]) -> str:
-    """A watch's figures as one line of a log."""
+def watch_line(values: Mapping[str, float]) -> str:
+    """The watch's values as one line of a log."""
     return "  ".join(
-        f"{metric.name} {format_value(figures[metric.name], metric)}"
+        f"{metric.name} {format_value(values[metric.name], metric)}"
         for metric in WATCH
-        if metric.name in figures
+        if metric.name in values
     )
 
 
-def watch_list(figures: Mapping[str, float]) -> str:
-    """A watch's figures as a Markdown list with their meanings."""
+def watch_list(values: Mapping[str, float]) -> str:
+    """The watch's values as a Markdown list with their meanings."""
     lines = []
-    for name, value in figures.items():
+    for name, value in values.items():
         metric = watch_metric(name)
         best = "" if metric.best == "-" else f" (best: {metric.best})"
         lines.append(
@@ -275,13 +275,13 @@ def watch_list(figures: Mapping[str, float]) -> str:
 
 
 def format_value(value: float | None, metric: Metric) -> str:
-    """A figure as text; a dash where there is none."""
+    """The value as text; a dash for a missing value."""
     return "-" if value is None else f"{value:.{metric.digits}g}"
 
 
-def current_names(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Figures of an evaluation.json under the names of this version."""
-    return {_RENAMED.get(name, name): v for name, v in figures.items()}
+def current_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of an evaluation.json under the names of this version."""
+    return {_RENAMED.get(name, name): v for name, v in values.items()}
 
 
 def markdown() -> str:

@@ -87,7 +87,7 @@ def Evaluator(  # noqa: N802
         result = evaluator.evaluate_loaded(
             loading.load(export), directory_digest(export), shards, settings
         )
-        print(evaluator.table(result.figures))
+        print(evaluator.table(result.metrics))
         output = Path(directory, "evaluation")
         result.save(output)
         page = report.html(report.read_sources(export, shards, output), run)

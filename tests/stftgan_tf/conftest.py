@@ -86,8 +86,8 @@ def evaluation(export, kept, tmp_path_factory):
     from stftgan_tf.evaluation import blessing
 
     last = tmp_path_factory.mktemp("evaluations") / "last"
-    figures = {"real": {"frechet": 1.0}, "generated": {"frechet": 1.25}}
-    blessing.write(last, {**figures, "digest": "5ha"}, [])
+    metrics = {"real": {"frechet": 1.0}, "generated": {"frechet": 1.25}}
+    blessing.write(last, {**metrics, "digest": "5ha"}, [])
     output = last.with_name("digits")
     flags = [f"--model={export}", f"--data={kept}", f"--output={output}"]
     assert evaluate.main([*flags, f"--last_blessed={last}"]) == 0

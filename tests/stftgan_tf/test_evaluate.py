@@ -21,7 +21,7 @@ def run(export, shards, *more):
     return evaluate.main([f"--model={export}", f"--data={shards}", *more])
 
 
-def test_an_evaluation_contains_figures_checks_and_examples(
+def test_an_evaluation_contains_metrics_checks_and_examples(
     evaluation, export, kept
 ):
     names = sorted(path.name for path in evaluation.iterdir())

@@ -201,7 +201,7 @@ def test_bad_usage_is_one_line(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"checks": None}, "an earlier version wrote"),
+        ({"checks": None}, "was written by an earlier version; run"),
         ({"data_digest": "5ha"}, "used a different data set than"),
     ],
 )

@@ -8,7 +8,7 @@ from stftgan_tf.evaluation import audio_metrics, classifier
 
 
 @pytest.fixture(scope="module")
-def metrics(evaluation, kept, tiny):
+def trained_metrics(evaluation, kept, tiny):
     """With the classifier that the shared evaluation has trained."""
     opened = dataset.open_shards(kept, tiny)
     train = dataset.load_windows(opened, tiny, "train", 10**6)
@@ -17,25 +17,25 @@ def metrics(evaluation, kept, tiny):
     return result, audio, train[1]
 
 
-def test_requested_labels_are_recognised(metrics):
-    measure, audio, labels = metrics
-    figures = measure.figures(audio, labels, len(audio))
+def test_requested_labels_are_recognised(trained_metrics):
+    metrics, audio, labels = trained_metrics
+    values = metrics.measure(audio, labels, len(audio))
     # A window of `tiny` is too short to tell all ten digits apart.
-    assert figures["label_recognised"] > 0.35
-    assert figures["label_diversity"] == pytest.approx(1, abs=1e-3)
-    assert figures["fid"] == pytest.approx(0, abs=1e-2)
-    wrong = measure.figures(audio, (labels + 4) % 10, len(audio))
+    assert values["label_recognised"] > 0.35
+    assert values["label_diversity"] == pytest.approx(1, abs=1e-3)
+    assert values["fid"] == pytest.approx(0, abs=1e-2)
+    wrong = metrics.measure(audio, (labels + 4) % 10, len(audio))
     assert wrong["label_recognised"] < 0.2
-    assert wrong["fid"] == figures["fid"]
+    assert wrong["fid"] == values["fid"]
 
 
-def test_one_repeated_sample_has_one_label(metrics):
-    measure, audio, _ = metrics
-    figures = measure.figures(np.repeat(audio[:1], 64, axis=0), None, 64)
-    assert figures["inception_score"] == pytest.approx(1, abs=1e-3)
-    assert max(figures["labels"].values()) == 1.0
-    assert figures["label_recognised"] is None
-    assert figures["label_diversity"] is None
+def test_one_repeated_sample_has_one_label(trained_metrics):
+    metrics, audio, _ = trained_metrics
+    values = metrics.measure(np.repeat(audio[:1], 64, axis=0), None, 64)
+    assert values["inception_score"] == pytest.approx(1, abs=1e-3)
+    assert max(values["labels"].values()) == 1.0
+    assert values["label_recognised"] is None
+    assert values["label_diversity"] is None
 
 
 def test_the_classifier_stays_with_the_data_set(

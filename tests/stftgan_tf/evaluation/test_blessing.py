@@ -22,11 +22,11 @@ GOOD = REAL | {"diversity_ratio": 0.9, "ndb": 7, "label_recognised": None}
 
 
 def reasons(last=None, **changed):
-    results = blessing.checks(figures(**changed), BlessConfig(), last)
+    results = blessing.checks(metrics(**changed), BlessConfig(), last)
     return blessing.reasons(results)
 
 
-def figures(**changed):
+def metrics(**changed):
     return {
         "clusters": 50,
         "dimensions": 20,
@@ -79,7 +79,7 @@ def test_worse_than_the_last_blessed_export_is_not_blessed():
 
 
 def test_labels_without_labelled_evaluation_windows_are_not_checked():
-    result = figures(label_recognised=0.1)
+    result = metrics(label_recognised=0.1)
     result["real"] = {**REAL, "label_recognised": None}
     assert blessing.reasons(blessing.checks(result, BlessConfig())) == []
 
@@ -87,7 +87,7 @@ def test_labels_without_labelled_evaluation_windows_are_not_checked():
 @pytest.mark.parametrize("changed", [{}, {"ndb": 23}])
 def test_an_evaluation_is_read_back(tmp_path, changed):
     directory = tmp_path / "evaluation"
-    written = {**figures(**changed), "digest": "5ha"}
+    written = {**metrics(**changed), "digest": "5ha"}
     results = blessing.checks(written, BlessConfig())
     blessing.write(directory, written, results)
     evaluation = blessing.read(directory)
@@ -109,11 +109,11 @@ def test_an_evaluation_is_read_back(tmp_path, changed):
 
 
 def test_an_evaluation_of_an_earlier_version_is_read(tmp_path):
-    figures = {"judge_ndb": 3, "frechet": 1.0}
+    metrics = {"judge_ndb": 3, "frechet": 1.0}
     old = {"digest": "5ha", "blessed": True, "reasons": []}
     for directory, name, text in (
-        ("evaluation", "evaluation.json", {**old, "generated": figures}),
-        ("1", "pushed.json", {"verdict": {**old, "generated": figures}}),
+        ("evaluation", "evaluation.json", {**old, "generated": metrics}),
+        ("1", "pushed.json", {"verdict": {**old, "generated": metrics}}),
     ):
         path = tmp_path / directory
         path.mkdir()

@@ -35,17 +35,17 @@ def metrics(opened, training, tiny):
 def measure(metrics, real, tiny):
     """Figures of windows, as an evaluation has them."""
 
-    def figures(windows):
-        return metrics.figures(windows, metrics.embed(windows), real)
+    def values(windows):
+        return metrics.measure(windows, metrics.embed(windows), real)
 
-    real_figures = figures(real)
+    real_values = values(real)
 
     def measure(windows):
         return {
             "clusters": tiny.evaluate.clusters,
             "dimensions": metrics.dimensions,
-            "real": real_figures,
-            "generated": figures(windows),
+            "real": real_values,
+            "generated": values(windows),
         }
 
     return measure
@@ -82,9 +82,9 @@ def bad_windows(kind, windows):
 def test_a_bad_generator_is_not_blessed(
     measure, training, tiny, kind, metric, low, high, reason
 ):
-    figures = measure(bad_windows(kind, training[0]))
-    assert low <= figures["generated"][metric] <= high
-    results = blessing.checks(figures, tiny.bless)
+    values = measure(bad_windows(kind, training[0]))
+    assert low <= values["generated"][metric] <= high
+    results = blessing.checks(values, tiny.bless)
     assert any(reason in text for text in blessing.reasons(results))
 
 
@@ -95,10 +95,10 @@ def test_real_windows_would_be_blessed(measure, real, tiny):
 
 def test_the_number_of_windows_does_not_matter(measure, real):
     # Real windows, five times as many as they are compared with.
-    figures = measure(np.repeat(real, 5, axis=0))
+    values = measure(np.repeat(real, 5, axis=0))
     for name in ("coverage", "recall", "frechet", "nearest_self"):
-        assert figures["generated"][name] == pytest.approx(
-            figures["real"][name], rel=1e-3
+        assert values["generated"][name] == pytest.approx(
+            values["real"][name], rel=1e-3
         ), name
 
 

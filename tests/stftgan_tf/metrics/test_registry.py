@@ -14,8 +14,8 @@ def test_names_are_unique_and_every_metric_has_a_meaning():
 
 
 def test_an_evaluation_has_exactly_these_metrics(evaluation):
-    figures = blessing.read(evaluation)["real"]
-    names = [name for name in figures if name != "labels"]
+    values = blessing.read(evaluation)["real"]
+    names = [name for name in values if name != "labels"]
     assert names == [metric.name for metric in registry.EVALUATION]
 
 
@@ -27,20 +27,20 @@ def test_a_watch_has_exactly_these_metrics(trained):
 
 
 def test_rows_of_a_watch_are_read_back():
-    figures = {"ndb": 3, "recall": 0.5}
-    row = registry.watch_row(figures)
+    values = {"ndb": 3, "recall": 0.5}
+    row = registry.watch_row(values)
     assert row == {"watch/ndb": 3, "watch/recall": 0.5}
-    assert registry.from_watch_row({"step": 1, **row}) == figures
+    assert registry.from_watch_row({"step": 1, **row}) == values
     # Earlier versions used the names without a prefix.
-    assert registry.from_watch_row({"step": 1, **figures}) == figures
+    assert registry.from_watch_row({"step": 1, **values}) == values
     assert registry.from_watch_row({"step": 1, "critic_loss": 2.0}) == {}
 
 
-def test_figures_of_a_watch_as_text():
-    figures = {"recall": 0.1234, "ndb": 13, "frechet": 12.345}
-    line = registry.watch_line(figures)
+def test_values_of_a_watch_as_text():
+    values = {"recall": 0.1234, "ndb": 13, "frechet": 12.345}
+    line = registry.watch_line(values)
     assert line == "ndb 13  recall 0.12  frechet 12.3"
-    first, *_ = registry.watch_list(figures).splitlines()
+    first, *_ = registry.watch_list(values).splitlines()
     assert first.startswith("- recall: 0.12 (best: 1). Share of real windows")
     assert registry.format_value(None, registry.watch_metric("recall")) == "-"
 
