@@ -19,7 +19,7 @@ _OPTION_PREFIXES = ("azure_", "gcs_", "hdfs_", "s3_")
 def file_system_options(options: "PipelineOptions") -> dict[str, Any]:
     """The options of Beam's file systems, for `set_file_system_options`.
 
-    Not every runner passes its options to its workers, so the job does.
+    The job passes them to its workers, because not every runner does.
     """
     values = options.get_all_options(drop_default=True)
     return {k: v for k, v in values.items() if k.startswith(_OPTION_PREFIXES)}
@@ -38,12 +38,12 @@ def set_file_system_options(values: dict[str, Any]) -> None:
 def check_credentials(
     path: str, options: "PipelineOptions | None" = None
 ) -> None:
-    """Checks that there are credentials for an S3 path.
+    """Checks that credentials for an S3 path are available.
 
-    Without them Beam would retry for minutes.
+    Without credentials Beam would retry for minutes.
 
     Raises:
-      UserError: if there are none, or boto3 is not installed.
+      UserError: if there are no credentials, or boto3 is not installed.
     """
     if not path.startswith("s3://"):
         return
@@ -60,13 +60,13 @@ def check_credentials(
         has_credentials = values.get("s3_access_key_id") or (
             boto3.Session().get_credentials() is not None
         )
-    # For example for a profile that does not exist.
+    # For example, the profile does not exist.
     except botocore.exceptions.BotoCoreError as error:
         raise UserError(f"{path}: {first_line(error)}") from error
     if not has_credentials:
         raise UserError(
             f"{path}: no credentials for S3; set AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY, or give --s3_access_key_id and "
+            "AWS_SECRET_ACCESS_KEY, or pass --s3_access_key_id and "
             "--s3_secret_access_key"
         )
 
@@ -77,7 +77,7 @@ def configure_from_environment(path: str) -> None:
     Reads `S3_ENDPOINT`, the variable that TensorFlow also reads.
 
     Raises:
-      UserError: as `check_credentials`.
+      UserError: for the same reasons as `check_credentials`.
     """
     check_credentials(path)
     endpoint = os.environ.get("S3_ENDPOINT")
@@ -105,8 +105,8 @@ def _list_hdfs(directory: str) -> Iterator[str]:
     """
     for match in call("match", [directory]):
         for entry in match.metadata_list:
-            # A directory has no bytes. Neither has an empty file, but that
-            # cannot be listed.
+            # The size of a directory is 0. So is that of an empty file, but
+            # listing that fails.
             if not entry.size_in_bytes:
                 try:
                     yield from list(_list_hdfs(f"{entry.path}/"))
@@ -118,7 +118,7 @@ def _list_hdfs(directory: str) -> Iterator[str]:
 
 
 class RemoteFile:
-    """A remote file for writing, which is opened with its first bytes.
+    """A remote file for writing, which is opened by the first write.
 
     Beam cannot create an empty file on S3: an upload has at least one part.
     """
@@ -139,7 +139,7 @@ class RemoteFile:
                 "create", self._path, compression_type="uncompressed"
             )
             self._file.write(data)
-        # Every file system raises exceptions of its own.
+        # Each file system raises its own exceptions.
         except Exception as error:
             raise as_os_error(error, self._path) from error
 
@@ -160,7 +160,7 @@ def call(function: str, *args: object, **kwargs: object):
     """Calls a function of Beam's `FileSystems` and returns its result.
 
     Raises:
-      OSError: for any failure; every file system raises exceptions of its own.
+      OSError: for any failure; each file system raises its own exceptions.
     """
     from apache_beam.io.filesystems import FileSystems
 
@@ -171,6 +171,6 @@ def call(function: str, *args: object, **kwargs: object):
 
 
 def as_os_error(error: Exception, path: str) -> OSError:
-    """An OSError that has the error number of another error, if any."""
+    """The error as an OSError, which keeps the error number if there is one."""
     number = (error.errno if isinstance(error, OSError) else None) or 0
     return OSError(number, first_line(error), path)

@@ -1,7 +1,7 @@
 """Files by path, local or remote (`s3://`, `gs://`, `hdfs://`).
 
-Local files do not go through Beam, because Python can rename a directory in
-one step; no object store can.
+Local files do not go through Beam, because a local directory can be renamed in
+one step, unlike a directory in an object store.
 """
 
 import collections
@@ -20,10 +20,10 @@ from pipeline import remote
 from stftgan_tf import files
 from stftgan_tf.errors import UserError, first_line
 
-# Shards are written record by record. (A larger buffer exceeds CPU caches.)
+# Shards are written record by record; a larger buffer exceeds CPU caches.
 _BUFFER_BYTES = 1 << 18
 
-# Maximum number of files that wait to be written to the disk.
+# Maximum number of files that wait to be flushed to the disk.
 _MAX_PENDING_SYNCS = 8
 
 
@@ -75,7 +75,7 @@ def local_copy(path: str) -> Iterator[str]:
     ):
         try:
             shutil.copyfileobj(source, copy, 1 << 20)
-        # Every file system raises exceptions of its own.
+        # Each file system raises its own exceptions.
         except Exception as error:
             raise remote.as_os_error(error, path) from error
         copy.flush()
@@ -90,13 +90,13 @@ class BackgroundSync:
         self._pending: collections.deque[Future] = collections.deque()
 
     def add(self, file: BinaryIO) -> None:
-        """Takes over a file that has been written, flushes and closes it.
+        """Takes over a written file; flushes and closes it in the background.
 
         Raises:
           OSError: if an earlier file could not be flushed.
         """
         self._pending.append(self._thread.submit(_sync, file))
-        # Every pending file is open, which uses up file handles.
+        # Each pending file is open and takes a file handle.
         if len(self._pending) > _MAX_PENDING_SYNCS:
             self._pending.popleft().result()
 
@@ -119,8 +119,8 @@ def _sync(file: BinaryIO) -> None:
 def create(path: str, sync: BackgroundSync) -> Iterator[BinaryIO]:
     """Creates a file, which is on the disk once `sync.wait` has returned.
 
-    Replaces an existing file, because a bundle that is retried finds the files
-    of the first try. A remote file that nothing is written to is not created.
+    It replaces an existing file, because a retried bundle may find files of the
+    first attempt. A remote file is not created if nothing is written to it.
 
     Raises:
       OSError: if it cannot be written.
@@ -137,8 +137,8 @@ def create(path: str, sync: BackgroundSync) -> Iterator[BinaryIO]:
         yield file
         file.flush()
     except BaseException:
-        # If flushing fails (a full disk), closing fails too. If it were not
-        # closed here, Python would try again when it collects the object.
+        # If flushing fails (a full disk), closing fails too. Without this call,
+        # Python would try again when it collects the object.
         file.close()
         raise
     sync.add(file)
@@ -167,7 +167,7 @@ def delete(path: str) -> None:
 
 
 def refuse_existing(target: str, marker: str, overwrite: bool) -> None:
-    """`files.refuse_existing`, also for a remote target.
+    """Like `files.refuse_existing`, but the target may be remote.
 
     Raises:
       UserError: if the target exists and must not be replaced.
@@ -177,7 +177,7 @@ def refuse_existing(target: str, marker: str, overwrite: bool) -> None:
         return
     names = list(remote.list_files(target))
     if names and marker not in names:
-        # Shards of a killed job would be read together with the new ones.
+        # Shards of a killed job would be mixed with the new ones.
         raise UserError(
             f"{target} contains something else (no {marker}), or files of a "
             "killed job; remove it, or choose another --output"
@@ -192,8 +192,8 @@ def published_dir(target: str, marker: str, overwrite: bool) -> Iterator[str]:
 
     A local directory is replaced by one rename. A remote one is replaced file
     by file: the old marker is deleted first and the new one is moved last,
-    because a directory without a marker is not a data set. If that fails, the
-    new files are kept, and the message says where they are.
+    because a directory without a marker is not a data set. If the replacement
+    fails, the new files are kept, and the message says where they are.
 
     Args:
       target: the directory's final path.
@@ -236,8 +236,8 @@ def _replace_remote(
       target: the remote directory.
       old: names of its files, without the marker, which is already deleted.
       staging: directory of the new files.
-      new: their names.
-      marker: the one to move last.
+      new: names of the new files.
+      marker: name of the file to move last.
     """
     message = f"{target} was only partly replaced"
     hint = (

@@ -1,1 +1,1 @@
-"""Decoding of recordings: containers, decoders, levels, the worker process."""
+"""Decoding of recordings: container checks, decoders, reading, a process."""

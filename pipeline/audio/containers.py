@@ -1,8 +1,8 @@
-"""Checks of audio containers that libsndfile does not make.
+"""Checks of audio containers that libsndfile does not perform.
 
-libsndfile silently shortens a recording whose header promises more data than
-the file contains. Therefore the lengths in the headers are compared with the
-file size here, before a file is decoded.
+libsndfile silently shortens a recording whose header declares more data than
+the file contains. Therefore this module compares the lengths in the header with
+the file size before a file is decoded.
 """
 
 import math
@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from pipeline.audio.errors import AudioError
 
-# A directory is searched for files with these extensions.
+# Extensions of the files that count as audio in a directory.
 EXTENSIONS = (
     ".aif",
     ".aifc",
@@ -29,10 +29,10 @@ EXTENSIONS = (
     ".wav",
 )
 
-# Data sizes that streaming writers leave in a WAV header because they do not
-# know the length yet: ffmpeg, writers that use the largest signed or unsigned
-# number, and sox, which rounds 0x7FFFF000 down to whole frames (of up to
-# 64 KiB).
+# Data sizes that streaming writers leave in a WAV header, because they do not
+# know the length yet: the largest unsigned number (ffmpeg), the largest signed
+# one, that plus 1, and 0x7FFFF000 rounded down to whole frames of up to 64 KiB
+# (sox).
 _UNKNOWN_SIZES = (0xFFFFFFFF, 0x7FFFFFFF, 0x80000000)
 _SOX_SIZES = range(0x7FFFF000 - 0xFFFF, 0x7FFFF000 + 1)
 
@@ -45,7 +45,7 @@ _MPEG_KBPS = (
 )
 _MPEG_HZ = ((22050, 24000, 16000), (44100, 48000, 32000))
 
-# This many bytes of an MP3 show whether its bit rate varies.
+# Size of the part of an MP3 that is searched for a variable bit rate.
 _MPEG_HEAD_BYTES = 1 << 20
 
 # Maximum size of an Ogg page, and the header flag of a stream's last page.
@@ -53,13 +53,13 @@ _OGG_PAGE_BYTES, _OGG_LAST_PAGE = 65307, 4
 
 
 def check_complete(file: BinaryIO) -> None:
-    """Checks that a file contains the data that its header promises.
+    """Checks that a file contains the data that its header declares.
 
     Leaves the file at its beginning.
 
     Raises:
       AudioError: if the file is empty or truncated, or if libsndfile would
-        decode only a part of it (MP3 of unknown length, chained Ogg streams).
+        decode only part of it (an MP3 of unknown length, chained Ogg streams).
     """
     size = file.seek(0, os.SEEK_END)
     if not size:
@@ -80,7 +80,7 @@ def check_complete(file: BinaryIO) -> None:
         _check_length(size - start, length)
     elif header[:4] == b"riff":
         _check_length(size, 24)
-        # The length in a header of Sony's Wave64 is that of the whole file.
+        # The header of Sony's Wave64 gives the length of the whole file.
         _check_length(size, *struct.unpack("<Q", header[16:24]))
     elif header[:7] == b"NIST_1A":
         _check_sphere(file, size)
@@ -97,7 +97,7 @@ def mpeg_frame(header: bytes) -> tuple[int, int] | None:
 
     Returns:
       (bit rate in kbit/s, size of the frame in bytes), or None if this is not
-      such a header.
+      a valid header.
     """
     if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE6 != 0xE2:
         return None
@@ -131,23 +131,23 @@ def _check_chunks(
         name, length = struct.unpack(layout, chunk)
         start = file.tell()
         if name == b"ds64":
-            # RF64 (EBU Tech 3306, section 3.5), for files above 4 GB, keeps
-            # 64-bit sizes here: of the file, then of the data.
+            # RF64 (EBU Tech 3306, section 3.5), for files above 4 GB, stores
+            # 64-bit sizes here, first of the file and then of the data.
             sizes = file.read(16)
             if len(sizes) == 16:
                 rf64_length = struct.unpack("<QQ", sizes)[1]
         if name == data_name:
-            promised = length if rf64_length is None else rf64_length
-            _check_length(size - start, promised)
+            declared = length if rf64_length is None else rf64_length
+            _check_length(size - start, declared)
             return
         file.seek(start + length + length % 2)
 
 
-def _check_length(actual: int, promised: int) -> None:
-    """Compares the bytes in the file with those that the header promises."""
-    is_unknown = promised in _UNKNOWN_SIZES or promised in _SOX_SIZES
-    if promised > actual and not is_unknown:
-        raise AudioError(f"truncated: {actual} of {promised} bytes of data")
+def _check_length(actual: int, declared: int) -> None:
+    """Checks that the file is not shorter than its header declares."""
+    is_unknown = declared in _UNKNOWN_SIZES or declared in _SOX_SIZES
+    if declared > actual and not is_unknown:
+        raise AudioError(f"truncated: {actual} of {declared} bytes of data")
 
 
 def _check_sphere(file: BinaryIO, size: int) -> None:
@@ -165,10 +165,10 @@ def _check_sphere(file: BinaryIO, size: int) -> None:
 
 
 def _check_mpeg(file: BinaryIO) -> None:
-    """Checks that an MP3 of varying bit rate gives its length.
+    """Checks that an MP3 with a variable bit rate (VBR) gives its length.
 
     A Xing or VBRI header in the first frame gives it. Without one, libsndfile
-    derives the length from the first frame's bit rate, and stops there.
+    estimates the length from the first frame's bit rate and stops there.
     """
     file.seek(0)
     tag, start = file.read(10), 0
@@ -185,17 +185,17 @@ def _check_mpeg(file: BinaryIO) -> None:
         position += size
     if len(rates) > 1:
         raise AudioError(
-            "length: an MP3 of varying bit rate whose header does not give "
-            "its length; encode it again"
+            "length: an MP3 with a variable bit rate and no length in its "
+            "header; encode it again"
         )
 
 
 def _check_ogg(file: BinaryIO, size: int) -> None:
-    """Checks that the last page ends the first page's stream.
+    """Checks that the last page ends the stream of the first page.
 
-    A complete file ends with a page that is flagged as the last (RFC 3533,
-    section 6). If it belongs to another stream, the file is a chain of
-    streams, of which libsndfile decodes only one.
+    A complete file ends with a page that is flagged as the last one (RFC 3533,
+    section 6). If that page belongs to a different stream, the file is a chain
+    of streams, and libsndfile decodes only one of them.
     """
     file.seek(0)
     first = file.read(18)

@@ -1,8 +1,8 @@
-"""Decodes recordings in a separate process, so that no file crashes a worker.
+"""Decodes recordings in a separate process, so that no file can crash a worker.
 
-Decoders are C code and read whatever a directory contains. The decoder process
-works on the next request while its parent uses the previous result. It runs
-`python -m pipeline.audio.decoder_process`.
+Decoders are C code and must read whatever a directory contains. The decoder
+process works on the next request while its parent uses the previous result. It
+runs `python -m pipeline.audio.decoder_process`.
 """
 
 import collections
@@ -25,11 +25,11 @@ from pipeline.audio import reading
 from pipeline.audio.errors import AudioError
 from stftgan_tf.config import AudioConfig
 
-# Time to decode some hundred hours: a decoder that takes longer is stuck.
+# Enough to decode hundreds of hours; a decoder that takes longer is stuck.
 _TIMEOUT_SECS = 600.0
 
-# Errors of this machine rather than of a recording: the disk is full, or no
-# file handle or memory is left.
+# Errors of the machine rather than of a recording: no disk space, file handles
+# or memory.
 _MACHINE_ERRORS = (
     errno.ENOSPC,
     errno.EDQUOT,
@@ -38,7 +38,7 @@ _MACHINE_ERRORS = (
     errno.ENOMEM,
 )
 
-# Holds the samples of half a minute, so that the process need not wait.
+# Fits half a minute of audio, so that the process rarely waits for its parent.
 _PIPE_BYTES = 1 << 20
 
 
@@ -80,8 +80,8 @@ class DecoderProcess:
         """Returns the result of a request.
 
         Raises:
-          AudioError: as the function, or if the decoder crashed or did not
-            finish in time.
+          AudioError: if the function raises it, or if the decoder crashes or
+            times out.
         """
         (result,) = self.run_all([request])
         if isinstance(result, AudioError):
@@ -141,8 +141,8 @@ class DecoderProcess:
         """
         try:
             if call.request.function is reading.read:
-                # Only for long recordings; `probe` has decoded the whole
-                # recording in the decoder process without a crash.
+                # Safe here: only long recordings are read, after `probe` has
+                # decoded them completely in the decoder process.
                 call.result = _run(call.request, self._config)
                 return
             copy = storage.local_copy(call.request.path)
@@ -162,11 +162,11 @@ class DecoderProcess:
             self._child.connection.send(request)
 
     def _take_idle(self) -> "_Child | None":
-        """An idle process that this process (not its parent) started."""
+        """Takes an idle process that was started by this process."""
         for entry in list(self._idle):
             parent_pid, config, child = entry
             if (parent_pid, config) == (os.getpid(), self._config):
-                # ValueError: another thread has taken it.
+                # ValueError: another thread took it first.
                 with contextlib.suppress(ValueError):
                     self._idle.remove(entry)
                     return child
@@ -185,7 +185,7 @@ class DecoderProcess:
                 problem = f"did not finish within {self._timeout_secs:g} s"
             except (EOFError, ConnectionResetError):
                 problem = f"crashed (exit code {self._end_child()})"
-        # A new process gets the requests that the old one has lost.
+        # The requests that the old process lost go to a new one.
         for call in pending:
             if call.result is None:
                 self._send(call.request)
@@ -194,7 +194,7 @@ class DecoderProcess:
 
 @dataclasses.dataclass
 class _PendingCall:
-    """A request, the files it needs, and its result once that is known."""
+    """A request, its temporary files, and its result once it is known."""
 
     request: Request
     files: contextlib.ExitStack
@@ -224,9 +224,9 @@ class _Child:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=child_fds,
-                # Ctrl-C must reach the parent only; its end ends this process.
+                # Ctrl-C must reach only the parent, whose exit ends this one.
                 start_new_session=True,
-                # Decoding does not use the threads that NumPy would start.
+                # Decoding does not need the threads that NumPy would start.
                 env={
                     **os.environ,
                     "PYTHONPATH": os.pathsep.join(filter(None, python_path)),
@@ -267,7 +267,7 @@ def _serve(connection: Connection, arrays: BinaryIO) -> None:
     while True:
         try:
             request = connection.recv()
-        # The parent has ended.
+        # The parent has exited.
         except EOFError:
             return
         try:

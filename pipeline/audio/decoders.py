@@ -16,7 +16,7 @@ from pipeline.audio.errors import AudioError
 from stftgan_tf.config import AudioConfig
 from stftgan_tf.errors import first_line
 
-# Speech is recorded at rates in this range; outside of it a header is damaged.
+# Plausible sample rates; a header with a rate outside this range is damaged.
 _RATES_HZ = (1000, 768000)
 
 # libsndfile reports a huge length if the header does not give one.
@@ -31,11 +31,11 @@ class Decoder(Protocol):
     """An open recording.
 
     Attributes:
-      rate_hz: its own sample rate.
-      frames: its length in sample frames.
-      channels: its number of channels.
-      slack: how many frames fewer than `frames` may be decoded, because the
-        length is an estimate.
+      rate_hz: sample rate of the recording.
+      frames: length in sample frames.
+      channels: number of channels.
+      slack: number of frames by which `frames`, an estimate, may exceed the
+        true length.
     """
 
     rate_hz: int
@@ -83,8 +83,8 @@ def open_recording(path: str, config: AudioConfig) -> Iterator[Decoder]:
 def check_decoder(config: AudioConfig) -> None:
     """Checks that the configured decoder works on this machine.
 
-    tensorflow-io can be imported even where its ops do not load, so this calls
-    one of them.
+    tensorflow-io can be imported even if its ops cannot be loaded, so this
+    calls one of them.
 
     Raises:
       AudioError: if the decoder does not work.
@@ -132,11 +132,11 @@ def _open(
 def _check_regular_file(path: str) -> None:
     try:
         mode = os.stat(path).st_mode
-    # ValueError: a name that no file can have.
+    # ValueError: an invalid path, such as one with a null byte.
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         raise AudioError("missing: no such file") from error
     if stat.S_ISDIR(mode):
-        # Raises PermissionError, the better reason, for an unreadable one.
+        # Raises PermissionError, a better reason, if it is unreadable.
         os.scandir(path).close()
     # Reading a FIFO or a device could block forever.
     if not stat.S_ISREG(mode):
@@ -158,7 +158,7 @@ class _SndfileDecoder:
 
     def read(self, start: int, count: int) -> np.ndarray:
         try:
-            # Sequential reads must not seek: that is slow and can be inexact.
+            # Seeking is slow and can be inexact, so sequential reads avoid it.
             if start != self._file.tell():
                 self._file.seek(start)
             return self._file.read(count, dtype="float32", always_2d=True)
@@ -214,7 +214,7 @@ class _TfioDecoder:
 
 @contextlib.contextmanager
 def _keep_errors(file: BinaryIO) -> Iterator["_ErrorKeepingFile"]:
-    """A remote file for libsndfile, which takes a read error for the end.
+    """Reports read errors, which libsndfile treats as the end of the file.
 
     Raises:
       AudioError: on leaving the context, if a read failed.
@@ -245,7 +245,7 @@ class _ErrorKeepingFile:
             return b""
         try:
             return self._file.read(size)
-        # Every file system raises exceptions of its own.
+        # Each file system raises its own exceptions.
         except Exception as error:
             self.error = error
             return b""

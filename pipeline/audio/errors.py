@@ -4,6 +4,6 @@
 class AudioError(Exception):
     """A recording that cannot be used.
 
-    The message is `reason: detail`, or only `reason`. The reason is a fixed
-    short text, such as `truncated`, by which dead letters are grouped.
+    The message is `reason: detail`, or only `reason`. The reason is a short
+    fixed text, such as `truncated`; dead letters are grouped by it.
     """

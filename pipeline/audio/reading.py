@@ -16,14 +16,14 @@ from pipeline.audio.decoders import Decoder, open_recording
 from pipeline.audio.errors import AudioError
 from stftgan_tf.config import AudioConfig
 
-# Samples (of all channels) that are decoded at a time.
+# Number of samples, of all channels together, that are decoded at a time.
 _BLOCK_SAMPLES = 1 << 18
 
 # Source samples read on either side of a segment, so that the resampler's
 # filter gives the same samples as for the whole recording.
 _MARGIN_SAMPLES = 4096
 
-# A signal below this (-100 dB of full scale) is only dither.
+# A signal below this (-100 dB of full scale) counts as silent: it is dither.
 _SILENCE = 1e-5
 
 # Silence at the ends is trimmed in steps of this length.
@@ -54,7 +54,7 @@ class ChannelStats:
 
 @dataclasses.dataclass(frozen=True)
 class RecordingInfo:
-    """What is known about a recording before its windows are cut.
+    """Properties of a recording that are needed before its windows are cut.
 
     Attributes:
       samples: length that the header gives, converted to the target rate.
@@ -77,8 +77,8 @@ def probe(path: str, config: AudioConfig, short_secs: float) -> RecordingInfo:
         later.
 
     Raises:
-      AudioError: if the recording cannot be opened, or, if it is long, as
-        `measure`.
+      AudioError: if the recording cannot be opened, or if it is long and
+        `measure` fails.
     """
     with open_recording(path, config) as decoder:
         samples = decoder.frames * config.sample_rate_hz // decoder.rate_hz
@@ -98,7 +98,7 @@ def measure(path: str, config: AudioConfig) -> list[ChannelStats | None]:
 
     Returns:
       The statistics of the one channel, or of every channel if `channels` is
-      `split`. A silent channel beside one that is not is None.
+      `split`. They are None for a silent channel if another is not silent.
 
     Raises:
       AudioError: if the recording cannot be decoded to its end, is empty or
@@ -123,7 +123,7 @@ def load(
       rate.
 
     Raises:
-      AudioError: as `measure`.
+      AudioError: for the same reasons as `measure`.
     """
     with open_recording(path, config) as decoder:
         stats, blocks = _measure(decoder, config, channel)
@@ -145,7 +145,7 @@ def read(
       path: as for `measure`.
       config: decoder, choice of channels, target rate.
       start: first sample, at the target rate; may be negative.
-      stop: end of the range; may be greater than the recording's length.
+      stop: end of the range; may exceed the recording's length.
       channel: index of the channel if `channels` is `split`, otherwise 0.
       source_frames: length of the recording when it was measured.
 
@@ -159,7 +159,7 @@ def read(
     with open_recording(path, config) as decoder:
         if source_frames not in (None, decoder.frames):
             raise AudioError(
-                f"changed: {decoder.frames} samples; there were {source_frames}"
+                f"changed: {decoder.frames} samples; expected {source_frames}"
             )
         rate_hz = decoder.rate_hz
         divisor = math.gcd(rate_hz, config.sample_rate_hz)
@@ -188,8 +188,8 @@ def slice_padded(samples: np.ndarray, start: int, stop: int) -> np.ndarray:
 
     Args:
       samples: float32 [N].
-      start: may be negative.
-      stop: may be greater than N.
+      start: first index; may be negative.
+      stop: end of the range; may be greater than N.
 
     Returns:
       float32 [stop - start], a copy.
@@ -252,7 +252,7 @@ def _blocks(decoder: Decoder, trim_step: int) -> Iterator[np.ndarray]:
 def _select_channels(
     block: np.ndarray, config: AudioConfig
 ) -> list[np.ndarray]:
-    """The channels [N] that are used of a block [N, C]: one, or all."""
+    """The channels [N] of a block [N, C] that are used: one, or all."""
     if config.channels == "split":
         return list(np.ascontiguousarray(block.T))
     if config.channels == "first" or block.shape[1] == 1:
@@ -270,7 +270,7 @@ def _resample(
 
 
 class _Meter:
-    """Accumulates the length, level and ends of one channel."""
+    """Accumulates the length, level and trimmed ends of one channel."""
 
     def __init__(self, trim_step: int):
         self._trim_step = trim_step
@@ -279,13 +279,13 @@ class _Meter:
 
     def add(self, samples: np.ndarray) -> None:
         """Adds samples [N]; only the last call may end within a trim step."""
-        wide = samples.astype(np.float64)
+        samples64 = samples.astype(np.float64)
         # Not BLAS, whose rounding depends on the number of threads.
-        square_sum = float(np.einsum("n,n->", wide, wide))
+        square_sum = float(np.einsum("n,n->", samples64, samples64))
         if not math.isfinite(square_sum):
             raise AudioError("not finite: NaN or infinity among samples")
         self.count += len(samples)
-        self._sum += float(wide.sum())
+        self._sum += float(samples64.sum())
         self._square_sum += square_sum
         starts = np.arange(0, len(samples), self._trim_step)
         self._peaks.append(np.maximum.reduceat(np.abs(samples), starts))
@@ -296,7 +296,7 @@ class _Meter:
         """The statistics of all samples; None if the channel is silent."""
         peaks = np.concatenate(self._peaks)
         power = self._square_sum / self.count
-        # Without the mean, because a constant is silent at any value.
+        # The mean does not count, because a constant signal is silent.
         deviation = math.sqrt(max(0.0, power - (self._sum / self.count) ** 2))
         peak = float(peaks.max())
         if peak < _SILENCE or deviation < _SILENCE:

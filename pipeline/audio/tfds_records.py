@@ -1,8 +1,8 @@
 """Audio in the TFRecord files of TensorFlow Datasets (TFDS).
 
-One recording is one record. Its path, `tfrecord:FILE?offset=...`, says where
-the record is and how its audio is stored. A worker can therefore read it with
-neither TensorFlow nor the code that prepared the data set.
+Each record is one recording. Its path, `tfrecord:FILE?offset=...`, contains the
+location of the record and the encoding of its audio. A worker can therefore
+read it without TensorFlow and without the code that prepared the data set.
 """
 
 import dataclasses
@@ -23,9 +23,9 @@ class StoredAudio:
       feature: name of the audio feature.
       encoding: `file` for the bytes of an audio file, otherwise TFDS's
         encoding of the samples: `none`, `bytes` or `zlib`.
-      dtype: NumPy's name of the samples' type.
+      dtype: NumPy type of the samples.
       channels: number of channels.
-      rate_hz: sample rate; 0 if the audio file gives it.
+      rate_hz: sample rate; 0 if the audio file contains it.
     """
 
     feature: str
@@ -56,7 +56,7 @@ def record_path(file: str, offset: int, size: int, audio: StoredAudio) -> str:
     Args:
       file: path of the TFRecord file.
       offset: first byte of the record's data in the file.
-      size: of the data, in bytes.
+      size: size of the data in bytes.
       audio: how the audio is stored.
     """
     query = urllib.parse.urlencode(
@@ -124,7 +124,7 @@ def _samples(feature: Any, encoding: str, dtype: str) -> np.ndarray:
         samples = np.array(values, dtype)
     if samples.dtype != np.int64:
         return samples
-    # TFDS decodes to the width of the file's samples: 16 bits, or 32 bits
-    # (also for 24).
+    # The integers have the range of the file's samples: 16 bits, or 32 bits
+    # (also for 24-bit files).
     is_wide = len(samples) and np.abs(samples).max() > 1 << 15
     return samples.astype(np.int32 if is_wide else np.int16)

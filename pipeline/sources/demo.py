@@ -1,8 +1,8 @@
-"""The demo corpus: digits spoken by espeak-ng, the same on every machine.
+"""The demo corpus: digits spoken by espeak-ng, identical on every machine.
 
 Voices, pitches and speeds vary. Files are named as in the Free Spoken Digit
-Dataset (`<digit>_<speaker>_<take>.wav`). No network is needed: the extra `demo`
-installs espeak-ng and its voices as a wheel.
+Dataset (`<digit>_<speaker>_<take>.wav`). The corpus requires no network: the
+extra `demo` installs espeak-ng and its voices as a wheel.
 """
 
 import concurrent.futures
@@ -57,7 +57,7 @@ _PITCH_OFFSETS = (-20, -10, 0, 10, 20)
 
 NAME_REGEX = r"(?P<label>\d)_(?P<speaker>[^_/]+)_\d+\.wav$"
 
-# Must change whenever the samples change.
+# Increase this whenever the samples change.
 _VERSION = 1
 
 # Constants of espeak-ng's speak_lib.h.
@@ -98,8 +98,8 @@ def write(directory: Path, speakers: list[str], takes: int) -> None:
     total = len(speakers) * len(DIGITS) * takes
     progress = Progress("demo corpus", total, "recordings")
     count = 0
-    # espeak-ng keeps state between words. A process for each speaker makes the
-    # samples independent of the order in which speakers are written.
+    # espeak-ng keeps state between words. With one process per speaker the
+    # samples do not depend on the order of the speakers.
     context = multiprocessing.get_context("spawn")
 
     def run_speaker(speaker: str) -> int:
@@ -120,10 +120,10 @@ def write(directory: Path, speakers: list[str], takes: int) -> None:
 
 
 def take_style(take: int) -> tuple[int, int]:
-    """Speed (words a minute) and pitch offset of a take.
+    """Speed (words per minute) and pitch offset of a take.
 
-    Any few consecutive takes have speeds and pitches that are evenly spread,
-    because 7 has no common factor with the 30 combinations.
+    Steps of 7 spread the speeds and pitches of consecutive takes evenly, and
+    reach all 30 combinations, because 7 and 30 have no common factor.
     """
     number = 7 * take % (len(_SPEEDS_WPM) * len(_PITCH_OFFSETS))
     pitch_index, speed_index = divmod(number, len(_SPEEDS_WPM))

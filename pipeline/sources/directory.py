@@ -8,7 +8,7 @@ from pipeline import remote, storage
 from pipeline.audio.containers import EXTENSIONS
 from stftgan_tf.errors import UserError
 
-# Path and name (relative path below the source) of a file.
+# For each file, its path and its name (its path relative to the source).
 FileList = list[tuple[str, str]]
 
 
@@ -42,8 +42,9 @@ def list_files(source: str) -> tuple[FileList, FileList]:
 def walk(root: Path) -> tuple[FileList, FileList]:
     """`list_files` for a local directory; follows links.
 
-    Everything with an audio extension is listed, even a directory, so that
-    what is not audio becomes a dead letter. So do unreadable directories.
+    Everything with an audio extension is listed, even a directory, so that it
+    becomes a dead letter if it is not audio. Unreadable directories also become
+    dead letters.
     """
     paths: list[str] = []
     unreadable: list[str] = []
@@ -56,7 +57,7 @@ def walk(root: Path) -> tuple[FileList, FileList]:
         root, onerror=add_unreadable, followlinks=True
     ):
         status = os.stat(directory)
-        # A link to a parent directory would never end.
+        # A link to a parent directory would be followed without end.
         if (status.st_dev, status.st_ino) in visited:
             subdirectories.clear()
             continue

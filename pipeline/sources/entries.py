@@ -1,4 +1,4 @@
-"""A recording as a source lists it, before labels become indices."""
+"""The entries of a source: recordings whose labels are still names."""
 
 import dataclasses
 import re
@@ -10,10 +10,10 @@ class Entry:
     """One recording of a source.
 
     Attributes:
-      path: where it is read from.
-      name: relative path below its source.
-      label: name of its label; None if unknown.
-      speaker: name of its speaker; None if unknown.
+      path: path or URL to read it from.
+      name: path relative to the source.
+      label: name of the label; None if unknown.
+      speaker: name of the speaker; None if unknown.
     """
 
     path: str
@@ -25,12 +25,12 @@ class Entry:
 def from_names(
     files: Iterable[tuple[str, str]], name_regex: str
 ) -> list[Entry]:
-    """Entries whose names contain the label and the speaker.
+    """Takes labels and speakers from the names of files.
 
     Args:
-      files: (path, name) of each.
-      name_regex: searched in the name; its named groups `label` and `speaker`
-        give these.
+      files: (path, name) of each file.
+      name_regex: searched in the name; its named groups give the `label` and
+        the `speaker`.
     """
     pattern = re.compile(name_regex)
     entries = []

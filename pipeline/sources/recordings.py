@@ -1,6 +1,6 @@
-"""The recordings of a source: a directory, a manifest, TFDS, or demo.
+"""Lists the recordings of a source: a directory, a manifest, TFDS or demo.
 
-A source becomes a sorted list of `Recording`s: names and paths, no samples.
+The result is a sorted list of `Recording`s, which contain no samples.
 """
 
 import dataclasses
@@ -22,14 +22,14 @@ from stftgan_tf.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """One utterance or file.
+    """One recording of a source.
 
     Attributes:
-      path: where it is read from.
-      name: relative path below its source; identifies it everywhere.
+      path: path or URL to read it from.
+      name: path relative to the source; identifies the recording everywhere.
       label: index into the data set's labels, or `UNKNOWN_LABEL`.
       speaker: name of the speaker, or "" if unknown.
-      dataset: name of its source.
+      dataset: name of the source.
     """
 
     path: str
@@ -44,10 +44,9 @@ class Source:
     """The recordings of a source.
 
     Attributes:
-      recordings: sorted by name, each file once.
+      recordings: sorted by name; each file occurs once.
       labels: names of the labels, sorted.
-      duplicates: number of entries that were left out because another entry
-        has the same file.
+      duplicates: number of skipped entries, whose file another entry has.
     """
 
     recordings: list[Recording]
@@ -66,41 +65,41 @@ def open_source(
     Args:
       source: `demo`, a directory or a manifest (.csv or .jsonl), either of
         which may be remote, or `tfds:NAME[:CONFIG][:SPLIT]`.
-      config: how names give labels and speakers, and which labels are used.
+      config: regular expressions for labels and speakers.
       pattern: a glob that relative paths must match.
       tfds_data_dir: directory of the prepared TFDS data sets.
 
     Raises:
-      UserError: if the source does not exist, contains no such audio, or is a
-        manifest that cannot be used.
+      UserError: if the source does not exist, contains no matching audio, or
+        is an invalid manifest.
     """
     unreadable: list[Entry] = []
     if source == "demo":
         files, _ = directory.walk(demo.corpus())
-        listed = entries.from_names(files, demo.NAME_REGEX)
+        candidates = entries.from_names(files, demo.NAME_REGEX)
         dataset = "demo"
     elif source.startswith(tfds.PREFIX):
-        listed, dataset = tfds.list_entries(source, tfds_data_dir)
+        candidates, dataset = tfds.list_entries(source, tfds_data_dir)
     elif source.lower().endswith(manifest.EXTENSIONS):
-        listed = manifest.read_manifest(source)
+        candidates = manifest.read_manifest(source)
         dataset = _dataset_name(os.path.dirname(source))
     else:
         files, directories = directory.list_files(source)
-        listed = entries.from_names(files, config.name_regex)
-        # Kept whatever the filters are, because their contents are unknown.
+        candidates = entries.from_names(files, config.name_regex)
+        # These pass every filter, because their contents are unknown.
         unreadable = entries.from_names(directories, "")
         dataset = _dataset_name(source)
-    if not listed + unreadable:
+    if not candidates + unreadable:
         extensions = " ".join(EXTENSIONS)
         raise UserError(f"source {source} contains no audio ({extensions})")
-    selected = [entry for entry in listed if _matches(entry, pattern, config)]
-    if not selected + unreadable:
+    matches = [e for e in candidates if _matches(e, pattern, config)]
+    if not matches + unreadable:
         raise UserError(
-            f"source {source}: none of {len(listed)} recordings matches "
+            f"source {source}: none of {len(candidates)} recordings matches "
             f"--pattern {pattern!r} and audio.label_regex "
             f"{config.label_regex!r}"
         )
-    return _source(selected + unreadable, dataset)
+    return _index(matches + unreadable, dataset)
 
 
 def is_path(source: str) -> bool:
@@ -109,7 +108,7 @@ def is_path(source: str) -> bool:
 
 
 def source_name(source: str) -> str:
-    """The default name of the data set that is made of a source.
+    """The default name of the data set that is made from a source.
 
     Examples: `in/digits/` gives `digits`, `lists/digits.csv` gives `digits`,
     `tfds:spoken_digit:train` gives `spoken_digit-train`.
@@ -123,7 +122,7 @@ def source_name(source: str) -> str:
 
 
 def _matches(entry: Entry, pattern: str, config: AudioConfig) -> bool:
-    # A `*` also matches slashes.
+    # Here `*` also matches slashes.
     if not fnmatch.fnmatchcase(entry.name, pattern):
         return False
     label_regex = config.label_regex
@@ -137,11 +136,11 @@ def _dataset_name(path: str) -> str:
     return Path(path).resolve().name
 
 
-def _source(listed: Iterable[Entry], dataset: str) -> Source:
+def _index(matches: Iterable[Entry], dataset: str) -> Source:
     """Removes duplicates, and turns labels into indices."""
     files: dict[Any, Entry] = {}
-    listed = sorted(listed, key=lambda entry: entry.name)
-    for entry in listed:
+    matches = sorted(matches, key=lambda entry: entry.name)
+    for entry in matches:
         files.setdefault(_file_identity(entry.path), entry)
     labels = sorted({entry.label for entry in files.values() if entry.label})
     index = {label: i for i, label in enumerate(labels)}
@@ -155,11 +154,11 @@ def _source(listed: Iterable[Entry], dataset: str) -> Source:
         )
         for entry in files.values()
     ]
-    return Source(recordings, labels, len(listed) - len(files))
+    return Source(recordings, labels, len(matches) - len(files))
 
 
 def _file_identity(path: str) -> Any:
-    """A key that is equal for all names of one file."""
+    """A key that all names of the same file share."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):

@@ -1,8 +1,8 @@
 """Recordings of data sets that TensorFlow Datasets (TFDS) has prepared.
 
-`tfds:NAME[:CONFIG][:SPLIT]` is searched for in `--tfds_data_dir`. Nothing is
-downloaded, and the code that prepared the data set is not needed. The data
-set's files are TFRecord files, of which each record is one recording.
+`tfds:NAME[:CONFIG][:SPLIT]` must be prepared in `--tfds_data_dir`; nothing is
+downloaded. The code that prepared the data set is not required. The data set
+consists of TFRecord files, in which each record is one recording.
 """
 
 import dataclasses
@@ -40,7 +40,7 @@ def list_entries(source: str, data_dir: str | None) -> tuple[list[Entry], str]:
     """
     import tensorflow_datasets as tfds
 
-    # TFDS warns when it uses deprecated features of its own.
+    # TFDS warns about its own use of deprecated features.
     logging.getLogger("absl").setLevel(logging.ERROR)
     # A split may have a slice, which can contain a colon.
     name, *parts = re.split(r":(?![^[]*\])", source.removeprefix(PREFIX))
@@ -52,7 +52,7 @@ def list_entries(source: str, data_dir: str | None) -> tuple[list[Entry], str]:
     directory = _version_dir(root, name, parts[:1])
     try:
         info = tfds.builder_from_directory(directory).info
-    # From protobuf's parser, from JSON, or from TFDS's assertions.
+    # Protobuf's parser, JSON and TFDS's assertions raise different errors.
     except Exception as error:
         raise UserError(
             f"{directory} is not a prepared data set: {first_line(error)}"
@@ -71,11 +71,12 @@ def list_entries(source: str, data_dir: str | None) -> tuple[list[Entry], str]:
 
 def _select_splits(source: str, names: list[str], info: Any) -> list[str]:
     """The splits in `names` (at most one), or all of them if there is none."""
-    known = list(info.splits)
-    splits = names or known
-    if len(names) > 1 or splits[0].split("[")[0] not in known:
+    available = list(info.splits)
+    splits = names or available
+    if len(names) > 1 or splits[0].split("[")[0] not in available:
         raise UserError(
-            f"source {source}: expected one of the splits {', '.join(known)}"
+            f"source {source}: expected one of the splits "
+            f"{', '.join(available)}"
         )
     return splits
 
@@ -103,7 +104,7 @@ class _Layout:
     Attributes:
       audio: the audio feature.
       label: name of the label feature; None if there is none.
-      label_names: names of the labels' values; empty if they have no names.
+      label_names: names of the label's classes; empty if they have no names.
       speaker: name of the speaker feature; None if there is none.
       speaker_names: as `label_names`.
     """
@@ -181,8 +182,8 @@ def _split_entries(
             )
         if count < stop:
             raise UserError(
-                f"{file} contains {count} recordings; expected {stop}: it is "
-                "truncated"
+                f"{file} is truncated: it contains {count} recordings; "
+                f"expected {stop}"
             )
 
 
@@ -220,8 +221,8 @@ def _version_dir(root: Path, name: str, parts: list[str]) -> Path:
 
     Args:
       root: directory of the prepared data sets.
-      name: of the data set.
-      parts: the name of the config, if the first part is one.
+      name: name of the data set.
+      parts: the next part of the source, which may name the config.
     """
     base, configs = root / name, _configs(root / name)
     if configs:
@@ -238,7 +239,7 @@ def _version_dir(root: Path, name: str, parts: list[str]) -> Path:
     if not versions:
         raise UserError(
             f"source tfds:{name} is not prepared in {root}; prepare it there "
-            f"(tfds build {name}), or give --tfds_data_dir"
+            f"(tfds build {name}), or set --tfds_data_dir"
         )
     return versions[-1]
 

@@ -1,11 +1,11 @@
-"""Fixtures of several tests of the pipeline."""
+"""Fixtures that several pipeline tests share."""
 
 import pytest
 
 
 @pytest.fixture
 def model(tmp_path):
-    """An export, as far as publishing is concerned."""
+    """A directory that passes for an export when it is published."""
     path = tmp_path / "model"
     (path / "variables").mkdir(parents=True)
     (path / "saved_model.pb").write_bytes(b"graph")

@@ -1,4 +1,4 @@
-"""Reads data sets for tests."""
+"""Functions that read data sets, for tests."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ def manifest_of(directory):
 
 
 def dead_letters(directory):
-    """The reason by path."""
+    """The reason of each dead letter, by path."""
     lines = (directory / "dead_letters.jsonl").read_text().splitlines()
     return {d["path"]: d["reason"] for d in map(json.loads, lines)}
 

@@ -1,4 +1,4 @@
-"""Local and remote files. S3 is the real protocol, from moto's local server."""
+"""Local and remote files. Moto's local server speaks the real S3 protocol."""
 
 import functools
 import json
@@ -50,8 +50,8 @@ def s3(endpoint, monkeypatch):
     urllib.request.urlopen(reset).close()
     client = boto3.client("s3", endpoint_url=endpoint)
     client.create_bucket(Bucket="speech")
-    # Beam makes a client for every operation. With one session they share the
-    # service descriptions, which take half a second to load.
+    # Beam creates a client for every operation. With a single session the
+    # clients share service descriptions, which take half a second to load.
     session = functools.cache(boto3.session.Session)
     monkeypatch.setattr(boto3.session, "Session", session)
     remote.configure_from_environment("s3://speech")
@@ -111,7 +111,7 @@ def test_a_job_from_s3_to_s3_writes_the_same_bytes(
     assert not names(s3, "out/.incomplete")
     assert preprocess_tiny("s3://speech/in", target, *flags) == 1
     assert "exists; use --overwrite" in capsys.readouterr().err
-    # The other commands read it.
+    # The other commands read the data set.
     picture = f"--output={tmp_path / 'windows.png'}"
     assert inspect.main([f"--data={target}", picture]) == 0
     settings = ["--set=validate.min_speakers=1", "--set=evaluate.clusters=2"]
@@ -210,7 +210,7 @@ def test_s3_without_credentials_is_refused_at_once(
 ):
     for name in ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
-    # Neither a file nor the machine's role gives any.
+    # Neither a file nor the machine's role provides credentials.
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -221,8 +221,8 @@ def test_s3_without_credentials_is_refused_at_once(
     assert "s3://a/b: no credentials for S3" in capsys.readouterr().err
 
 
-# The part of the package hdfs that Beam uses, on a local directory. As
-# WebHDFS's LISTSTATUS it lists one level, and cannot list a file.
+# A fake of the part of the package hdfs that Beam uses, for a local directory.
+# Like WebHDFS's LISTSTATUS, it lists one level and cannot list a file.
 HDFS = """
 import os, sys, types
 ROOT = sys.argv[1]

@@ -21,7 +21,7 @@ def write_half(path, **kwargs):
 
 
 def write_flac_of_unknown_length(path):
-    """A FLAC file as an encoder writes it into a pipe."""
+    """A FLAC file such as an encoder writes into a pipe."""
     write(path)
     data = bytearray(path.read_bytes())
     # The last 36 bits of STREAMINFO before its MD5 (RFC 9639, section 8.2).
@@ -86,7 +86,7 @@ def test_incomplete_file_is_rejected(tmp_path, name, make, reason):
         reading.measure(str(path), CONFIG)
 
 
-# The second and third are those of sox, for 16 and 24 bits.
+# sox writes the second one for 16 bits and the third one for 24 bits.
 @pytest.mark.parametrize(
     "size", [0xFFFFFFFF, 0x7FFFF000, 0x7FFFEFFF, 0x80000000]
 )
@@ -128,7 +128,7 @@ def test_mpeg_frame_sizes():
 @pytest.mark.parametrize("rate", [8000, 22050, 48000])
 @pytest.mark.parametrize("tag", [b"", b"ID3\4\0\0\0\0\1\0" + bytes(128)])
 def test_mp3_without_a_length(tmp_path, rate, tag):
-    """Without LAME's first frame, which contains the length of the rest."""
+    """LAME's first frame contains the length; the test also removes it."""
     path = tmp_path / "a.mp3"
     samples = np.concatenate([noise(rate), np.zeros(rate)])
     for mode in ("CONSTANT", "VARIABLE"):
@@ -142,7 +142,9 @@ def test_mp3_without_a_length(tmp_path, rate, tag):
         assert reading.measure(str(path), CONFIG)[0].samples == 2 * RATE
         path.write_bytes(tag + data[first_frame:])
         if mode == "VARIABLE":
-            with pytest.raises(AudioError, match="MP3 of varying bit rate"):
+            with pytest.raises(
+                AudioError, match="MP3 with a variable bit rate"
+            ):
                 reading.measure(str(path), CONFIG)
             continue
         # The length is an estimate, at most one MPEG frame too large.

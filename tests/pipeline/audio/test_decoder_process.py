@@ -58,9 +58,9 @@ def test_the_process_gives_the_same_results_and_errors(tmp_path, process):
     assert process.pid == pid
 
 
-def test_a_crash_costs_only_its_recording(good, process):
+def test_a_crash_affects_only_its_recording(good, process):
     stats = process.run(measure(good))
-    # As a fault in a decoder does.
+    # This is the signal of a memory fault in a decoder.
     os.kill(process.pid, signal.SIGSEGV)
     with pytest.raises(AudioError, match="decoder crashed .exit code -11"):
         process.run(measure(good))
@@ -136,7 +136,7 @@ def test_a_released_process_is_used_again_for_the_same_config(good, process):
 
 
 def test_the_process_ends_with_its_parent(tmp_path):
-    """Even if the parent is killed, which cannot end it then."""
+    """A killed parent cannot end the process itself."""
     read_fd, write_fd = os.pipe()
     parent = os.fork()
     if parent == 0:

@@ -1,4 +1,4 @@
-"""What the tests of this directory share."""
+"""Fixtures that the tests of sources share."""
 
 import pytest
 

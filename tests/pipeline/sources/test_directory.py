@@ -38,7 +38,7 @@ def test_a_directory_named_like_audio_is_listed_and_searched(tmp_path, touch):
 
 @pytest.fixture
 def locked(tmp_path, touch, monkeypatch):
-    """A directory that cannot be read, also by root, who runs some tests."""
+    """A directory that cannot be read, even if the tests run as root."""
     touch("locked/b.wav")
     scandir = os.scandir
 

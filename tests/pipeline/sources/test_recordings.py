@@ -93,7 +93,7 @@ def test_an_unreadable_directory_passes_every_filter(
             raise PermissionError(13, "Permission denied", path)
         return scandir(path)
 
-    # Root, who runs some tests, can read every directory.
+    # A mode would not stop root, who can read every directory.
     monkeypatch.setattr(os, "scandir", refuse)
     config = dataclasses.replace(CONFIG, label_regex="yes")
     for kwargs, names in (

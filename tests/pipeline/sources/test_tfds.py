@@ -30,7 +30,7 @@ def waves():
 
 
 def prepare(directory, features, examples, config=None, version="1.0.0"):
-    """Writes a data set by TFDS itself, one shard a split."""
+    """Writes a data set with TFDS itself, one shard per split."""
 
     # Every call defines a new class of that name.
     class Spoken(tfds.core.GeneratorBasedBuilder, skip_registration=True):
