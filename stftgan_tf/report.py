@@ -1,8 +1,8 @@
-"""Write one HTML file that shows an evaluation.
+"""Writes one HTML file that shows an evaluation.
 
-The file shows real and generated windows as images and audio, each metric
-beside its value for real windows and its limit, the nearest training windows,
-the history of the training, the data set and the lineage. It needs no network.
+The file shows real and generated windows as images and audio, each metric with
+its value for real windows and its limit, the nearest training windows, the
+history of the training, the data set and the lineage. It needs no network.
 """
 
 import argparse
@@ -18,7 +18,7 @@ EXAMPLE = (
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns its exit code."""
+    """Runs the command and returns its exit code."""
     return cli.run_command(_run, _parser().parse_args(argv))
 
 
@@ -31,24 +31,24 @@ def _parser() -> argparse.ArgumentParser:
         type=cli.local_path,
         required=True,
         metavar="DIR",
-        help="the directory that stftgan_tf.evaluate wrote",
+        help="directory that stftgan_tf.evaluate wrote for this export",
     )
     parser.add_argument(
         "--run",
         type=cli.local_path,
         metavar="DIR",
-        help="the run of the training, to show its history",
+        help="directory of the run, to show its history (default: not shown)",
     )
     parser.add_argument(
         "--record",
         type=cli.local_path,
         metavar="FILE",
-        help="the record of the evaluation that pipeline.run wrote, to show "
-        "the lineage",
+        help="record of the evaluation that pipeline.run wrote, to show the "
+        "lineage (default: not shown)",
     )
     cli.add_output(
         parser,
-        "the file to write (default: report.html)",
+        "HTML file to write (default: report.html)",
         metavar="FILE",
         default=Path("report.html"),
     )

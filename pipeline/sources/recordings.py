@@ -46,7 +46,8 @@ class Source:
     Attributes:
       recordings: sorted by name; each file occurs once.
       labels: names of the labels, sorted.
-      duplicates: number of skipped entries, whose file another entry has.
+      duplicates: number of entries that were skipped because an earlier entry
+        refers to the same file.
     """
 
     recordings: list[Recording]

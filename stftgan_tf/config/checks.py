@@ -88,8 +88,8 @@ def _check_strategy(config: Config) -> None:
         return
     if train.steps_per_execution > 1:
         raise ConfigError(
-            f"train.strategy is {train.strategy}, whose devices synchronise "
-            "after every step; expected train.steps_per_execution 1"
+            f"train.strategy is {train.strategy}, so devices synchronise after "
+            "every step; expected train.steps_per_execution 1"
         )
     if train.jit_compile == "true":
         raise ConfigError(

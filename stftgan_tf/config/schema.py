@@ -121,7 +121,9 @@ class WindowConfig:
 
 @dataclasses.dataclass(frozen=True)
 class SplitConfig:
-    """Which recordings are held out for evaluation, whole.
+    """Which recordings are held out for evaluation.
+
+    A recording is never divided between the training and the evaluation split.
 
     Attributes:
       by: `speaker` hashes the speaker (or the recording if the speaker is
@@ -193,7 +195,7 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """The WGAN loop.
+    """How the networks are trained.
 
     Attributes:
       loss: `wgan` (weight clipping; its paper uses rmsprop, learning rates of
@@ -230,8 +232,8 @@ class TrainConfig:
       log_every: steps from one log line to the next.
       preview_every: steps from one preview to the next.
       checkpoint_every: steps from one checkpoint to the next.
-      keep_checkpoints: number of the newest checkpoints that are kept, beside
-        the best one.
+      keep_checkpoints: number of the newest checkpoints that are kept, in
+        addition to the best one.
     """
 
     loss: Literal["wgan", "wgan-gp", "rpgan-r1r2"] = "wgan-gp"
@@ -295,7 +297,8 @@ class WatchConfig:
       every: steps from one measurement to the next.
       windows: number of generated windows (from fixed latents) and of real
         windows that are compared.
-      clusters: K of the number of statistically different bins (NDB).
+      clusters: number of clusters for NDB, the number of statistically
+        different bins.
       min_variety: an alarm is raised below this share of the variety of the
         data.
       patience: consecutive alarms that count as a collapse.
@@ -317,7 +320,8 @@ class EvaluateConfig:
     Attributes:
       samples: number of generated windows, and the largest number of real
         windows compared with them.
-      clusters: K of the number of statistically different bins (NDB).
+      clusters: number of clusters for NDB, the number of statistically
+        different bins.
       seed: seed of the first sample and of the clustering.
     """
 
@@ -342,7 +346,7 @@ class ValidateConfig:
         its label, as a multiple of chance (the limit is at most halfway between
         chance and always). Not checked if more than half of the windows have
         the same label.
-      min_speakers: least number of speakers in the training split, if speakers
+      min_speakers: minimum number of speakers in the training split, if speakers
         are known.
       max_level_db: largest difference in mean level.
       max_spectrum: largest difference in mean spectrum, in standard deviations
@@ -351,7 +355,7 @@ class ValidateConfig:
         recording.
       max_label_drift: largest Jensen-Shannon divergence of the labels, in
         nats.
-      min_speaker_share: least number of speakers, as a share of the
+      min_speaker_share: minimum number of speakers, as a fraction of the
         reference's.
     """
 
@@ -371,27 +375,28 @@ class ValidateConfig:
 class BlessConfig:
     """How much worse than real windows an export may be and still be blessed.
 
-    Real windows are those of the evaluation split, measured in the same way.
+    The limits apply to metrics of the evaluation. Real windows are those of the
+    evaluation split, measured in the same way.
 
     Attributes:
-      min_diversity: least mean distance between two windows, as a share of
-        that of real windows.
-      min_apart: least mean distance to the nearest other window, as a share
-        of that of real windows.
-      min_precision: least share of windows in the neighbourhoods of real
-        windows, as a share of that of real windows.
-      min_coverage: least share of real neighbourhoods that contain a generated
-        window, as a share of that of real windows.
-      min_recall: least share of real windows in the neighbourhoods of
-        generated windows, as a share of that of real windows.
-      max_ndb: largest share of clusters that are filled differently, above
-        that of real windows.
-      max_frechet: largest Frechet distance above that of real windows,
-        relative to the variance of the data.
-      max_memorised: largest share of windows that are copies of training
-        windows, above that of real windows.
-      min_recognised: least share of requested labels that are recognised, as
-        a share of that of real windows.
+      min_diversity: minimum of `diversity_ratio`, as a fraction of the value
+        of real windows.
+      min_apart: minimum of `nearest_self`, as a fraction of the value of real
+        windows.
+      min_precision: minimum of `precision`, as a fraction of the value of real
+        windows.
+      min_coverage: minimum of `coverage`, as a fraction of the value of real
+        windows.
+      min_recall: minimum of `recall`, as a fraction of the value of real
+        windows.
+      max_ndb: by how much `ndb` may exceed the value of real windows, as a
+        fraction of the number of clusters.
+      max_frechet: by how much `frechet` may exceed the value of real windows,
+        as a fraction of the variance of the data.
+      max_memorised: by how much `memorised` may exceed the value of real
+        windows.
+      min_recognised: minimum of `label_recognised`, as a fraction of the value
+        of real windows.
       max_worse: largest ratio of the generated to the real Frechet distance,
         relative to the same ratio of the last blessed export (1.2: at most a
         fifth worse).

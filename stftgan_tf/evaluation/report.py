@@ -1,9 +1,9 @@
 """The report: one HTML file that shows an evaluation.
 
-It shows real and generated windows as images and audio, each metric beside
-its value for real windows and its limit, the nearest training windows, the
-history of the training, the data set and the lineage. Everything is inside
-the file, which makes no network requests.
+It shows real and generated windows as images and audio, each metric with its
+value for real windows and its limit, the nearest training windows, the history
+of the training, the data set and the lineage. The file contains everything and
+makes no network requests.
 """
 
 import base64

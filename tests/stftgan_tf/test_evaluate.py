@@ -1,4 +1,4 @@
-"""The command; what it measures is tested in tests/stftgan_tf/evaluation."""
+"""Tests of the command; for the metrics, see tests/stftgan_tf/evaluation."""
 
 import json
 import shutil
@@ -54,7 +54,7 @@ def test_the_same_export_gets_the_same_evaluation(
     monkeypatch.chdir(tmp_path)
     assert run(export, kept) == 0
     output = capsys.readouterr()
-    # The classifier is read from the data set's directory.
+    # The classifier was read from the data set's directory, not trained.
     assert "classifier: " not in output.err
     directory = tmp_path / "evaluations" / export.name
     first, second = blessing.read(evaluation), blessing.read(directory)
@@ -70,7 +70,7 @@ def test_the_same_export_gets_the_same_evaluation(
     assert lines[-1] == f"evaluations/{export.name}"
 
 
-def test_a_model_that_changes_during_the_evaluation_gets_none(
+def test_a_model_that_changes_during_the_evaluation_is_refused(
     export, shards, tmp_path, capsys, monkeypatch
 ):
     model, output = tmp_path / "model", tmp_path / "evaluation"
@@ -86,7 +86,7 @@ def test_a_model_that_changes_during_the_evaluation_gets_none(
 
 
 def test_single_frames_with_few_labels(recordings, tmp_path):
-    """Windows of one frame; too few labelled ones to train a classifier."""
+    """There are too few labelled windows to train a classifier."""
     shards, run_dir = tmp_path / "shards", tmp_path / "run"
     sets = ["window.frames=1", "window.stride_frames=50", "split.by=regex"]
     sets += [r"audio.name_regex=(?P<label>[01])_adam_0\.wav$"]
@@ -149,11 +149,11 @@ for command in (evaluate, report):
         assert error.code == 2
 print(*sys.modules)
 """
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
     )
-    assert done.returncode == 0, done.stderr
-    assert not {"tensorflow", "keras", "numpy"} & set(done.stdout.split())
+    assert process.returncode == 0, process.stderr
+    assert not {"tensorflow", "keras", "numpy"} & set(process.stdout.split())
 
 
 def test_the_python_function_takes_text_paths_and_overrides(export, kept):

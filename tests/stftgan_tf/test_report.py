@@ -1,4 +1,4 @@
-"""The command and the page, also in a browser."""
+"""Tests of the command, and of the page in a browser."""
 
 import contextlib
 import dataclasses

@@ -9,7 +9,7 @@ from stftgan_tf.evaluation import audio_metrics, classifier
 
 @pytest.fixture(scope="module")
 def trained_metrics(evaluation, kept, tiny):
-    """With the classifier that the shared evaluation has trained."""
+    """Audio metrics with the classifier of the shared evaluation, and data."""
     opened = dataset.open_shards(kept, tiny)
     train = dataset.load_windows(opened, tiny, "train", 10**6)
     result = audio_metrics.AudioMetrics(train, opened, tiny)

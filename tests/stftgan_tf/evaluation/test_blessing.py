@@ -42,7 +42,7 @@ def before(generated, real):
 def test_a_good_generator_is_blessed():
     assert reasons() == []
     assert reasons(last=before(3.0, 3.0)) == []
-    # Twice as far, where real windows are twice as far from each other.
+    # Twice the distance of the last export, but also for real windows.
     assert reasons(last=before(1.5, 1.5)) == []
 
 

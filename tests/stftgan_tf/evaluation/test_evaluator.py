@@ -33,7 +33,7 @@ def metrics(opened, training, tiny):
 
 @pytest.fixture(scope="module")
 def measure(metrics, real, tiny):
-    """Figures of windows, as an evaluation has them."""
+    """A function that measures windows as an evaluation does."""
 
     def values(windows):
         return metrics.measure(windows, metrics.embed(windows), real)
@@ -125,7 +125,7 @@ def test_an_empty_evaluation_split_is_an_error(opened, tiny):
 
 
 class Recorder:
-    """Stands for an export with labels; records the requested ones."""
+    """A fake export with labels, which records the requested labels."""
 
     has_labels = True
 
@@ -136,8 +136,8 @@ class Recorder:
 
 def test_labels_are_requested_as_often_as_they_occur():
     model = Recorder()
-    occurring = np.array([-1, 2, 2, 2, 7, -1])
-    windows, audio, labels = evaluator.generate(model, occurring, 1000, 5)
+    data_labels = np.array([-1, 2, 2, 2, 7, -1])
+    windows, audio, labels = evaluator.generate(model, data_labels, 1000, 5)
     assert windows.shape == (1000, 2, 2) and audio.shape == (1000, 4)
     seed, count, requested = model.arguments
     assert (seed, count) == (5, 1000)

@@ -81,7 +81,7 @@ def test_density_and_coverage_by_hand():
     # Six points one apart: with k = 5 the balls have radii 5, 4, 3, 3, 4, 5.
     real = np.arange(6.0)[:, None]
     density, coverage = distances.density_and_coverage(np.array([[0.0]]), real)
-    # 0 lies in the balls of 0 (5), 1 (4), 2 (3), 3 (3), 4 (4), 5 (5).
+    # 0 is in the balls of 0 (5), 1 (4), 2 (3), 3 (3), 4 (4), 5 (5).
     assert (density, coverage) == (6 / 5, 1.0)
     density, coverage = distances.density_and_coverage(np.array([[-5.0]]), real)
     assert (density, coverage) == (1 / 5, 1 / 6)
