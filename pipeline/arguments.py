@@ -1,12 +1,14 @@
 """Flags that several commands of the pipeline share."""
 
 import argparse
-import difflib
+import importlib.util
 import re
+from pathlib import Path
 
+from stftgan_tf import cli
 from stftgan_tf.errors import UsageError
 
-# Similarity of a misspelled flag; no flag of Beam is this close to ours.
+# Similarity of a misspelled flag. No flag of Beam is this similar to ours.
 _SIMILAR = 0.85
 
 
@@ -45,14 +47,35 @@ def refuse_misspelled(
       *parsers: the parsers.
 
     Raises:
-      UsageError: for a flag that is almost one of theirs.
+      UsageError: for a flag that is similar to one of the parsers' flags.
     """
-    usage = " ".join(parser.format_usage() for parser in parsers)
-    known = set(re.findall(r"--[a-z_]+", usage))
+    known = [flag for parser in parsers for flag in cli.flags_of(parser)]
     for word in flags:
-        flag = word.partition("=")[0]
-        near = difflib.get_close_matches(flag, known, 1, _SIMILAR)
-        if flag.startswith("--") and near and flag != near[0]:
-            raise UsageError(
-                f"unknown argument {flag}; did you mean {near[0]}?"
-            )
+        message = cli.unknown_argument(word, known, _SIMILAR)
+        if word.startswith("--") and message.endswith("?"):
+            raise UsageError(message)
+
+
+def refuse_unknown(flags: list[str], runner: str) -> None:
+    """Refuses flags that Beam does not know, before Beam is loaded.
+
+    The flags are read from Beam's source, because importing Beam takes
+    seconds. Other runners than Beam's own may have more flags.
+
+    Raises:
+      UsageError: for a flag that does not appear in Beam's options.
+    """
+    package = importlib.util.find_spec("apache_beam")
+    if package is None or package.origin is None or "." in runner:
+        return
+    source = Path(package.origin).parent / "options" / "pipeline_options.py"
+    if not source.is_file():
+        return
+    known = re.findall(r"""["'](--[\w-]+)["']""", source.read_text("utf-8"))
+    for position, word in enumerate(flags):
+        # A later word can be the value of a flag.
+        is_flag = word.startswith("--") or position == 0
+        if is_flag and word.partition("=")[0] not in known:
+            message = cli.unknown_argument(word, known, _SIMILAR)
+            hint = "" if message.endswith("?") else "; see --help"
+            raise UsageError(f"{message}{hint}")

@@ -1,6 +1,6 @@
 """Turns speech recordings into TFRecord shards of STFT windows.
 
-The source is a directory of recordings, a manifest (CSV or JSON lines with
+The source is a directory of recordings, a manifest (CSV or JSON Lines with
 file, label and speaker), tfds:NAME[:CONFIG][:SPLIT] for a prepared data set of
 TensorFlow Datasets, or the built-in demo corpus (spoken digits by espeak-ng).
 Source and output may be remote (s3://, gs://, hdfs://).
@@ -26,7 +26,7 @@ EXAMPLE = (
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command line; returns its exit code."""
+    """Runs the command and returns its exit code."""
     args, beam_flags = _parser().parse_known_args(argv)
     return cli.run_command(_run, args, beam_flags)
 
@@ -38,21 +38,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output",
         metavar="DIR",
-        help="directory of the data set, here or remote (default: "
+        help="directory of the data set, local or remote (default: "
         "tfrecords/<name of the source>)",
     )
     parser.add_argument(
         "--runner",
         metavar="RUNNER",
         default="DirectRunner",
-        help="any Beam runner (default: DirectRunner)",
+        help="Beam runner (default: DirectRunner)",
     )
     parser.add_argument(
         "--max_bad_fraction",
-        metavar="SHARE",
+        metavar="FRACTION",
         type=float,
         default=0.1,
-        help="share of recordings that may be unusable (default: 0.1)",
+        help="maximum fraction of unusable recordings (default: 0.1)",
     )
     cli.add_overwrite(parser)
     return parser
@@ -76,7 +76,8 @@ def _check_beam_flags(
     parser: argparse.ArgumentParser, runner: str, beam_flags: list[str]
 ) -> None:
     arguments.refuse_misspelled(beam_flags, parser)
-    # Beam takes a second to load.
+    arguments.refuse_unknown(beam_flags, runner)
+    # Not at the top: Beam takes seconds to load.
     from pipeline.beam import options
 
     options.parse(runner, beam_flags)

@@ -5,6 +5,7 @@ Exit codes: 0 success, 1 the data or the run failed, 2 wrong usage or config,
 """
 
 import argparse
+import difflib
 import logging
 import os
 import re
@@ -25,7 +26,19 @@ CONSOLE_SCRIPT = "stftgan"
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that also accepts hyphens: `--dry-run` for `--dry_run`."""
+    """Accepts `--dry-run` for `--dry_run`, and reports errors in one line."""
+
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
+        namespace, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.error(unknown_argument(unknown[0], flags_of(self)))
+        return namespace
+
+    def error(self, message: str) -> NoReturn:
+        hint = "" if message.endswith("?") else "; see --help"
+        self.exit(_fail(f"{message}{hint}", 2))
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
@@ -47,7 +60,7 @@ class _Parser(argparse.ArgumentParser):
 def parser(
     doc: str | None, example: str, subcommand: str = ""
 ) -> argparse.ArgumentParser:
-    """A parser for a command.
+    """Returns a parser for a command.
 
     Args:
       doc: what the command does; the help begins with it.
@@ -76,6 +89,21 @@ def _program(example: str) -> str:
     return match[0]
 
 
+def flags_of(parser: argparse.ArgumentParser) -> list[str]:
+    """The flags of a parser, such as `--config`."""
+    return re.findall(r"--[a-z_]+", parser.format_usage())
+
+
+def unknown_argument(
+    argument: str, flags: Sequence[str], similarity: float = 0.6
+) -> str:
+    """A message about an unknown argument, which suggests a similar flag."""
+    name, _, _ = argument.partition("=")
+    nearest = difflib.get_close_matches(name, flags, 1, similarity)
+    hint = f"; did you mean {nearest[0]}?" if nearest else ""
+    return f"unknown argument {name}{hint}"
+
+
 def local_path(text: str) -> Path:
     """The argparse type of a path on this machine.
 
@@ -84,7 +112,7 @@ def local_path(text: str) -> Path:
     """
     if "://" in text:
         raise argparse.ArgumentTypeError(
-            f"{text} is remote; expected a path on this machine"
+            f"{text} is remote; expected a local path"
         )
     return Path(text)
 
@@ -95,7 +123,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         "--data",
         metavar="DIR",
         default="tfrecords/demo",
-        help="the data set, local or remote (default: tfrecords/demo)",
+        help="data set, local or remote (default: tfrecords/demo)",
     )
 
 
@@ -106,7 +134,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         type=local_path,
         default=Path("exports/demo"),
-        help="the export (default: exports/demo)",
+        help="directory of the export (default: exports/demo)",
     )
 
 
@@ -138,7 +166,7 @@ def add_overwrite(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace an existing output once the new one is complete",
+        help="replace an existing output as soon as the new one is complete",
     )
 
 

@@ -38,7 +38,7 @@ def parse(runner: str, flags: list[str]) -> PipelineOptions:
         raise UsageError(f"--runner {runner}: {reason}") from error
     _, unknown = _parser().parse_known_args(flags)
     if unknown:
-        raise UsageError(f"unknown arguments {' '.join(unknown)}; see --help")
+        raise UsageError(f"unknown argument {unknown[0]}; see --help")
     # Beam's DirectRunner first tries to download and run Prism, and falls back
     # to this runner.
     if runner.lower() in _DIRECT_RUNNERS:

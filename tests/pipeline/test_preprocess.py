@@ -270,7 +270,7 @@ def test_a_link_to_another_disk_stays_a_link(recordings, tmp_path):
     [
         (["--source=nowhere"], 1, "source nowhere does not exist"),
         (["--sourze=x"], 2, "unknown argument --sourze; did you mean --source"),
-        (["--nonsense=x"], 2, "unknown arguments --nonsense=x"),
+        (["--nonsense=x"], 2, "unknown argument --nonsense; see --help"),
         (["--runner=NoRunner"], 2, "--runner NoRunner"),
         (["--config=digits9k"], 2, "'digits9k'"),
         (["--set=stft.hop=3"], 2, "unknown key stft.hop"),

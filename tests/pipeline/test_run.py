@@ -131,10 +131,10 @@ def test_part_of_a_pipeline(place, capfd):
     [
         (["--config=none"], 2, "'none'"),
         (["--minuts=3", "--dry-run"], 2, "--minuts; did you mean --minutes?"),
-        (["--nonsense=3"], 2, "unknown arguments --nonsense=3"),
+        (["--nonsense=3"], 2, "unknown argument --nonsense; see --help"),
         (["--runner=PortablRunner"], 2, "--runner PortablRunner"),
         (["--output=here"], 2, "--output cannot be set"),
-        (["--minutes=0"], 2, "--minutes is 0.0; expected more than 0"),
+        (["--minutes=0"], 2, "--minutes is 0.0; expected above 0"),
         (["--steps=0"], 2, "--steps is 0; expected at least 1"),
         (
             [
