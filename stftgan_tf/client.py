@@ -1,4 +1,4 @@
-"""Generates samples on a server: this project's, or TensorFlow Serving.
+"""Generates audio on a server: this project's, or TensorFlow Serving.
 
 The address selects the protocol: REST (http://HOST:8501) or gRPC
 (grpc://HOST:8500). While the server is unavailable, a call is repeated until
@@ -37,8 +37,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--label",
         metavar="NUMBER",
-        help="number of the label to generate, for a model trained with "
-        "labels: its position, counted from 0, in `labels` of the export's "
+        help="label to generate, by number, for a model trained with labels: "
+        "its position, counted from 0, in `labels` of the export's "
         "metadata.json (default: drawn at random)",
     )
     cli.add_truncation(parser)
@@ -60,13 +60,14 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
         "--server",
         metavar="ADDRESS",
         default="http://127.0.0.1:8501",
-        help="http://HOST:PORT or grpc://HOST:PORT (default: %(default)s)",
+        help="address of the server, http://HOST:PORT or grpc://HOST:PORT "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--model_name",
         metavar="NAME",
         default="default",
-        help="name of the model on the server (default: %(default)s)",
+        help="name of the model in requests (default: %(default)s)",
     )
     parser.add_argument(
         "--model_version",
@@ -79,14 +80,14 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         default=16,
-        help="samples per call (default: %(default)s)",
+        help="number of samples per call (default: %(default)s)",
     )
     parser.add_argument(
         "--deadline_secs",
         type=float,
         metavar="SECONDS",
         default=60.0,
-        help="maximum time of a call, with all its attempts (default: "
+        help="maximum time of a call, including all attempts (default: "
         "%(default)g)",
     )
 
@@ -126,7 +127,7 @@ def _check(args: argparse.Namespace) -> None:
         if value is not None and not 0 < value < float("inf"):
             raise UsageError(f"--{name} is {value:g}; expected above 0")
     if args.truncation != 1 and args.secs is not None:
-        raise UsageError("--truncation and --secs exclude each other")
+        raise UsageError("--truncation and --secs cannot be combined")
     max_seed = 2**63 - args.num - 1
     if not 0 <= args.seed <= max_seed:
         raise UsageError(f"--seed is {args.seed}; expected 0 to {max_seed}")
@@ -143,16 +144,16 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _label_number(text: str | None) -> int | None:
-    """The number of a label; servers do not know the names of labels."""
+    """Parses the number of a label; servers do not know label names."""
     if text is None:
         return None
     try:
         number = int(text)
     except ValueError as error:
         raise UsageError(
-            f"--label is {text!r}; expected a number, because a server does "
-            "not know the names of labels. Use the position of the name, "
-            "counted from 0, in `labels` of the export's metadata.json"
+            f"--label is {text!r}; expected a number, because servers do not "
+            "know label names: the position of the name, counted from 0, in "
+            "`labels` of the export's metadata.json"
         ) from error
     if not 0 <= number < 2**63:
         raise UsageError(f"--label is {number}; expected 0 to {2**63 - 1}")
@@ -160,7 +161,7 @@ def _label_number(text: str | None) -> int | None:
 
 
 def _prefix(args: argparse.Namespace, label: int | None) -> str:
-    """Starts file names, so that different samples have different names."""
+    """A file name prefix, different for samples with different settings."""
     prefix = ""
     if args.truncation != 1:
         prefix += f"truncation-{args.truncation:g}-"
@@ -200,7 +201,7 @@ def _shorten(result: dict[str, np.ndarray], secs: float) -> list[bytes]:
     if not 1 / rate_hz <= secs <= max_secs:
         raise UsageError(
             f"--secs is {secs:g}; the model generates up to {max_secs:.2f} "
-            "(export it with a larger --secs)"
+            "seconds (export it with a larger --secs)"
         )
     rows = audio.shorten(result["audio"], secs, rate_hz)
     return [audio.encode(row, rate_hz, "wav") for row in rows]

@@ -1,9 +1,10 @@
 """Checks that a server can serve an export; exit code 1 if it cannot.
 
 Loads the export with XLA disabled, as TensorFlow Serving does, replays its
-warm-up requests, and checks the shapes, finiteness, determinism and latency of
-every signature. If tensorflow_model_server is on PATH or in TF_MODEL_SERVER,
-it must also load the export and generate the same audio.
+warm-up requests, and checks that the outputs of every signature are finite,
+deterministic and of the right shape, and that one sample is fast enough. If
+tensorflow_model_server is on PATH or in $TF_MODEL_SERVER, it must also load the
+export and generate the same audio.
 """
 
 import argparse
@@ -43,14 +44,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     cli.add_output(
         parser,
-        "directory of the verdict: infra.json and the empty file "
+        "directory of the verdict: infra.json, and the empty file "
         "INFRA_BLESSED or INFRA_NOT_BLESSED (default: not written)",
     )
     return parser
 
 
 def _run(args: argparse.Namespace) -> int:
-    # Not at the top: it loads TensorFlow.
+    # Not at the top: TensorFlow takes seconds to load.
     from stftgan_tf.serving import validation
 
     server = os.environ.get("TF_MODEL_SERVER") or shutil.which(
@@ -61,7 +62,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.output:
         _write_verdict(args.output, problems, digest, server)
     if problems:
-        raise UserError(f"{args.model}: {'; '.join(problems)}")
+        raise UserError(f"{args.model} is not valid: {'; '.join(problems)}")
     print(BLESSED)
     return 0
 

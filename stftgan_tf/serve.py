@@ -2,9 +2,9 @@
 
 Use it where tensorflow_model_server is not available. It has the same main
 flags, paths, responses and errors, so the same clients work with both. The
-directory --model_base_path contains one directory per version, named by whole
-numbers. The newest version that loads is served; when a newer one appears, it
-takes over without losing a request. Requires the extra `serving`.
+directory --model_base_path contains one directory per version, whose name is
+the version number. The newest version that loads is served; when a newer one
+appears, it takes over without dropping a request. Requires the extra `serving`.
 
     python -m stftgan_tf.export --run runs/digits --output serving/digits/1
     curl -d '{"instances": [{"seed": 7}]}' \\
@@ -38,8 +38,8 @@ def _parser() -> argparse.ArgumentParser:
         type=cli.local_path,
         metavar="DIR",
         required=True,
-        help="directory with one directory per version (serving/digits if "
-        "the first version is serving/digits/1)",
+        help="directory of the versions, such as serving/digits if the first "
+        "version is serving/digits/1",
     )
     parser.add_argument(
         "--model_name",
@@ -93,7 +93,7 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max_request_bytes",
         type=int,
-        metavar="N",
+        metavar="BYTES",
         default=ServerOptions.max_request_bytes,
         help="maximum size of a request body (default: %(default)s)",
     )
@@ -103,7 +103,7 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         default=ServerOptions.max_running,
         help="maximum number of requests that run at the same time (default: "
-        "one per core)",
+        "the number of cores)",
     )
     parser.add_argument(
         "--max_waiting",
@@ -121,7 +121,7 @@ def _run(args: argparse.Namespace) -> int:
     options.check()
     process.limit_malloc_arenas()
     with process.log_to_stderr(), process.wait_for_signal() as wait:
-        # Not at the top: it loads TensorFlow.
+        # Not at the top: TensorFlow takes seconds to load.
         from stftgan_tf.serving.server import Server
 
         server = Server(options)

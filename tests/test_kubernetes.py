@@ -1,4 +1,4 @@
-"""The Kubernetes example fits Kubernetes' schemas and our commands."""
+"""Checks the Kubernetes files against Kubernetes' schemas and our commands."""
 
 import json
 
@@ -32,12 +32,12 @@ PODS = {
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", FILES)
-def test_documents_fit_the_schemas(name, version):
+def test_documents_match_the_schemas(name, version):
     for document in documents(name):
         kubernetes_validate.validate(document, version, strict=True)
 
 
-def test_the_schemas_refuse_a_wrong_type():
+def test_the_schemas_reject_a_wrong_type():
     (claim,) = documents("storage.yaml")
     claim["spec"]["accessModes"] = "ReadWriteMany"
     with pytest.raises(kubernetes_validate.ValidationError):
@@ -48,7 +48,7 @@ def ports_of(service):
     return {port["port"] for port in service["spec"]["ports"]}
 
 
-def test_services_select_pods_that_have_their_ports():
+def test_services_select_pods_with_their_ports():
     for name, service in SERVICES.items():
         pod = PODS[name]
         labels = pod["metadata"]["labels"].items()
@@ -73,7 +73,7 @@ def test_all_pods_mount_one_volume_at_one_path():
         for container in pod["spec"]["containers"]:
             mounts = container.get("volumeMounts", [])
             assert all(m["mountPath"] == "/speech" for m in mounts)
-            # Containers that run our code or serve versions need it.
+            # Containers that run our code or serve versions need the volume.
             needed = container["image"].startswith(("stftgan", "tensorflow/"))
             assert bool(mounts) == needed
 
@@ -121,7 +121,7 @@ def test_the_pipeline_accepts_its_flags(tmp_path, capsys):
     assert workers["ports"] == [{"containerPort": port}]
 
 
-def test_versions_are_served_from_where_they_are_pushed():
+def test_pushed_versions_are_served():
     (container,) = PODS["digits"]["spec"]["containers"]
     flags = dict(f[2:].split("=") for f in container["args"])
     base_path = f"--base_path={flags['model_base_path']}"

@@ -27,11 +27,11 @@ def connect(
       server: http://HOST:PORT, https://HOST:PORT or grpc://HOST:PORT.
       model_name: the name of the model on the server.
       model_version: its version; None for the newest.
-      deadline_secs: the maximum time of a call, with all its attempts.
+      deadline_secs: the maximum time of a call, including all attempts.
       retry: whether to repeat a call while the server is unavailable.
 
     Raises:
-      UsageError: if the address has a different form.
+      UsageError: if the address does not have this form.
       UserError: if a required package is not installed.
     """
     try:
@@ -48,7 +48,7 @@ def connect(
 
 
 def _client_type(scheme: str) -> type[Client]:
-    """Imports only what the protocol requires: gRPC requires TensorFlow."""
+    """Imports only what the protocol needs: gRPC also needs TensorFlow."""
     try:
         if scheme == "grpc":
             from stftgan_tf.serving.client_grpc import GrpcClient

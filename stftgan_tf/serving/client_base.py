@@ -1,4 +1,4 @@
-"""What the clients for REST and gRPC have in common."""
+"""The base class of the REST and gRPC clients, with retries."""
 
 import abc
 import random
@@ -10,7 +10,7 @@ import numpy as np
 
 from stftgan_tf.errors import UserError
 
-# Seconds between two attempts; doubled each time.
+# Seconds between two attempts; the pause doubles each time.
 _FIRST_PAUSE_SECS, _MAX_PAUSE_SECS = 0.1, 5.0
 
 # A day: sockets do not accept an infinite timeout.
@@ -20,7 +20,7 @@ _T = TypeVar("_T")
 
 
 class ServerError(UserError):
-    """A server's answer instead of a result.
+    """An error that a server returned, or that replaces its response.
 
     Attributes:
       code: the name of a gRPC status code, such as INVALID_ARGUMENT.
@@ -62,8 +62,8 @@ class Client(abc.ABC):
           label: the number of a label, for models trained with labels; -1
             or None draws labels at random.
           truncation: the scale of the latents, above 0.
-          long: several windows, crossfaded, instead of one; without
-            truncation.
+          long: whether to generate several windows, joined by crossfades,
+            instead of one; not possible with truncation.
           outputs: the outputs to return; all of them if empty.
 
         Returns:
@@ -73,10 +73,10 @@ class Client(abc.ABC):
         Raises:
           UserError: if the model has no labels.
           ServerError: as for `predict`.
-          ValueError: for long samples with truncation.
+          ValueError: for long samples with a truncation other than 1.
         """
         if long and truncation != 1:
-            raise ValueError("long samples have no truncation")
+            raise ValueError("long samples cannot be truncated")
         signature = "serving_default"
         if long:
             signature = "long"
@@ -172,7 +172,7 @@ class Client(abc.ABC):
 
     @abc.abstractmethod
     def _input_names(self, timeout: float) -> dict[str, set[str]]:
-        """Makes one attempt to get the names of all inputs by signature."""
+        """Makes one attempt to get the names of the inputs by signature."""
 
 
 def call_until_available(
@@ -181,11 +181,11 @@ def call_until_available(
     """Calls a function until it does not raise UNAVAILABLE.
 
     Args:
-      call: takes the seconds that are left.
-      deadline_secs: when to give up.
+      call: the function; its argument is the time left, in seconds.
+      deadline_secs: the time after which to give up, in seconds.
 
     Raises:
-      ServerError: the last one.
+      ServerError: the error of the last attempt.
     """
     end = time.monotonic() + deadline_secs
     pause = _FIRST_PAUSE_SECS
@@ -193,7 +193,7 @@ def call_until_available(
         try:
             return call(max(0.001, end - time.monotonic()))
         except ServerError as error:
-            # A random pause keeps many clients from returning at once.
+            # Jitter, so that many clients do not retry at the same moment.
             wait = random.uniform(pause / 2, pause)
             late = time.monotonic() + wait >= end
             if error.code != "UNAVAILABLE" or late:

@@ -1,4 +1,4 @@
-"""A client that uses gRPC, which transfers only the requested outputs."""
+"""The gRPC client; gRPC transfers only the requested outputs."""
 
 import urllib.parse
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from stftgan_tf.serving.client_base import Client, ServerError
 
 
 class GrpcClient(Client):
-    """A model on a server, by gRPC."""
+    """A model on a server, called over gRPC."""
 
     def __init__(self, *args: Any):
         """Takes the arguments of `connect`."""

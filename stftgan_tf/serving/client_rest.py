@@ -1,4 +1,4 @@
-"""A client that uses REST in column format."""
+"""The REST client; it sends requests in column format."""
 
 import base64
 import contextlib
@@ -10,7 +10,8 @@ import requests
 
 from stftgan_tf.serving.client_base import Client, ServerError
 
-_HTTP_CODES = {
+# gRPC status codes by HTTP status.
+_CODES = {
     400: "INVALID_ARGUMENT",
     404: "NOT_FOUND",
     413: "INVALID_ARGUMENT",
@@ -24,7 +25,7 @@ _HTTP_CODES = {
 
 
 class RestClient(Client):
-    """A model on a server, by REST."""
+    """A model on a server, called over REST."""
 
     def __init__(self, *args: Any):
         """Takes the arguments of `connect`."""
@@ -65,7 +66,7 @@ class RestClient(Client):
     def _request(
         self, method: str, url: str, timeout: float, body: Any = None
     ) -> Any:
-        """Returns the JSON of a response; ServerError if there is none."""
+        """Returns the JSON of a response; raises ServerError for errors."""
         try:
             response = self._session.request(
                 method, url, json=body, timeout=timeout
@@ -76,11 +77,11 @@ class RestClient(Client):
             raise ServerError("UNAVAILABLE", f"{url}: {error}") from error
         except requests.RequestException as error:
             raise ServerError("UNKNOWN", f"{url}: {error}") from error
-        code = _HTTP_CODES.get(response.status_code, "UNKNOWN")
+        code = _CODES.get(response.status_code, "UNKNOWN")
         try:
             content = response.json()
         except requests.JSONDecodeError as error:
-            # A different server listens there, or a proxy answered.
+            # This is not a model server, or a proxy answered.
             status = f"{response.status_code} {response.reason}"
             raise ServerError(code, f"{url}: {status}: {error}") from error
         if response.status_code == 200:
@@ -91,7 +92,7 @@ class RestClient(Client):
 
 @contextlib.contextmanager
 def _expect_model_server(url: str) -> Iterator[None]:
-    """Turns errors in reading a response into ServerError."""
+    """Turns errors from an unexpected response into ServerError."""
     try:
         yield
     except (AttributeError, KeyError, TypeError, ValueError) as error:

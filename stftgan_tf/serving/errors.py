@@ -1,4 +1,4 @@
-"""Why a request fails: a gRPC status code and one line of text."""
+"""Errors of requests: a gRPC status code and one line of text."""
 
 import grpc
 
@@ -17,5 +17,5 @@ class RequestError(Exception):
 
 
 def invalid_argument(message: str) -> RequestError:
-    """An error for a request that fails however often it is sent."""
+    """Returns the error for a request that would fail again."""
     return RequestError(grpc.StatusCode.INVALID_ARGUMENT, message)

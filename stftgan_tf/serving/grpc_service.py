@@ -29,6 +29,7 @@ from stftgan_tf.serving.versions import VersionManager
 
 _LOG = logging.getLogger(__name__)
 
+# Maximum size of an input.
 _MAX_ELEMENTS = 2**24
 
 
@@ -70,7 +71,7 @@ def _add_health_service(versions: VersionManager, server: grpc.Server) -> None:
 
 
 class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Methods that are not overridden answer UNIMPLEMENTED."""
+    """The prediction service; other methods return UNIMPLEMENTED."""
 
     def __init__(
         self,
@@ -176,7 +177,7 @@ class _ModelService(model_service_pb2_grpc.ModelServiceServicer):
 
 
 def _to_proto(value: np.ndarray) -> tensor_pb2.TensorProto:
-    """A tensor in TensorFlow Serving's form: clients read `float_val`."""
+    """Converts an array; clients of TensorFlow Serving read `float_val`."""
     if value.dtype != np.float32:
         return tf.make_tensor_proto(value)
     proto = tensor_pb2.TensorProto(dtype=tf.float32.as_datatype_enum)
@@ -187,7 +188,7 @@ def _to_proto(value: np.ndarray) -> tensor_pb2.TensorProto:
 
 
 def _requested_model(request) -> tuple[str, int | None]:
-    """The name and version of the model in a request."""
+    """Returns the name and the version of the requested model."""
     if not request.HasField("model_spec"):
         raise invalid_argument("Missing ModelSpec")
     spec = request.model_spec
@@ -223,7 +224,7 @@ def _to_arrays(
             raise invalid_argument(f"input {name} has shape {shape}: too large")
         try:
             arrays[name] = tf.make_ndarray(proto)
-        # Damaged messages raise different types of exceptions.
+        # Damaged messages can raise any of these.
         except (TypeError, ValueError, KeyError) as error:
             raise invalid_argument(
                 f"tensor parsing error: {name}: {error}"

@@ -2,7 +2,8 @@
 
 In row format ("instances") each item is one row of all inputs; in column
 format ("inputs") each input is one array. Bytes are {"b64": "..."}
-(TensorFlow Serving, "RESTful API"). Most messages repeat TensorFlow Serving's.
+(TensorFlow Serving, "RESTful API"). Most error messages are copied from
+TensorFlow Serving.
 """
 
 import base64
@@ -139,7 +140,7 @@ def _rows_to_columns(
 
 
 def _plain_rows(instances: list, signature: SignatureDef) -> dict[str, list]:
-    """Rows without names, which require a signature with one input."""
+    """The column of rows that are plain values; requires a single input."""
     name = _only_input(signature, "instances is a plain list")
     for i, item in enumerate(instances):
         if _is_object(item):
@@ -182,12 +183,11 @@ def _to_array(value: Any, info: TensorInfo, prefix: str) -> np.ndarray:
 
     Args:
       value: nested lists, or one value.
-      info: the input that the value is for.
+      info: the type of the input.
       prefix: the start of error messages.
 
     Raises:
-      RequestError: if lists have different lengths or a value has a different
-        type.
+      RequestError: if lists differ in length or a value has the wrong type.
     """
     dtype = tf.dtypes.as_dtype(info.dtype)
     convert = _CONVERTERS.get(dtype)
@@ -206,7 +206,7 @@ def _to_array(value: Any, info: TensorInfo, prefix: str) -> np.ndarray:
 
 
 def _shape_of(value: Any) -> list[int]:
-    """The shape of nested lists, if all are as long as the first ones."""
+    """The shape of nested lists, judged by the first list of each level."""
     shape = []
     while isinstance(value, list):
         shape.append(len(value))

@@ -18,10 +18,11 @@ from stftgan_tf.serving.errors import invalid_argument
 def predictions_body(
     outputs: Mapping[str, np.ndarray], row_format: bool
 ) -> bytes:
-    """The body of a prediction.
+    """Returns the body of a prediction.
 
     Raises:
-      RequestError: if outputs in row format have no common number of rows.
+      RequestError: if row format is requested and the outputs differ in
+        their number of rows.
     """
     columns = {
         name: _strings(value, name.endswith("_bytes"))
@@ -38,8 +39,8 @@ def predictions_body(
 
 
 def error_body(message: str) -> bytes:
-    """The body of an error."""
-    # A request can contain half a surrogate pair, which UTF-8 cannot encode.
+    """Returns the body of an error."""
+    # A request can contain a lone surrogate, which UTF-8 cannot encode.
     return to_json({"error": message.encode("utf-8", "replace").decode()})
 
 

@@ -12,8 +12,8 @@ from stftgan_tf.serving.errors import RequestError
 class RequestLimiter:
     """Admits a bounded number of requests and rejects the rest.
 
-    Running more requests than there are cores is not faster, and a bound keeps
-    memory bounded.
+    Running more requests than there are cores is not faster, and the limits
+    bound the memory that requests use.
     """
 
     def __init__(self, max_running: int, max_waiting: int):
@@ -25,7 +25,7 @@ class RequestLimiter:
         """Waits until the request may run, and runs the block.
 
         Raises:
-          RequestError: UNAVAILABLE, if too many requests wait already.
+          RequestError: UNAVAILABLE, if too many requests are waiting.
         """
         if not self._admitted.acquire(blocking=False):
             raise RequestError(

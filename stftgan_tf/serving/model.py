@@ -1,4 +1,4 @@
-"""One loaded version of a model, which checks its inputs before it runs."""
+"""One loaded version of a model, which checks inputs before it runs."""
 
 import gc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -87,13 +87,13 @@ class ModelVersion:
     def check_shape(
         self, name: str, info: TensorInfo, shape: Sequence[int]
     ) -> None:
-        """Raises RequestError if an input has an unsuitable shape."""
+        """Raises RequestError if the shape of an input does not fit."""
         if info.tensor_shape.unknown_rank:
             return
         expected = [dim.size for dim in info.tensor_shape.dim]
         fits = len(shape) == len(expected) and all(
-            size in (-1, given)
-            for size, given in zip(expected, shape, strict=True)
+            expected_size in (-1, size)
+            for expected_size, size in zip(expected, shape, strict=True)
         )
         if not fits:
             raise invalid_argument(

@@ -1,4 +1,4 @@
-"""The options of a server, which are checked before TensorFlow is loaded."""
+"""Server options, which are checked before TensorFlow is loaded."""
 
 import dataclasses
 import os
@@ -9,7 +9,7 @@ from stftgan_tf.errors import UsageError, UserError
 
 @dataclasses.dataclass(frozen=True)
 class ServerOptions:
-    """What is served, where, and with which limits.
+    """What to serve, where, and with which limits.
 
     Attributes:
       model_base_path: the directory that contains one directory per version.
@@ -20,9 +20,10 @@ class ServerOptions:
       file_system_poll_wait_seconds: seconds between polls for new versions; 0
         disables polling.
       max_batch_size: the maximum number of rows in a request.
-      max_request_bytes: the maximum size of a request body.
-      max_running: how many requests run at the same time.
-      max_waiting: how many further requests wait; the rest are UNAVAILABLE.
+      max_request_bytes: the maximum size of a request body, in bytes.
+      max_running: the maximum number of requests that run at the same time.
+      max_waiting: the maximum number of requests that wait; further requests
+        are rejected as UNAVAILABLE.
     """
 
     model_base_path: Path
@@ -38,20 +39,23 @@ class ServerOptions:
 
     @property
     def threads(self) -> int:
-        """Threads of each interface.
+        """The number of threads of each interface.
 
-        There are more than can run and wait, so that excess clients receive
-        UNAVAILABLE at once.
+        It exceeds the number of requests that may run or wait, so that further
+        requests are rejected at once.
         """
         return self.max_running + self.max_waiting + 4
 
     def check(self) -> None:
-        """Raises UsageError or UserError for options that cannot be served."""
+        """Raises UsageError or UserError for options that cannot be used."""
         self._check_limits()
         self._check_ports()
         base = self.model_base_path
         if not base.is_dir():
-            raise UserError(f"{base} is not a directory")
+            raise UserError(
+                f"{base} is not a directory; expected a directory that "
+                "contains one directory per version"
+            )
         if (base / "saved_model.pb").is_file():
             raise UserError(
                 f"{base} is an export; expected a directory that contains one "
@@ -80,5 +84,5 @@ class ServerOptions:
         if self.port < 0 and self.rest_api_port < 0:
             raise UsageError(
                 "--port and --rest_api_port are both -1; expected at least one "
-                "interface"
+                "port"
             )

@@ -1,4 +1,4 @@
-"""What a server needs from its process: signals, logging, flat memory."""
+"""Signals, logging and memory settings of a server process."""
 
 import contextlib
 import ctypes
@@ -14,9 +14,10 @@ _M_ARENA_MAX = -8
 
 @contextlib.contextmanager
 def wait_for_signal() -> Iterator[Callable[[], int]]:
-    """Yields a function that waits for SIGINT or SIGTERM and returns it.
+    """Yields a function that waits for SIGINT or SIGTERM.
 
-    A second signal ends the process at once.
+    It returns the number of the signal. A second signal ends the process at
+    once.
     """
     received: list[int] = []
     event = threading.Event()
@@ -55,9 +56,9 @@ def log_to_stderr() -> Iterator[None]:
 
 
 def limit_malloc_arenas() -> None:
-    """Keeps memory flat while versions are loaded and unloaded.
+    """Keeps memory usage constant while versions are loaded and unloaded.
 
-    By default glibc has many arenas, and memory that a version frees in one
+    By default glibc uses many arenas, and memory that a version frees in one
     arena is not available to a version that loads in another.
     """
     with contextlib.suppress(AttributeError, OSError):

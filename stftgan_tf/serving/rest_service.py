@@ -50,12 +50,12 @@ _HTTP_STATUS = {
 
 _LOG = logging.getLogger(__name__)
 
-# Requests whose body takes longer to arrive are rejected.
+# A request is rejected if its body takes longer to arrive.
 BODY_TIMEOUT_SECS = 30.0
 
 
 class _BodyTooLarge(RequestError):
-    """A body above the limit, for which HTTP has its own status."""
+    """A body above the limit; HTTP has its own status for it."""
 
 
 class RestService:
@@ -76,7 +76,7 @@ class RestService:
         self._metrics = metrics
         self._max_bytes = options.max_request_bytes
         self._num_threads = options.threads
-        # anyio creates it inside the event loop.
+        # Created later, because anyio requires a running event loop.
         self._threads: anyio.CapacityLimiter | None = None
         route = Route("/{path:path}", self._respond, methods=_METHODS)
         self.app = Starlette(routes=[route])
@@ -241,7 +241,7 @@ def _parse_version(digits: str | None) -> int | None:
 
 
 def _to_dict(proto: message.Message) -> dict[str, Any]:
-    """A message with all its fields, including unset ones."""
+    """Converts a message with all its fields, including unset ones."""
     names = inspect.signature(json_format.MessageToDict).parameters
     # protobuf 5 renamed the flag.
     flag = "including_default_value_fields"

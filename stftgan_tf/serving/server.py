@@ -17,7 +17,7 @@ from stftgan_tf.serving.options import ServerOptions
 from stftgan_tf.serving.rest_service import RestService
 from stftgan_tf.serving.versions import VersionManager
 
-# How long running requests may take when the server stops.
+# Time that running requests have to finish when the server stops.
 _GRACE_SECS = 10.0
 
 
@@ -36,7 +36,7 @@ class Server:
 
         Raises:
           UsageError: if an option is out of range.
-          UserError: if there is no model directory or a port is in use.
+          UserError: if the directory does not exist or a port is in use.
         """
         options.check()
         # TensorFlow warns that sessions are deprecated.
@@ -82,7 +82,7 @@ class Server:
             self._rest = _RestServer(RestService(*shared).app, listener)
 
     def stop(self) -> None:
-        """Finishes running requests, then stops."""
+        """Stops after the running requests have finished."""
         stopped = self._grpc.stop(_GRACE_SECS) if self._grpc else None
         if self._rest:
             self._rest.stop()

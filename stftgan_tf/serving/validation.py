@@ -29,17 +29,17 @@ def check(
 ) -> list[str]:
     """Returns the problems of an export.
 
-    Disables XLA in this process for good, as TensorFlow Serving does.
+    Disables XLA in this process permanently, as TensorFlow Serving does.
 
     Args:
       path: the export.
-      max_latency_ms: the maximum time to generate one sample.
+      max_latency_ms: the maximum median time to generate one sample.
       server: the tensorflow_model_server program; None skips that check.
     """
     try:
         model = loading.load(path)
     except UserError as error:
-        return [str(error).removeprefix(f"{path} ")]
+        return [str(error).removeprefix(f"{path} is ")]
     disable_xla()
     problems = check_model(model, max_latency_ms)
     if server and not problems:
@@ -85,7 +85,7 @@ def check_server(model: loading.LoadedModel, server: str) -> list[str]:
                     range(3), -1 if labels else None, outputs=["audio"]
                 )["audio"]
         except ServerError as error:
-            return [f"{server} does not serve it: {error}"]
+            return [f"{server} cannot serve it: {error}"]
         finally:
             process.kill()
             process.wait()
@@ -95,7 +95,7 @@ def check_server(model: loading.LoadedModel, server: str) -> list[str]:
 
 
 def disable_xla() -> None:
-    """Disables XLA in this process for good, as TensorFlow Serving does."""
+    """Disables XLA in this process, permanently."""
     directory = Path(tf.sysconfig.get_lib())
     for name in ("libtensorflow_cc.so.2", "libtensorflow_framework.so.2"):
         try:
@@ -142,19 +142,19 @@ def _output_shapes(
 
 
 def _output_problems(
-    name: str, shape: tuple[int, ...], value: np.ndarray, again: np.ndarray
+    name: str, shape: tuple[int, ...], value: np.ndarray, repeat: np.ndarray
 ) -> Iterator[str]:
-    """Compares the outputs of two equal calls."""
+    """Checks an output, and compares it with that of an identical call."""
     if value.shape != shape:
         yield f"{name} has shape {value.shape}; expected {shape}"
     elif value.dtype != object and not np.isfinite(value).all():
         yield f"{name} has values that are not finite"
-    elif not np.array_equal(value, again):
-        yield f"{name} differs between two equal calls"
+    elif not np.array_equal(value, repeat):
+        yield f"{name} differs between two identical calls"
 
 
 def _warmup_problems(model: loading.LoadedModel) -> list[str]:
-    """Replays the warm-up requests, as a server does before it serves."""
+    """Replays the warm-up requests, as a server does when it loads."""
     if not (model.path / loading.WARMUP).is_file():
         return []
     try:

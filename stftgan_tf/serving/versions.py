@@ -1,4 +1,4 @@
-"""The versions of a model in a directory: loaded, replaced, unloaded."""
+"""Loads, replaces and unloads the versions of a model in a directory."""
 
 import contextlib
 import dataclasses
@@ -23,8 +23,8 @@ class VersionStatus:
     Attributes:
       version: the version number.
       state: LOADING, AVAILABLE, UNLOADING or END.
-      code: OK, or why the version ended.
-      message: the same as text.
+      code: OK, or the status code of the error that ended the version.
+      message: the message of this error.
     """
 
     version: int
@@ -50,14 +50,15 @@ class VersionManager:
         Args:
           name: the model's name in requests.
           base_path: the directory of the versions.
-          poll_secs: seconds between polls; 0 never polls again.
+          poll_secs: seconds between polls; 0 disables polling.
           max_batch_size: the maximum number of rows in a request.
         """
         self.name, self._base_path = name, base_path
         self._poll_secs, self._max_batch_size = poll_secs, max_batch_size
         self._lock = threading.Lock()
         self._current: ModelVersion | None = None
-        # Requests in progress, plus one while the version is current.
+        # Reference counts: requests in progress, plus one for the current
+        # version.
         self._users: dict[ModelVersion, int] = {}
         self._statuses: dict[int, VersionStatus] = {}
         # File lists of the versions that failed to load.
@@ -77,7 +78,11 @@ class VersionManager:
         self._replace_current(None)
 
     def on_change(self, callback: Callable[[bool], None]) -> None:
-        """Calls back now and after every change: is a version available?"""
+        """Calls a function, now and after every change.
+
+        Args:
+          callback: a function of whether a version is available.
+        """
         with self._lock:
             self._on_change = callback
             callback(self._current is not None)
@@ -108,7 +113,7 @@ class VersionManager:
             self._release(model)
 
     def statuses(self, name: str, version: int | None) -> list[VersionStatus]:
-        """Statuses of one version, or of all versions so far, newest first.
+        """Returns the statuses of one or all versions, newest first.
 
         Raises:
           RequestError: NOT_FOUND, if there is none.
@@ -199,8 +204,8 @@ class VersionManager:
 
 
 def is_version(name: str) -> bool:
-    """Whether a name is a version number: the protocols use int64."""
-    # Python refuses to convert thousands of digits.
+    """Whether a name is a version number, which is an int64 in requests."""
+    # Python refuses to convert strings of thousands of digits.
     digits = name.isascii() and name.isdigit() and len(name) < 100
     return digits and int(name) < 2**63
 
@@ -224,7 +229,7 @@ def _version_directories(base_path: Path) -> dict[int, Path]:
 
 
 def _list_files(directory: Path) -> list[tuple[str, int, int]]:
-    """Names, sizes and times of all files, to detect changes."""
+    """Names, sizes and modification times of all files."""
     files = []
     for path in sorted(directory.rglob("*")):
         with contextlib.suppress(FileNotFoundError):

@@ -24,7 +24,7 @@ def local_samples(export, tmp_path_factory):
     return {path.name: path.read_bytes() for path in output.glob("*.wav")}
 
 
-def test_files_are_the_same_as_those_of_sample(
+def test_files_equal_those_that_sample_writes(
     address, local_samples, tmp_path, capsys
 ):
     args = [f"--server={address}", "--model_name=digits", "--num=3", "--seed=3"]
@@ -43,7 +43,9 @@ def test_samples_cannot_be_longer_than_the_export_generates(
     address = f"http://127.0.0.1:{digits_server.rest_api_port}"
     args = [f"--server={address}", "--model_name=digits", "--secs=60"]
     assert client.main([*args, f"--output={tmp_path}"]) == 2
-    assert "--secs is 60; the model generates up to 5.0" in capsys.readouterr().err
+    assert (
+        "--secs is 60; the model generates up to 5.0" in capsys.readouterr().err
+    )
 
 
 class OldExport(tf.Module):
@@ -130,7 +132,7 @@ def test_a_server_that_is_not_a_model_server_is_reported(
         (["--seed=-1"], "--seed is -1"),
         (["--truncation=0"], "--truncation is 0; expected above 0"),
         (["--secs=-1"], "--secs is -1; expected above 0"),
-        (["--truncation=0.5", "--secs=1"], "exclude each other"),
+        (["--truncation=0.5", "--secs=1"], "cannot be combined"),
     ],
 )
 def test_invalid_flags_are_rejected(flags, message, capsys):

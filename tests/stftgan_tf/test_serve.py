@@ -51,7 +51,7 @@ def running_server(base):
 
 
 @pytest.mark.slow
-def test_versions_change_under_load_without_a_wrong_answer(export, tmp_path):
+def test_versions_change_under_load_without_wrong_responses(export, tmp_path):
     base = tmp_path / "models"
     shutil.copytree(export, base / "1")
     expected = next(loading.load(export).batches(0, 64, 64))["wav_bytes"]
@@ -98,7 +98,7 @@ def test_versions_change_under_load_without_a_wrong_answer(export, tmp_path):
     assert "Traceback" not in log and "version 4 is unloaded" in log
 
 
-def test_it_listens_on_this_machine_only_until_ctrl_c(half_plus_two):
+def test_the_server_listens_on_localhost_until_ctrl_c(half_plus_two):
     with running_server(half_plus_two) as (process, rest, grpc):
         assert rest.startswith("http://127.0.0.1:")
         assert grpc.startswith("grpc://127.0.0.1:")

@@ -1,4 +1,4 @@
-"""The shared export in process, to compare with what servers return."""
+"""The shared export, loaded here to compare with what servers return."""
 
 import pytest
 

@@ -303,7 +303,7 @@ def test_gzip_is_decompressed_and_invalid_gzip_is_rejected(digits):
 
 
 def start_request(url):
-    """A connection that has sent the head of a request with 18 bytes."""
+    """A connection that has sent the headers of a request with 18 bytes."""
     host, port = url.split("/")[2].split(":")
     connection = socket.create_connection((host, int(port)))
     connection.sendall(

@@ -80,7 +80,7 @@ def test_every_problem_of_every_signature_is_reported(broken):
     samples = broken.metadata["samples"]
     for name, problem in {
         "serving_default": "audio has values that are not finite",
-        "sample": "audio differs between two equal calls",
+        "sample": "audio differs between two identical calls",
         "interpolate": f"audio has shape (1, {samples - 1}); expected (1, ",
         "generate": "fails: ",
         "long": f"audio has shape (1, {samples}); expected (1, ",
