@@ -18,7 +18,7 @@ EXAMPLE = "python -m pipeline.inspect --data tfrecords/digits"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command line; returns its exit code."""
+    """Runs the command and returns its exit code."""
     return cli.run_command(_run, _parser().parse_args(argv))
 
 
@@ -27,7 +27,7 @@ def _parser() -> argparse.ArgumentParser:
     cli.add_data(parser)
     cli.add_output(
         parser,
-        "the picture to write (default: <name of the data set>.png)",
+        "PNG file of the picture (default: <name of the data set>.png)",
         metavar="FILE",
     )
     return parser

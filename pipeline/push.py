@@ -1,7 +1,7 @@
 """Publishes a blessed export as the next version that servers load.
 
-A version is a directory in --base_path whose name is a number. It appears by
-one rename and contains `pushed.json`: what was pushed, its evaluation and when.
+A version is a directory in --base_path whose name is a number. One rename makes
+it visible. Its `pushed.json` records what was pushed, its evaluation and when.
 """
 
 import argparse
@@ -18,7 +18,7 @@ EXAMPLE = (
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command line; returns its exit code."""
+    """Runs the command and returns its exit code."""
     return cli.run_command(_run, _parser().parse_args(argv))
 
 
@@ -29,16 +29,19 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         type=cli.local_path,
         required=True,
-        help="directory of the versions: the server's --model_base_path",
+        help="directory of the served versions: the server's --model_base_path",
     )
     parser.add_argument(
-        "--model", metavar="DIR", type=cli.local_path, help="the export"
+        "--model",
+        metavar="DIR",
+        type=cli.local_path,
+        help="directory of the export",
     )
     parser.add_argument(
         "--evaluation",
         metavar="DIR",
         type=cli.local_path,
-        help="its evaluation: the --output of stftgan_tf.evaluate",
+        help="directory that stftgan_tf.evaluate wrote for this export",
     )
     parser.add_argument(
         "--unblessed",
@@ -49,8 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--compared",
         action="store_true",
-        help="require that the evaluation compared the export with the version "
-        "blessed last (stftgan_tf.evaluate --last_blessed)",
+        help="require that the evaluation compared the export with the last "
+        "blessed one (stftgan_tf.evaluate --last_blessed)",
     )
     parser.add_argument(
         "--keep",
@@ -76,7 +79,8 @@ def _run(args: argparse.Namespace) -> int:
         return 0
     if not args.model or not (args.evaluation or args.unblessed):
         raise UsageError(
-            "expected --model and --evaluation (or --unblessed), or --rollback"
+            "expected --model and --evaluation (or --unblessed), or "
+            "--rollback; see --help"
         )
     if args.keep < 1:
         raise UsageError(f"--keep is {args.keep}; expected at least 1")

@@ -1,4 +1,4 @@
-"""From recordings to a blessed, served model: all steps, in order, once.
+"""Runs all steps, from recordings to a served version.
 
     preprocess -> validate -> train -> export
                -> evaluate -> infra-validate -> report -> push
@@ -29,7 +29,7 @@ from stftgan_tf.errors import UsageError
 from stftgan_tf.files import locked
 
 EXAMPLE = (
-    "python -m pipeline.run --config digits8k --source recordings "
+    "python -m pipeline.run --config digits8k --source recordings/ "
     "--root pipelines/digits --base_path serving/digits --minutes 60"
 )
 
@@ -37,7 +37,7 @@ _NAMES = list(STEPS)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command line; returns its exit code."""
+    """Runs the command and returns its exit code."""
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["status"]:
         return cli.run_command(_status, _status_parser().parse_args(argv[1:]))
@@ -62,14 +62,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--reference",
         metavar="DIR",
-        help="a good data set that the new one must resemble",
+        help="known good data set, local or remote, that the new one must "
+        "resemble (default: no comparison)",
     )
     cli.add_limits(parser)
     _add_step_choice(parser)
     parser.add_argument(
         "--dry_run",
         action="store_true",
-        help="print which steps would run and where their outputs are",
+        help="print which steps would run and where they would write, and exit",
     )
     parser.add_argument(
         "--unblessed",
@@ -96,14 +97,15 @@ def _add_step_choice(parser: argparse.ArgumentParser) -> None:
         metavar="STEP",
         dest="first",
         choices=_NAMES,
-        help=f"run this step and all later ones again: {', '.join(_NAMES)}",
+        help="run this step and all later ones again; one of "
+        f"{', '.join(_NAMES)}",
     )
     parser.add_argument(
         "--until",
         metavar="STEP",
         choices=_NAMES,
         default=_NAMES[-1],
-        help="the last step to run (default: push)",
+        help="last step to run (default: push)",
     )
     parser.add_argument(
         "--force", action="store_true", help="run all steps again"
@@ -174,7 +176,7 @@ def _check(args: argparse.Namespace, request: plan.Request) -> None:
     if args.steps is not None and args.steps < 1:
         raise UsageError(f"--steps is {args.steps}; expected at least 1")
     if args.minutes is not None and args.minutes <= 0:
-        raise UsageError(f"--minutes is {args.minutes}; expected more than 0")
+        raise UsageError(f"--minutes is {args.minutes}; expected above 0")
     if args.minutes and request.config.train.strategy == "multiworker":
         raise UsageError(
             "--minutes would stop the workers at different steps; use --steps"

@@ -25,7 +25,7 @@ EXAMPLE = (
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command line; returns its exit code."""
+    """Runs the command and returns its exit code."""
     return cli.run_command(_run, _parser().parse_args(argv))
 
 
@@ -71,12 +71,12 @@ def _run(args: argparse.Namespace) -> int:
     for name in ("steps", "minutes"):
         value = getattr(args, name)
         if value is not None and value <= 0:
-            raise UsageError(f"--{name} is {value}; expected more than 0")
+            raise UsageError(f"--{name} is {value}; expected above 0")
     try:
         import tfx  # noqa: F401
     except ImportError as error:
         raise UserError(
-            "TFX is not installed; run make tfx, then "
+            "TFX is not installed; run `make tfx`, then "
             ".venv-tfx/bin/python -m pipeline.tfx_pipeline"
         ) from error
     if args.kubeflow:

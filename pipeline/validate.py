@@ -1,9 +1,9 @@
 """Checks whether a data set is fit to train on; exit code 1 if it is not.
 
 It verifies the checksum and the schema of every record, and checks silence,
-speakers, labels, and whether the labels have to do with the audio. With a good
+speakers, labels, and whether the labels are related to the audio. With a good
 data set as --reference it also checks that level, spectrum, duration and label
-balance have not drifted. The thresholds are the config's `validate` section.
+balance have not drifted. The thresholds are in the config's `validate` section.
 """
 
 import argparse
@@ -22,7 +22,7 @@ EXAMPLE = (
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command line; returns its exit code."""
+    """Runs the command and returns its exit code."""
     return cli.run_command(_run, _parser().parse_args(argv))
 
 
@@ -32,10 +32,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--reference",
         metavar="DIR",
-        help="a data set that is known to be good, here or remote",
+        help="known good data set, local or remote (default: no comparison)",
     )
     cli.add_output(
-        parser, "also write the anomalies to this JSON file", metavar="FILE"
+        parser,
+        "JSON file with the anomalies (default: not written)",
+        metavar="FILE",
     )
     config_lib.add_arguments(parser, default="digits8k")
     return parser

@@ -54,7 +54,10 @@ def push(
         `unblessed`.
     """
     if not (model / "saved_model.pb").is_file():
-        raise UserError(f"{model} is not an export (no saved_model.pb)")
+        raise UserError(
+            f"{model} is not an export (no saved_model.pb); create one with "
+            "python -m stftgan_tf.export"
+        )
     record = _record(model, evaluation, unblessed)
     base_path.mkdir(parents=True, exist_ok=True)
     with locked(base_path / ".lock"):

@@ -17,7 +17,7 @@ COMMANDS = {
         "check that a data set is fit to train on",
     ),
     "train": ("stftgan_tf.train", "train a GAN on a data set"),
-    "export": ("stftgan_tf.export", "turn a run into a SavedModel"),
+    "export": ("stftgan_tf.export", "export a run as a SavedModel"),
     "sample": ("stftgan_tf.sample", "generate audio with an export"),
     "evaluate": ("stftgan_tf.evaluate", "compare an export with real windows"),
     "report": (
@@ -30,7 +30,7 @@ COMMANDS = {
     ),
     "push": ("pipeline.push", "publish a blessed export for serving"),
     "serve": ("stftgan_tf.serve", "serve exports over REST and gRPC"),
-    "client": ("stftgan_tf.client", "request audio from a server"),
+    "client": ("stftgan_tf.client", "generate audio on a server"),
     "run": ("pipeline.run", "run all steps, from recordings to push"),
     "tfx_pipeline": (
         "pipeline.tfx_pipeline",

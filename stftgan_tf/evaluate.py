@@ -1,4 +1,4 @@
-"""Measure how varied and realistic an export's samples are.
+"""Measures how varied and realistic an export's samples are.
 
 Prints each metric for real windows of the evaluation split and for generated
 windows, and decides whether the export may be published. The output directory
@@ -20,7 +20,7 @@ EXAMPLE = (
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns its exit code."""
+    """Runs the command and returns its exit code."""
     return cli.run_command(_run, _parser().parse_args(argv))
 
 
@@ -30,25 +30,27 @@ def _parser() -> argparse.ArgumentParser:
     cli.add_data(parser)
     cli.add_output(
         parser,
-        "directory to write; an earlier evaluation there is replaced "
-        "(default: evaluations/<name of the export>)",
+        "directory of the evaluation; an earlier one is replaced (default: "
+        "evaluations/<name of the export>)",
     )
     parser.add_argument(
         "--last_blessed",
         type=cli.local_path,
         metavar="DIR",
         help="evaluation of the last blessed export, or its pushed version; "
-        "bless.max_worse limits how much worse this export may be",
+        "bless.max_worse limits how much worse this export may be (default: "
+        "no comparison)",
     )
     config_lib.add_arguments(parser, default=None)
     return parser
 
 
 def _run(args: argparse.Namespace) -> int:
+    config = config_lib.load(args.config, args.set) if args.config else None
+    # Not at the top: TensorFlow takes seconds to load.
     from stftgan_tf.evaluation import blessing, evaluator
     from stftgan_tf.files import refuse_existing
 
-    config = config_lib.load(args.config, args.set) if args.config else None
     if args.print_config:
         return config_lib.print_config(
             config or evaluator.config_of(args.model, args.set)

@@ -49,14 +49,14 @@ def _parser() -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace) -> int:
     output = args.output or Path("exports", args.run.resolve().name)
     check_long_secs(args.secs)
-    # Bad flags answer before TensorFlow is loaded, which takes seconds.
+    # Not at the top: TensorFlow takes seconds to load.
     from stftgan_tf.saved_model import latency, loading, writing
 
     export = writing.export(args.run, output, args.secs, args.overwrite)
     if not export.has_warmup:
         print(
-            "no warm-up requests for TensorFlow Serving, because they need "
-            "pip install '.[serving]'",
+            "the export has no warm-up requests for TensorFlow Serving; to "
+            "write them, install the extra `serving`",
             file=sys.stderr,
         )
     print(

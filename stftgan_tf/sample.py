@@ -4,10 +4,10 @@ Writes audio files, a picture of the windows and a list (samples.json). File
 names contain the seed; the same seed always gives the same audio.
 
 --interpolate goes from one seed to another in --num steps. --secs joins several
-windows by crossfades. --phase pghi computes the phase again, by phase gradient
-heap integration: slower than the phase in the export's graph, and better (fast
-if numba is installed). --stdout writes one WAV of all samples to the standard
-output and nothing else:
+windows by crossfades. --phase pghi computes the phase by phase gradient heap
+integration, which is better but slower than the phase in the export's graph
+(and fast if numba is installed). --stdout writes nothing but one WAV of all
+samples to standard output:
 
     python -m stftgan_tf.sample --model exports/digits --num 20 --stdout | aplay
 """
@@ -55,18 +55,19 @@ def _parser() -> argparse.ArgumentParser:
         "--phase",
         choices=("export", "pghi"),
         default="export",
-        help="phase of the export's graph, or computed again (default: export)",
+        help="export uses the phase from the export's graph, pghi computes a "
+        "better one, slower (default: export)",
     )
     parser.add_argument(
         "--format",
         choices=("wav", "flac"),
         default="wav",
-        help="format of the files, 16 bits per sample (default: wav)",
+        help="format of the files, with 16 bits per value (default: wav)",
     )
     parser.add_argument(
         "--stdout",
         action="store_true",
-        help="write one WAV to the standard output instead of files",
+        help="write one WAV to standard output instead of files",
     )
     cli.add_output(
         parser,
@@ -99,7 +100,7 @@ def _run(args: argparse.Namespace) -> int:
 def _write_files(
     path: Path, request: SampleRequest, output: Path, kind: str
 ) -> int:
-    # Bad flags answer before TensorFlow is loaded, which takes seconds.
+    # Not at the top: TensorFlow takes seconds to load.
     from stftgan_tf.saved_model import loading, sample_files
 
     model = loading.load(path)

@@ -14,8 +14,8 @@ from stftgan_tf.config import Config
 from stftgan_tf.training.limits import limits_of
 
 EXAMPLE = (
-    "python -m stftgan_tf.train --config configs/digits8k.yaml "
-    "--data tfrecords/digits --run runs/digits --minutes 30"
+    "python -m stftgan_tf.train --config digits8k --data tfrecords/digits "
+    "--run runs/digits --minutes 30"
 )
 
 
@@ -52,7 +52,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace, config: Config) -> int:
-    # Bad flags answer before TensorFlow is loaded, which takes seconds.
+    # Not at the top: TensorFlow takes seconds to load.
     from stftgan_tf.training import logs, loop
 
     run = args.run or Path("runs", Path(args.data).resolve().name)

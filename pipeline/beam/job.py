@@ -57,7 +57,7 @@ def preprocess(
     Args:
       config: of the data set.
       source: as `recordings.open_source` takes it.
-      output: directory of the data set, here or remote.
+      output: directory of the data set, local or remote.
       settings: how the job is run.
 
     Returns:

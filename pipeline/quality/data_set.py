@@ -1,4 +1,4 @@
-"""The manifest and the statistics of a data set, here or remote."""
+"""The manifest and the statistics of a data set, local or remote."""
 
 import json
 from typing import Any
@@ -19,7 +19,10 @@ def read_manifest(root: str) -> dict[str, Any]:
     remote.configure_from_environment(root)
     path = storage.join(root, records.MANIFEST)
     if not storage.exists(path):
-        raise UserError(f"{root} is not a data set (no {records.MANIFEST})")
+        raise UserError(
+            f"{root} is not a data set (no {records.MANIFEST}); create one "
+            "with python -m pipeline.preprocess"
+        )
     try:
         with storage.open_input(path) as file:
             return records.parse_manifest(file.read())

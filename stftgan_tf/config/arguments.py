@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser, default: str | None) -> None:
         default=default,
         metavar="NAME_OR_FILE",
         help=f"a shipped config ({names}) or a YAML file (default: "
-        f"{default or 'the config stored in the input'})",
+        f"{default or 'the config stored in the export'})",
     )
     parser.add_argument(
         "--set",

@@ -289,7 +289,7 @@ def _open_manifest(root: str) -> dict[str, Any]:
             return records.parse_manifest(file.read())
     except tf.errors.NotFoundError as error:
         raise UserError(
-            f"{root} is not a data set (it has no manifest.json); create one "
+            f"{root} is not a data set (no manifest.json); create one "
             "with python -m pipeline.preprocess"
         ) from error
     except tf.errors.OpError as error:

@@ -184,7 +184,7 @@ def read(directory: Path) -> dict[str, Any]:
         return _current(evaluation)
     except FileNotFoundError as error:
         raise UserError(
-            f"{directory} contains no evaluation (no {FILE}); create one with "
+            f"{directory} is not an evaluation (no {FILE}); create one with "
             "python -m stftgan_tf.evaluate"
         ) from error
     except (KeyError, TypeError, ValueError) as error:

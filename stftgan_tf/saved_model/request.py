@@ -38,6 +38,8 @@ class SampleRequest:
             raise UsageError(
                 f"--truncation is {self.truncation}; expected above 0"
             )
+        if self.secs is not None and not 0 < self.secs < float("inf"):
+            raise UsageError(f"--secs is {self.secs}; expected above 0")
         present = {
             "--interpolate": self.interpolate is not None,
             "--truncation": self.truncation != 1,

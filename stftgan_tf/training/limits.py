@@ -39,7 +39,7 @@ def limits_of(
     """
     for name, value in (("steps", steps), ("minutes", minutes)):
         if value is not None and not value > 0:
-            raise UsageError(f"{name} is {value}; expected more than 0")
+            raise UsageError(f"{name} is {value}; expected above 0")
     train = config.train
     steps = steps or train.steps
     if steps % train.steps_per_execution:

@@ -78,7 +78,7 @@ def open_run(run: Path) -> tuple[Config, dict[str, Any]]:
     path = run / CONFIG
     if not path.is_file():
         raise UserError(
-            f"{run} contains no run (no {CONFIG}); train one with "
+            f"{run} is not a run (no {CONFIG}); train one with "
             "python -m stftgan_tf.train"
         )
     manifest = dataset.read_manifest(run / MANIFEST)

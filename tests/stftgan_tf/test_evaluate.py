@@ -115,7 +115,7 @@ def test_single_frames_with_few_labels(recordings, tmp_path):
         (["--model=nowhere"], 1, "nowhere is not an export"),
         (["--data=nowhere"], 1, "nowhere is not a data set"),
         (["--set=evaluate.clusters=900"], 1, "expected at least 900"),
-        (["--last_blessed=nowhere"], 1, "nowhere contains no evaluation"),
+        (["--last_blessed=nowhere"], 1, "nowhere is not an evaluation"),
         (["--output=/usr"], 1, "(no evaluation.json)"),
         (["--set=evaluate.cluster=9"], 2, "did you mean evaluate.clusters"),
         (["--set=stft.frame_step=16"], 1, "stft.frame_step: 32"),

@@ -25,7 +25,7 @@ def test_it_prints_size_speed_and_the_directory(shards, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
-        (["--run=nowhere"], 1, "nowhere contains no run"),
+        (["--run=nowhere"], 1, "nowhere is not a run"),
         (["--secs=0"], 2, "secs is 0.0; expected above 0, at most 600"),
     ],
 )

@@ -180,7 +180,7 @@ def test_the_page_is_readable_on_a_phone(browser, page, scheme, dark):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--evaluation=nowhere"], "nowhere contains no evaluation"),
+        (["--evaluation=nowhere"], "nowhere is not an evaluation"),
         (["--model=nowhere"], "belongs to a different export than nowhere"),
         (["--record=nowhere.json"], "nowhere.json"),
         (["--run=nowhere"], "nowhere contains no metrics of a training"),

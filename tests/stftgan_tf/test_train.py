@@ -36,7 +36,7 @@ def test_ctrl_c_saves_a_checkpoint_and_exits_with_130(shards, tmp_path, capsys):
     [
         (["--resume"], 1, "contains no run to resume"),
         (["--data=nowhere"], 1, "nowhere is not a data set"),
-        (["--steps=0"], 2, "steps is 0; expected more than 0"),
+        (["--steps=0"], 2, "steps is 0; expected above 0"),
         (["--set=trian.steps=1"], 2, "did you mean"),
         (["--set=stft.frame_step=16"], 1, "stft.frame_step: 32 "),
     ],

@@ -126,7 +126,7 @@ def test_an_evaluation_of_an_earlier_version_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "contains no evaluation .*stftgan_tf.evaluate"),
+        (None, "is not an evaluation .*stftgan_tf.evaluate"),
         ("{", "is damaged"),
         ('{"digest": "5ha"}', "is damaged"),
         ('{"digest": "5ha", "blessed": true}', "contradict each other"),

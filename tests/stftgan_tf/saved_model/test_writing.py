@@ -43,7 +43,7 @@ def test_a_step_that_was_not_measured_has_no_metrics(labelled):
 
 
 def test_what_cannot_be_exported_is_refused(trained, export, tmp_path):
-    with pytest.raises(UserError, match="contains no run .no config.yaml"):
+    with pytest.raises(UserError, match="is not a run .no config.yaml"):
         writing.export(tmp_path, tmp_path / "x")
     with pytest.raises(UsageError, match="secs is 601; expected above 0"):
         writing.export(trained, tmp_path / "x", secs=601)

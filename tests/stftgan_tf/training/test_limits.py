@@ -20,8 +20,8 @@ def test_whichever_limit_comes_first_ends_the_training():
 @pytest.mark.parametrize(
     ("overrides", "steps", "minutes", "message"),
     [
-        ([], 0, None, "steps is 0; expected more than 0"),
-        ([], None, -1.0, "minutes is -1.0; expected more than 0"),
+        ([], 0, None, "steps is 0; expected above 0"),
+        ([], None, -1.0, "minutes is -1.0; expected above 0"),
         (
             ["train.steps_per_execution=5"],
             7,

@@ -21,7 +21,7 @@ def test_a_run_is_loaded_with_its_newest_weights(trained, tiny):
 def test_a_directory_without_run_or_checkpoint_is_refused(
     shards, tmp_path, trained
 ):
-    with pytest.raises(UserError, match="contains no run .no config.yaml"):
+    with pytest.raises(UserError, match="is not a run .no config.yaml"):
         load_run(tmp_path)
     for name in ("config.yaml", "manifest.json"):
         (tmp_path / name).write_bytes((trained / name).read_bytes())
