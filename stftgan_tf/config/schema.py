@@ -109,8 +109,8 @@ class WindowConfig:
       tail: how a recording is fitted to a whole number of windows: `pad` adds
         zeros at both ends; `crop` cuts both ends equally, to the nearest number
         of windows. Both pad a recording that is shorter than a window.
-      silence_db: drops (and counts) windows whose RMS is this many dB below
-        the RMS of their recording.
+      silence_db: drops (and counts) windows whose RMS is more than this many dB
+        below the RMS of their recording.
     """
 
     frames: int = _bounded(1, 65536)
@@ -346,8 +346,8 @@ class ValidateConfig:
         its label, as a multiple of chance (the limit is at most halfway between
         chance and always). Not checked if more than half of the windows have
         the same label.
-      min_speakers: minimum number of speakers in the training split, if speakers
-        are known.
+      min_speakers: minimum number of speakers in the training split, if the
+        speakers are known.
       max_level_db: largest difference in mean level.
       max_spectrum: largest difference in mean spectrum, in standard deviations
         of the reference.
