@@ -139,7 +139,7 @@ def table(args: argparse.Namespace, config: Config, length: float) -> None:
         "librosa, 32": by_librosa(config, 32),
         "librosa, 100": by_librosa(config, 100),
         **{f"graph, {n}": in_graph(config, n) for n in args.iterations},
-        **{f"heap, {n}": heap_integration(config, n) for n in (0, 8, 32)},
+        **{f"pghi, {n}": heap_integration(config, n) for n in (0, 8, 32)},
     }
     rate = config.audio.sample_rate_hz
     print(f"{len(waves)} excerpts of {len(waves[0]) / rate:.2f} s, {rate} Hz")

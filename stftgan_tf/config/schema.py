@@ -19,11 +19,6 @@ DATA_SECTIONS = ("audio", "stft", "window", "split")
 # training.
 ASSESSMENT_SECTIONS = ("validate", "evaluate", "bless")
 
-# The Gaussian exp(-pi n^2 / (spread length^2)) closest to a Hann window
-# (Prusa et al. 2017, "A Noniterative Method for Reconstruction of Phase from
-# STFT Magnitude", section III and table I: C_g).
-HANN_SPREAD = 0.25645
-
 # A full-scale recording quantised to 16 bits has no information below this.
 MIN_FLOOR_DB = -150.0
 
@@ -92,11 +87,6 @@ class StftConfig:
     def bins(self) -> int:
         """Frequency bins F of a window: the Nyquist bin is dropped."""
         return self.frame_length // 2
-
-    @property
-    def spread(self) -> float:
-        """Spread of the Gaussian closest to the analysis window."""
-        return HANN_SPREAD
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,7 +19,7 @@ import scipy.signal
 
 from stftgan_tf.config import Config, StftConfig
 
-# Time-frequency ratio of the Gaussian exp(-pi n^2 / (ratio length^2)) closest
+# Spread of the Gaussian exp(-pi n^2 / (spread length^2)) that is closest
 # to a Hann window (Prusa et al. 2017, "A Noniterative Method for
 # Reconstruction of Phase from STFT Magnitude", table I: C_g).
 HANN_SPREAD = 0.25645

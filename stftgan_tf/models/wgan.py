@@ -259,7 +259,7 @@ class WGAN(keras.Model):
         The penalty is computed every `penalty_interval` updates and is 0 in
         the others. Gradients are taken inside the branches, because those of a
         `tf.cond` that contains gradients need the step as a constant: XLA
-        would compile every step anew, or fail.
+        would compile again for every step, or fail.
         """
         train, variables = self._config.train, self.critic.trainable_variables
 

@@ -223,8 +223,8 @@ def test_both_kinds_of_networks_train_with_every_feature(kind, features):
     "features", ["shipped", pytest.param("all", marks=pytest.mark.slow)]
 )
 def test_xla_compiles_every_feature_and_penalty_intervals(features):
-    # XLA must not need the step as a constant: it would compile every step
-    # anew, or fail.
+    # XLA must not need the step as a constant: it would compile again
+    # for every step, or fail.
     model = small(
         "train.jit_compile=true", "train.loss=rpgan-r1r2", *FEATURES[features]
     )
