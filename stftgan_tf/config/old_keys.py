@@ -69,11 +69,11 @@ def _translate_section(section: str, keys: dict[str, Any]) -> list[str]:
             notes.append(f"{name} is now {new}")
         elif name in IGNORED or name in REMOVED:
             if name in REMOVED and value != REMOVED[name]:
-                raise ConfigError(_removed(name, value))
+                raise ConfigError(_removed_message(name, value))
             del keys[key]
             notes.append(f"{name} was removed")
         elif value in REMOVED_VALUES.get(name, ()):
-            raise ConfigError(_removed(name, value))
+            raise ConfigError(_removed_message(name, value))
         elif new_value := _replacement(name, value):
             keys[key] = new_value
             notes.append(f"{name}: {value} is now {new_value}")
@@ -85,7 +85,7 @@ def _replacement(name: str, value: Any) -> str | None:
     return table.get(value) if isinstance(value, str) else None
 
 
-def _removed(name: str, value: Any) -> str:
+def _removed_message(name: str, value: Any) -> str:
     return (
         f"{name} is {value!r}, a feature that was removed; preprocess and "
         "train again without it, or keep using the version that wrote this"

@@ -119,8 +119,8 @@ def checks(
         add(name, "at least", limits.min_recognised * real[name], failing)
     if last is not None:
         # Relative to real windows, because the data may have grown since then.
-        before, before_real = last["generated"], last["real"]
-        ratio = before["frechet"] / max(before_real["frechet"], 1e-4)
+        last_generated, last_real = last["generated"], last["real"]
+        ratio = last_generated["frechet"] / max(last_real["frechet"], 1e-4)
         limit = limits.max_worse * ratio * real["frechet"]
         add("frechet", "at most", limit, "worse than the last blessed export")
     return result

@@ -139,7 +139,7 @@ EVALUATION = (
     ),
     Metric(
         "modified_inception_score",
-        "As inception_score, averaged over pairs of samples.",
+        "Like inception_score, but averaged over pairs of samples.",
         "real",
         "Gurumurthy et al. 2017",
     ),
@@ -158,19 +158,19 @@ EVALUATION = (
     ),
     Metric(
         "classifier_ndb",
-        "As ndb, in the embedding of the label classifier.",
+        "Like ndb, but in the embedding of the label classifier.",
         "0",
         _RICHARDSON,
     ),
     Metric(
         "classifier_density",
-        "As density, in the embedding of the label classifier.",
+        "Like density, but in the embedding of the label classifier.",
         "real",
         _NAEEM,
     ),
     Metric(
         "classifier_coverage",
-        "As coverage, in the embedding of the label classifier.",
+        "Like coverage, but in the embedding of the label classifier.",
         "1",
         _NAEEM,
     ),

@@ -141,7 +141,7 @@ def test_a_browser_shows_images_plays_audio_and_previews(
         assert len(steps) > 1
         visible = tab.locator("#frames img:not([hidden])")
         assert visible.get_attribute("data-step") == str(steps[-1])
-        tab.locator("#when").fill("0")
+        tab.locator("#slider").fill("0")
         assert visible.get_attribute("data-step") == str(steps[0])
         assert tab.locator("#step").inner_text() == f"step {steps[0]}"
         tab.locator("#play").click()

@@ -21,17 +21,17 @@ REAL = {
 GOOD = REAL | {"diversity_ratio": 0.9, "ndb": 7, "label_recognised": None}
 
 
-def reasons(last=None, **changed):
-    results = blessing.checks(metrics(**changed), BlessConfig(), last)
+def reasons(last=None, **changes):
+    results = blessing.checks(metrics(**changes), BlessConfig(), last)
     return blessing.reasons(results)
 
 
-def metrics(**changed):
+def metrics(**changes):
     return {
         "clusters": 50,
         "dimensions": 20,
         "real": REAL,
-        "generated": GOOD | changed,
+        "generated": GOOD | changes,
     }
 
 
@@ -47,7 +47,7 @@ def test_a_good_generator_is_blessed():
 
 
 @pytest.mark.parametrize(
-    ("changed", "reason"),
+    ("changes", "reason"),
     [
         (
             {"diversity_ratio": 0.5},
@@ -64,8 +64,8 @@ def test_a_good_generator_is_blessed():
         ({"label_recognised": 0.5}, "label_recognised 0.5, at least 0.686"),
     ],
 )
-def test_a_reason_names_value_limit_and_meaning(changed, reason):
-    (text,) = reasons(**changed)
+def test_a_reason_names_value_limit_and_meaning(changes, reason):
+    (text,) = reasons(**changes)
     assert text.startswith(reason) and re.search(r" \([a-z][^)]+\)$", text)
 
 
@@ -84,26 +84,26 @@ def test_labels_without_labelled_evaluation_windows_are_not_checked():
     assert blessing.reasons(blessing.checks(result, BlessConfig())) == []
 
 
-@pytest.mark.parametrize("changed", [{}, {"ndb": 23}])
-def test_an_evaluation_is_read_back(tmp_path, changed):
+@pytest.mark.parametrize("changes", [{}, {"ndb": 23}])
+def test_an_evaluation_is_read_back(tmp_path, changes):
     directory = tmp_path / "evaluation"
-    written = {**metrics(**changed), "digest": "5ha"}
-    results = blessing.checks(written, BlessConfig())
-    blessing.write(directory, written, results)
+    expected = {**metrics(**changes), "digest": "5ha"}
+    results = blessing.checks(expected, BlessConfig())
+    blessing.write(directory, expected, results)
     evaluation = blessing.read(directory)
-    assert evaluation["blessed"] == (not changed)
-    assert len(evaluation["reasons"]) == len(changed)
-    assert {name: evaluation[name] for name in written} == written
+    assert evaluation["blessed"] == (not changes)
+    assert len(evaluation["reasons"]) == len(changes)
+    assert {name: evaluation[name] for name in expected} == expected
     (ndb,) = [c for c in evaluation["checks"] if c["figure"] == "ndb"]
     assert ndb == {
         "figure": "ndb",
-        "value": 23 if changed else 7,
+        "value": 23 if changes else 7,
         "bound": "at most",
         "limit": 22,
         "failing": "some kinds of windows are too frequent or too rare",
-        "passed": not changed,
+        "passed": not changes,
     }
-    verdict = "NOT_BLESSED" if changed else "BLESSED"
+    verdict = "NOT_BLESSED" if changes else "BLESSED"
     names = sorted(path.name for path in directory.iterdir())
     assert names == sorted([verdict, "evaluation.json"])
 
