@@ -115,7 +115,7 @@ def _add_step_choice(parser: argparse.ArgumentParser) -> None:
 def _status_parser() -> argparse.ArgumentParser:
     example = "python -m pipeline.run status --root pipelines/digits"
     parser = cli.parser(
-        "Lists the completed steps of a root.", example, "status"
+        "Lists the completed steps of a pipeline.", example, "status"
     )
     _add_root(parser)
     return parser

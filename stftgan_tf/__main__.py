@@ -47,11 +47,8 @@ def run(argv: list[str]) -> int:
     name = argv[0].replace("-", "_")
     if name not in COMMANDS:
         nearest = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f"; did you mean {nearest[0]}?" if nearest else ""
-        print(
-            f"{_usage()}\n\nerror: no command {argv[0]!r}{hint}",
-            file=sys.stderr,
-        )
+        hint = f"did you mean {nearest[0]}?" if nearest else "see --help"
+        print(f"error: no command {argv[0]!r}; {hint}", file=sys.stderr)
         return 2
     return importlib.import_module(COMMANDS[name][0]).main(argv[1:])
 

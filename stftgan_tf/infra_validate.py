@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from stftgan_tf import cli
-from stftgan_tf.errors import UserError
+from stftgan_tf.errors import UsageError, UserError
 from stftgan_tf.files import published_dir, stable_digest
 
 EXAMPLE = (
@@ -51,6 +51,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(args: argparse.Namespace) -> int:
+    if not args.max_latency_ms > 0:
+        raise UsageError(
+            f"--max_latency_ms is {args.max_latency_ms:g}; expected above 0"
+        )
     # Not at the top: TensorFlow takes seconds to load.
     from stftgan_tf.serving import validation
 

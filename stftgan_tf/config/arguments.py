@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser, default: str | None) -> None:
         "--config",
         default=default,
         metavar="NAME_OR_FILE",
-        help=f"a shipped config ({names}) or a YAML file (default: "
+        help=f"shipped config ({names}) or YAML file (default: "
         f"{default or 'the config stored in the export'})",
     )
     parser.add_argument(

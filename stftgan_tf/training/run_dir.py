@@ -29,7 +29,9 @@ def check_usable(
     path = run / CONFIG
     if not path.is_file():
         if resume:
-            raise UserError(f"{run} contains no run to resume")
+            raise UserError(
+                f"{run} contains no run to resume; train without --resume"
+            )
         if checkpoints.all_of(run / checkpoints.DIRECTORY):
             raise UserError(
                 f"{run} contains checkpoints but no {CONFIG}, so their config "

@@ -134,7 +134,7 @@ for name in console.COMMANDS:
         code = stop.code
     except ImportError as error:
         code = error.name
-    print(name, code, errors.getvalue().count("\n"), *sys.modules)
+    print(name, code, len(errors.getvalue().splitlines()), *sys.modules)
 """
 
 

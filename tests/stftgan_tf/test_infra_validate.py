@@ -39,6 +39,12 @@ def test_a_damaged_export_replaces_an_earlier_blessing(
     assert names == ["INFRA_NOT_BLESSED", "infra.json"]
 
 
+def test_a_latency_of_zero_is_rejected(capsys):
+    assert infra_validate.main(["--max_latency_ms=0"]) == 2
+    message = "error: --max_latency_ms is 0; expected above 0\n"
+    assert capsys.readouterr().err == message
+
+
 @pytest.mark.slow
 def test_the_export_is_also_checked_in_a_model_server(
     export, tmp_path, monkeypatch
