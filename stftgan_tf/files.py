@@ -82,7 +82,7 @@ def publish(staging: Path, target: Path, marker: str, overwrite: bool) -> None:
 
 
 def remove_leftovers(target: Path) -> None:
-    """Removes what killed processes left beside `target`.
+    """Removes what killed processes left next to `target`.
 
     A target that a killed process was replacing is restored.
     """
