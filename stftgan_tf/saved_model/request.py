@@ -1,4 +1,4 @@
-"""What the command `sample` is asked to generate. Needs no TensorFlow."""
+"""A request for samples, and its checks. Needs no TensorFlow."""
 
 import dataclasses
 

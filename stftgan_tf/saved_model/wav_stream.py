@@ -1,4 +1,4 @@
-"""Writes all samples as one WAV whose length is known before."""
+"""Writes all samples as one WAV, without collecting them first."""
 
 import struct
 from collections.abc import Iterator

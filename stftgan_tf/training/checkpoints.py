@@ -47,7 +47,7 @@ _T = TypeVar("_T")
 
 
 class _DifferentNetworksError(Exception):
-    """A checkpoint whose weights do not fit the networks."""
+    """The weights of a checkpoint do not fit the networks."""
 
 
 def save(directory: Path, model: WGAN, state: State, keep: int) -> Path:

@@ -6,9 +6,8 @@ from pathlib import Path
 from stftgan_tf.config import Config
 from stftgan_tf.dsp.moments import Moments
 from stftgan_tf.errors import UserError
-from stftgan_tf.models import condition as condition_lib
+from stftgan_tf.models import condition
 from stftgan_tf.models.build import build_wgan
-from stftgan_tf.models.condition import Condition
 from stftgan_tf.models.wgan import WGAN
 from stftgan_tf.training import checkpoints, run_dir
 
@@ -23,14 +22,14 @@ class LoadedRun:
         generator.
       config: of the run.
       moments: of the training data.
-      condition: of a conditional model, else None.
+      classes: number of labels or clusters of a conditional model, else 0.
       step: generator updates so far.
     """
 
     model: WGAN
     config: Config
     moments: Moments
-    condition: Condition | None
+    classes: int
     step: int
 
 
@@ -43,13 +42,12 @@ def load_run(run: str | Path) -> LoadedRun:
     run = Path(run)
     config, manifest = run_dir.open_run(run)
     moments = Moments.from_dict(manifest["moments"])
-    condition = None
+    classes = 0
     if config.model.condition != "none":
-        condition = condition_lib.load(run / condition_lib.FILE)
-    classes = condition.classes if condition else 0
+        classes = condition.load(run / condition.FILE).classes
     model = build_wgan(config, moments, classes)
     directory = run / checkpoints.DIRECTORY
     if not checkpoints.all_of(directory):
         raise UserError(f"{run} contains no checkpoint yet")
     state = checkpoints.restore_newest(directory, model)
-    return LoadedRun(model, config, moments, condition, state.step)
+    return LoadedRun(model, config, moments, classes, state.step)

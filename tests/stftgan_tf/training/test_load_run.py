@@ -32,6 +32,6 @@ def test_a_directory_without_run_or_checkpoint_is_refused(
 def test_a_conditional_run_is_loaded_with_its_classes(shards, tmp_path):
     run = runs.untrained_run(shards, tmp_path / "run", "model.condition=label")
     loaded = load_run(run)
-    assert loaded.condition.classes == 10
+    assert loaded.classes == 10
     windows = loaded.model(tf.zeros([2, 8]), tf.constant([3, 9]))
     assert windows.shape == (2, 16, 32)
