@@ -50,14 +50,15 @@ EXTRAS = {
     "hdfs": ["apache-beam[hadoop]"],
     "dask": ["apache-beam[dask]"],
     "gpu": ["tensorflow[and-cuda]"],
-    "docs": ["mkdocs-material"],
+    "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5,<10"],
     # Real peers to test against: an S3 server (moto), a Dask cluster, a browser
     # (Chromium comes from the distribution), the schemas of Kubernetes.
     "test": [
         "apache-beam[aws,dask]",
         "flask",
         "flask-cors",
-        "ipython",
+        # Runs the notebook; its pins fit no Python 3.10.
+        "ipython>=8; python_version >= '3.11'",
         "kubernetes-validate",
         "moto[s3]",
         "playwright",

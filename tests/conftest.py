@@ -1,7 +1,9 @@
 """Real recordings, shards, runs and exports that tests share."""
 
+import contextlib
 import importlib.util
 import json
+import logging
 import os
 import shutil
 import socket
@@ -15,6 +17,9 @@ import pytest
 from pipeline import preprocess
 from pipeline.sources import demo
 from stftgan_tf import config as config_lib
+
+# gRPC reports every fork of a process with a server on stderr.
+os.environ["GRPC_VERBOSITY"] = "ERROR"
 
 ROOT = Path(__file__).resolve().parents[1]
 SPEECH = ROOT.parent / "shared" / "speech"
@@ -30,7 +35,7 @@ needs_tfio = pytest.mark.skipif(
 
 
 # Fixtures that train or export a model.
-TRAINING_FIXTURES = {"trained", "export", "evaluation"}
+TRAINING_FIXTURES = {"trained_run", "export", "evaluation"}
 
 
 def pytest_collection_modifyitems(items):
@@ -38,6 +43,20 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if TRAINING_FIXTURES & set(item.fixturenames):
             item.add_marker("trains")
+
+
+@contextlib.contextmanager
+def unchanged_logging():
+    """Removes handlers that commands added, which write to captured streams."""
+    handlers = logging.root.handlers[:]
+    yield
+    logging.root.handlers[:] = handlers
+
+
+@pytest.fixture(autouse=True)
+def _unchanged_logging():
+    with unchanged_logging():
+        yield
 
 
 def run_command(*args, **kwargs) -> subprocess.CompletedProcess:
@@ -80,7 +99,7 @@ def shards(recordings, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def trained(shards, tmp_path_factory) -> Path:
+def trained_run(shards, tmp_path_factory) -> Path:
     """A run of 20 steps."""
     from stftgan_tf import train
 
@@ -90,18 +109,18 @@ def trained(shards, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def export(trained, tmp_path_factory) -> Path:
-    """The export of `trained`."""
+def export(trained_run, tmp_path_factory) -> Path:
+    """The export of `trained_run`."""
     from stftgan_tf import export as export_lib
 
     output = tmp_path_factory.mktemp("exports") / "digits"
-    args = ["--run", str(trained), "--output", str(output)]
+    args = ["--run", str(trained_run), "--output", str(output)]
     assert export_lib.main(args) == 0
     return output
 
 
 @pytest.fixture(scope="session")
-def kept(shards, tmp_path_factory) -> Path:
+def shards_with_cache(shards, tmp_path_factory) -> Path:
     """A copy of `shards` in which a classifier may be cached."""
     directory = tmp_path_factory.mktemp("cached") / "digits"
     return Path(shutil.copytree(shards, directory))
@@ -114,15 +133,10 @@ def shards_copy(shards, tmp_path) -> Path:
 
 
 def preprocess_tiny(source, output, *more) -> int:
-    return preprocess.main(
-        [
-            "--runner=FnApiRunner",
-            "--config=tiny",
-            f"--source={source}",
-            f"--output={output}",
-            *more,
-        ]
-    )
+    args = ["--runner=FnApiRunner", "--config=tiny"]
+    args += [f"--source={source}", f"--output={output}", *more]
+    with unchanged_logging():
+        return preprocess.main(args)
 
 
 def train_args(shards, run, *more) -> list[str]:

@@ -93,7 +93,7 @@ def test_every_row_of_remedies_is_a_config(load):
 
 @pytest.mark.slow
 def test_a_remedy_is_trained_evaluated_and_not_repeated(
-    load, kept, tmp_path, capsys
+    load, shards_with_cache, tmp_path, capsys
 ):
     remedies = load("remedies")
     args = [f"--data={kept}", f"--output={tmp_path}", "--config=tiny"]

@@ -157,11 +157,11 @@ def reader(tmp_path, monkeypatch, recordings):
 
 
 @pytest.fixture
-def experienced(reader, shards, trained, export):
+def experienced(reader, shards, trained_run, export):
     """A reader who has done what Getting started says."""
     for kind, path in (
         ("tfrecords", shards),
-        ("runs", trained),
+        ("runs", trained_run),
         ("exports", export),
     ):
         Path(kind).mkdir()

@@ -80,7 +80,7 @@ def address(request, server_ports):
 
 
 @pytest.fixture(scope="session")
-def evaluation(export, kept, tmp_path_factory):
+def evaluation(export, shards_with_cache, tmp_path_factory):
     """An evaluation of the shared export, compared with an earlier one."""
     from stftgan_tf import evaluate
     from stftgan_tf.evaluation import blessing

@@ -31,7 +31,9 @@ def record(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def page(export, kept, trained, evaluation, record, tmp_path_factory):
+def page(
+    export, shards_with_cache, trained_run, evaluation, record, tmp_path_factory
+):
     path = tmp_path_factory.mktemp("report") / "report.html"
     flags = [f"--model={export}", f"--data={kept}", f"--run={trained}"]
     flags += [f"--evaluation={evaluation}", f"--record={record}"]
@@ -71,8 +73,10 @@ def test_each_metric_has_its_real_value_its_limit_and_a_meaning(
     assert failed
 
 
-def test_captions_show_the_seeds_that_were_measured(export, kept, evaluation):
-    sources = report_lib.read_sources(export, kept, evaluation)
+def test_captions_show_the_seeds_that_were_measured(
+    export, shards_with_cache, evaluation
+):
+    sources = report_lib.read_sources(export, shards_with_cache, evaluation)
     assert "seed 0" in report_lib.html(sources)
     settings = {**sources.evaluation["evaluate"], "seed": 300}
     result = {**sources.evaluation, "evaluate": settings}
@@ -112,7 +116,7 @@ def browser():
 
 @needs_browser
 def test_a_browser_shows_images_plays_audio_and_previews(
-    browser, page, trained
+    browser, page, trained_run
 ):
     with opened(browser, page) as tab:
         assert tab.title().startswith("Not blessed: ")
@@ -137,7 +141,9 @@ def test_a_browser_shows_images_plays_audio_and_previews(
         first = tab.locator("audio").first
         assert first.evaluate(play) == pytest.approx(secs, abs=0.02)
 
-        steps = sorted(int(p.stem[5:]) for p in trained.glob("samples/*.png"))
+        steps = sorted(
+            int(p.stem[5:]) for p in trained_run.glob("samples/*.png")
+        )
         assert len(steps) > 1
         visible = tab.locator("#frames img:not([hidden])")
         assert visible.get_attribute("data-step") == str(steps[-1])
@@ -188,7 +194,7 @@ def test_the_page_is_readable_on_a_phone(browser, page, scheme, dark):
     ],
 )
 def test_bad_usage_is_one_line(
-    export, kept, evaluation, tmp_path, more, message, capsys
+    export, shards_with_cache, evaluation, tmp_path, more, message, capsys
 ):
     path = tmp_path / "report.html"
     flags = [f"--model={export}", f"--data={kept}", f"--output={path}"]
@@ -206,7 +212,7 @@ def test_bad_usage_is_one_line(
     ],
 )
 def test_an_evaluation_that_does_not_fit_must_be_made_again(
-    export, kept, evaluation, tmp_path, capsys, change, message
+    export, shards_with_cache, evaluation, tmp_path, capsys, change, message
 ):
     copy = shutil.copytree(evaluation, tmp_path / "evaluation")
     text = json.loads((copy / "evaluation.json").read_text()) | change

@@ -19,8 +19,8 @@ def test_an_evaluation_has_exactly_these_metrics(evaluation):
     assert names == [metric.name for metric in registry.EVALUATION]
 
 
-def test_a_watch_has_exactly_these_metrics(trained):
-    lines = (trained / "metrics.jsonl").read_text().splitlines()
+def test_a_watch_has_exactly_these_metrics(trained_run):
+    lines = (trained_run / "metrics.jsonl").read_text().splitlines()
     rows = [registry.from_watch_row(json.loads(line)) for line in lines]
     names = {metric.name for metric in registry.WATCH}
     assert {frozenset(row) for row in rows if row} == {frozenset(names)}

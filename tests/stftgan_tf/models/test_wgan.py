@@ -23,7 +23,7 @@ def small(*overrides):
 
 
 @pytest.fixture(scope="module")
-def trained():
+def trained_model():
     """A model after 4 steps."""
     return fitted(small(), 4)
 
@@ -119,13 +119,13 @@ def test_the_first_step_with_a_non_finite_value_is_remembered():
     assert int(model.first_bad_step) == 1
 
 
-def test_the_same_seed_gives_the_same_weights(trained):
+def test_the_same_seed_gives_the_same_weights(trained_model):
     again = fitted(small(), 4)
-    assert_equal_weights(trained, again)
-    assert trained.digest() == again.digest() != small().digest()
+    assert_equal_weights(trained_model, again)
+    assert trained_model.digest() == again.digest() != small().digest()
 
 
-def test_several_steps_in_one_execution_are_the_same_steps(trained):
+def test_several_steps_in_one_execution_are_the_same_steps(trained_model):
     keys = (
         "train.steps_per_execution",
         "train.log_every",
@@ -135,14 +135,14 @@ def test_several_steps_in_one_execution_are_the_same_steps(trained):
     )
     at_once = fitted(small(*(f"{key}=4" for key in keys)), 4)
     assert int(at_once.step) == 4
-    assert_equal_weights(trained, at_once, atol=1e-6)
+    assert_equal_weights(trained_model, at_once, atol=1e-6)
 
 
-def test_fit_accepts_windows_without_labels(trained):
+def test_fit_accepts_windows_without_labels(trained_model):
     data = tf.data.Dataset.from_tensor_slices(windows(32)).batch(8)
     model = small()
     model.fit(data, epochs=1, verbose=0, shuffle=False)
-    assert_equal_weights(model, trained)
+    assert_equal_weights(model, trained_model)
 
 
 def test_unsuitable_batches_are_errors_that_say_what_is_expected():

@@ -110,11 +110,11 @@ def test_long_audio_begins_as_the_sample_of_its_seed(loaded, tiny):
     assert np.linalg.norm(long - short) < 0.5 * np.linalg.norm(short)
 
 
-def test_generate_is_the_averaged_generator(loaded, trained, tiny):
-    _, manifest = run_dir.open_run(trained)
+def test_generate_is_the_averaged_generator(loaded, trained_run, tiny):
+    _, manifest = run_dir.open_run(trained_run)
     moments = Moments.from_dict(manifest["moments"])
     generator = networks.build_generator(tiny, moments=moments)
-    checkpoints.restore_average(trained / "checkpoints", generator)
+    checkpoints.restore_average(trained_run / "checkpoints", generator)
     latent = tf.random.stateless_normal([2, tiny.model.latent_dim], [0, 0])
     windows = call(loaded, "generate", latent=latent)["window"]
     np.testing.assert_allclose(windows, generator(latent), atol=1e-6)

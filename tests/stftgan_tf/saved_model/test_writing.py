@@ -14,23 +14,23 @@ def metadata(export):
     return json.loads((export / "metadata.json").read_text())
 
 
-def test_the_metadata_describes_the_model(metadata, tiny, trained):
+def test_the_metadata_describes_the_model(metadata, tiny, trained_run):
     assert metadata["sample_rate_hz"] == 8000
     assert metadata["samples"] == tiny.window_samples
     assert metadata["step"] == 20
     assert metadata["config"] == tiny.to_dict()
-    manifest = (trained / "manifest.json").read_bytes()
+    manifest = (trained_run / "manifest.json").read_bytes()
     assert metadata["data_config_hash"] == json.loads(manifest)["config_hash"]
     digest = hashlib.sha256(manifest).hexdigest()
     assert metadata["data_manifest_sha256"] == digest
 
 
-def test_the_card_states_what_it_is_and_how_good(export, metadata, trained):
+def test_the_card_states_what_it_is_and_how_good(export, metadata, trained_run):
     card = (export / "model_card.md").read_text()
     assert "0.07 s of audio at 8000 Hz" in card
     assert "windows of\n  16 x 32" in card
     assert metadata["data_manifest_sha256"] in card
-    row = runs.measurements(trained)[-1]
+    row = runs.measurements(trained_run)[-1]
     assert metadata["watch"] == registry.from_watch_row(row)
     assert registry.watch_list(metadata["watch"]) in card
 
@@ -42,11 +42,11 @@ def test_a_step_that_was_not_measured_has_no_metrics(labelled):
     assert "A request may name a label: 0, 1, 2" in card
 
 
-def test_what_cannot_be_exported_is_refused(trained, export, tmp_path):
+def test_what_cannot_be_exported_is_refused(trained_run, export, tmp_path):
     with pytest.raises(UserError, match="is not a run .no config.yaml"):
         writing.export(tmp_path, tmp_path / "x")
     with pytest.raises(UsageError, match="secs is 601; expected above 0"):
-        writing.export(trained, tmp_path / "x", secs=601)
+        writing.export(trained_run, tmp_path / "x", secs=601)
     with pytest.raises(UserError, match="use --overwrite"):
-        writing.export(trained, export)
+        writing.export(trained_run, export)
     assert not list(tmp_path.iterdir())

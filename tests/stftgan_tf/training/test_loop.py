@@ -25,16 +25,16 @@ def names(run, pattern):
 
 
 @pytest.fixture
-def run_copy(trained, tmp_path):
+def run_copy(trained_run, tmp_path):
     """A run of 20 steps that a test may change."""
-    return shutil.copytree(trained, tmp_path / "run")
+    return shutil.copytree(trained_run, tmp_path / "run")
 
 
 # What a run contains.
 
 
-def test_the_files_of_a_run(trained, tiny):
-    assert {path.name for path in trained.iterdir()} == {
+def test_the_files_of_a_run(trained_run, tiny):
+    assert {path.name for path in trained_run.iterdir()} == {
         ".lock",
         "config.yaml",
         "manifest.json",
@@ -44,14 +44,14 @@ def test_the_files_of_a_run(trained, tiny):
         "checkpoints",
         "tensorboard",
     }
-    stored = yaml.safe_load((trained / "config.yaml").read_text())
+    stored = yaml.safe_load((trained_run / "config.yaml").read_text())
     assert config_lib.from_dict(stored) == tiny
-    assert names(trained, "step-*00010") == ["step-00000010"]
-    assert names(trained, "step-*00020") == ["step-00000020"]
+    assert names(trained_run, "step-*00010") == ["step-00000010"]
+    assert names(trained_run, "step-*00020") == ["step-00000020"]
 
 
-def test_losses_have_a_row_for_every_report(trained):
-    rows = runs.losses(trained)
+def test_losses_have_a_row_for_every_report(trained_run):
+    rows = runs.losses(trained_run)
     assert [row["step"] for row in rows] == [5, 10, 15, 20]
     for row in rows:
         assert set(row) == {
@@ -69,27 +69,29 @@ def test_losses_have_a_row_for_every_report(trained):
         assert row["windows_per_sec"] > 0
 
 
-def test_variety_has_a_row_for_every_measurement(trained):
-    rows = runs.measurements(trained)
+def test_variety_has_a_row_for_every_measurement(trained_run):
+    rows = runs.measurements(trained_run)
     assert [row["step"] for row in rows] == [10, 20]
-    secs = [row["secs"] for row in metrics_log.rows(trained)]
+    secs = [row["secs"] for row in metrics_log.rows(trained_run)]
     assert secs == sorted(secs) and secs[0] > 0
 
 
-def test_previews_are_pictures_and_audio(trained, tiny):
-    assert names(trained / "samples", "*") == [
+def test_previews_are_pictures_and_audio(trained_run, tiny):
+    assert names(trained_run / "samples", "*") == [
         f"step-000000{step}.{kind}"
         for step in (10, 20)
         for kind in ("png", "wav")
     ]
-    samples, rate = soundfile.read(trained / "samples" / "step-00000020.wav")
+    samples, rate = soundfile.read(
+        trained_run / "samples" / "step-00000020.wav"
+    )
     assert rate == 8000
     assert len(samples) == 16 * tiny.window_samples
     assert 0 < np.abs(samples).max() < 1
 
 
-def test_tensorboard_has_scalars_pictures_and_audio(trained):
-    (path,) = (trained / "tensorboard").iterdir()
+def test_tensorboard_has_scalars_pictures_and_audio(trained_run):
+    (path,) = (trained_run / "tensorboard").iterdir()
     tags = {
         value.tag
         for event in tf.data.TFRecordDataset(str(path))
@@ -98,8 +100,8 @@ def test_tensorboard_has_scalars_pictures_and_audio(trained):
     assert {"critic_loss", "watch/variety", "windows", "audio"} <= tags
 
 
-def test_the_log_states_sizes_costs_devices_and_progress(trained):
-    text = (trained / "log.txt").read_text()
+def test_the_log_states_sizes_costs_devices_and_progress(trained_run):
+    text = (trained_run / "log.txt").read_text()
     # A block: 3 x 16 x 8 and 3 x 8 x 16, each with its biases.
     block, biases = 3 * 16 * 8 + 3 * 8 * 16, 8 + 16
     # 8 -> 4 x 16, blocks that end at 8 and 16 frames, 3 x 16 x 32 at 16.
@@ -119,15 +121,8 @@ def test_the_log_states_sizes_costs_devices_and_progress(trained):
 # Resuming.
 
 
-def test_a_run_without_a_checkpoint_starts_again(shards, trained, run_copy):
-    shutil.rmtree(run_copy / "checkpoints")
-    result = runs.train(shards, run_copy, resume=True)
-    assert result.step == 20 and not result.interrupted
-    runs.assert_same_weights(run_copy, trained)
-
-
 def test_resuming_repeats_the_steps_after_the_checkpoint(
-    shards, trained, run_copy
+    shards, trained_run, run_copy
 ):
     shutil.rmtree(run_copy / "checkpoints" / "step-00000020")
     with open(run_copy / "metrics.jsonl", "a") as file:
@@ -136,14 +131,14 @@ def test_resuming_repeats_the_steps_after_the_checkpoint(
     preview = run_copy / "samples" / "step-00000025.png"
     preview.touch()
     runs.train(shards, run_copy, resume=True)
-    runs.assert_same_weights(run_copy, trained)
+    runs.assert_same_weights(run_copy, trained_run)
     steps = [row["step"] for row in metrics_log.rows(run_copy)]
     assert steps == [5, 10, 10, 15, 20, 20]
     assert not preview.exists()
 
 
 def test_the_last_step_is_measured_even_after_a_kill(
-    shards, trained, tmp_path, caplog
+    shards, trained_run, tmp_path, caplog
 ):
     run, healthy = tmp_path / "run", "watch.min_variety=0.0"
     runs.train(shards, run, healthy, steps=15)
@@ -170,7 +165,7 @@ def test_the_last_step_is_measured_even_after_a_kill(
     assert names(run, "last-*") == last
     runs.train(shards, run, healthy, steps=20, resume=True)
     assert not names(run, "last-*")
-    runs.assert_same_weights(run, trained)
+    runs.assert_same_weights(run, trained_run)
 
 
 RECIPES = [
@@ -277,17 +272,22 @@ def test_xla_compiles_a_training_step(shards, tmp_path, caplog):
 
 
 def test_minutes_limit_a_training_including_resumed_ones(
-    shards, tmp_path, caplog
+    shards, run_copy, caplog
 ):
-    run = tmp_path / "run"
-    result = runs.train(shards, run, steps=1000000, minutes=0.001)
-    assert result.secs >= 0.06 and result.step < 1000000
-    assert "time limit reached at step" in (run / "log.txt").read_text()
-    before = runs.weights(run)
-    again = runs.train(shards, run, steps=10**6, minutes=0.001, resume=True)
+    # A run that was killed before its first checkpoint starts again.
+    shutil.rmtree(run_copy / "checkpoints")
+    limits = {"steps": 10**6, "minutes": 0.001, "resume": True}
+    result = runs.train(shards, run_copy, **limits)
+    assert result.secs >= 0.06 and 0 < result.step < 20
+    assert not result.interrupted
+    text = (run_copy / "log.txt").read_text()
+    assert f"time limit reached at step {result.step}" in text
+    assert "resumed at step" not in text
+    before = runs.weights(run_copy)
+    again = runs.train(shards, run_copy, **limits)
     assert again.step == result.step
     assert "already trained for" in caplog.text
-    after = runs.weights(run)
+    after = runs.weights(run_copy)
     assert all((after[name] == before[name]).all() for name in before)
 
 
@@ -328,7 +328,7 @@ def test_data_that_disappears_ends_the_training(shards_copy, tmp_path):
     thread.join()
 
 
-def test_a_full_disk_keeps_earlier_checkpoints(shards, trained, run_copy):
+def test_a_full_disk_keeps_earlier_checkpoints(shards, trained_run, run_copy):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     # A limit on the size of files makes writes fail as a full disk does.
     resource.setrlimit(resource.RLIMIT_FSIZE, (50000, hard))
@@ -338,7 +338,7 @@ def test_a_full_disk_keeps_earlier_checkpoints(shards, trained, run_copy):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert runs.newest(run_copy).name == "step-00000020"
-    runs.assert_same_weights(run_copy, trained)
+    runs.assert_same_weights(run_copy, trained_run)
 
 
 def test_a_damaged_shard_is_named(shards_copy, tmp_path):
@@ -368,9 +368,9 @@ def test_missing_labels_are_named_before_the_run_is_written(
 # Whether a training may use the directory and the data.
 
 
-def test_a_different_config_is_refused(shards, trained):
+def test_a_different_config_is_refused(shards, trained_run):
     with pytest.raises(UserError, match="train.batch_size: 8 .*, 4 "):
-        runs.train(shards, trained, "train.batch_size=4", resume=True)
+        runs.train(shards, trained_run, "train.batch_size=4", resume=True)
 
 
 def test_settings_of_the_judgement_may_change(shards, run_copy):
@@ -379,25 +379,27 @@ def test_settings_of_the_judgement_may_change(shards, run_copy):
     assert config["bless"]["max_ndb"] == 0.1
 
 
-def test_an_existing_run_is_continued_only_on_request(shards, trained, caplog):
+def test_an_existing_run_is_continued_only_on_request(
+    shards, trained_run, caplog
+):
     with pytest.raises(UserError, match="use --resume to continue it"):
-        runs.train(shards, trained)
-    runs.train(shards, trained, resume=True)
+        runs.train(shards, trained_run)
+    runs.train(shards, trained_run, resume=True)
     assert "already trained for 20 steps" in caplog.text
 
 
-def test_a_run_has_one_training_at_a_time(shards, trained):
-    with locked(trained / ".lock", "unexpected"):
+def test_a_run_has_one_training_at_a_time(shards, trained_run):
+    with locked(trained_run / ".lock", "unexpected"):
         with pytest.raises(UserError, match="another training is using"):
-            runs.train(shards, trained, resume=True)
+            runs.train(shards, trained_run, resume=True)
 
 
-def test_different_shards_are_refused(shards_copy, trained):
+def test_different_shards_are_refused(shards_copy, trained_run):
     path = shards_copy / "manifest.json"
     manifest = json.loads(path.read_text())
     path.write_text(json.dumps({**manifest, "recordings": 61}))
     with pytest.raises(UserError, match="trained on different shards"):
-        runs.train(shards_copy, trained, resume=True)
+        runs.train(shards_copy, trained_run, resume=True)
 
 
 def test_a_single_window_is_refused(shards_copy, tmp_path):
