@@ -96,7 +96,11 @@ def test_a_remedy_is_trained_evaluated_and_not_repeated(
     load, shards_with_cache, tmp_path, capsys
 ):
     remedies = load("remedies")
-    args = [f"--data={kept}", f"--output={tmp_path}", "--config=tiny"]
+    args = [
+        f"--data={shards_with_cache}",
+        f"--output={tmp_path}",
+        "--config=tiny",
+    ]
     args += ["--updates=10", "--rows", "labels"]
     assert remedies.main(args) == 0
     table = capsys.readouterr().out.splitlines()[-3:]

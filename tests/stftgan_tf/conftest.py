@@ -89,7 +89,11 @@ def evaluation(export, shards_with_cache, tmp_path_factory):
     metrics = {"real": {"frechet": 1.0}, "generated": {"frechet": 1.25}}
     blessing.write(last, {**metrics, "digest": "5ha"}, [])
     output = last.with_name("digits")
-    flags = [f"--model={export}", f"--data={kept}", f"--output={output}"]
+    flags = [
+        f"--model={export}",
+        f"--data={shards_with_cache}",
+        f"--output={output}",
+    ]
     assert evaluate.main([*flags, f"--last_blessed={last}"]) == 0
     return output
 

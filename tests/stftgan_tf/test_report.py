@@ -35,7 +35,11 @@ def page(
     export, shards_with_cache, trained_run, evaluation, record, tmp_path_factory
 ):
     path = tmp_path_factory.mktemp("report") / "report.html"
-    flags = [f"--model={export}", f"--data={kept}", f"--run={trained}"]
+    flags = [
+        f"--model={export}",
+        f"--data={shards_with_cache}",
+        f"--run={trained_run}",
+    ]
     flags += [f"--evaluation={evaluation}", f"--record={record}"]
     assert report.main([*flags, f"--output={path}"]) == 0
     return path
@@ -197,7 +201,11 @@ def test_bad_usage_is_one_line(
     export, shards_with_cache, evaluation, tmp_path, more, message, capsys
 ):
     path = tmp_path / "report.html"
-    flags = [f"--model={export}", f"--data={kept}", f"--output={path}"]
+    flags = [
+        f"--model={export}",
+        f"--data={shards_with_cache}",
+        f"--output={path}",
+    ]
     assert report.main([*flags, f"--evaluation={evaluation}", *more]) == 1
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
@@ -218,7 +226,7 @@ def test_an_evaluation_that_does_not_fit_must_be_made_again(
     text = json.loads((copy / "evaluation.json").read_text()) | change
     text = {name: value for name, value in text.items() if value is not None}
     (copy / "evaluation.json").write_text(json.dumps(text))
-    flags = [f"--model={export}", f"--data={kept}"]
+    flags = [f"--model={export}", f"--data={shards_with_cache}"]
     assert report.main([*flags, f"--evaluation={copy}"]) == 1
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1

@@ -10,9 +10,9 @@ MEAN, STD = np.full(32, -4.0, np.float32), np.full(32, 2.0, np.float32)
 SIZES = {"gain_db": 6, "shift_frames": 4, "mask_frames": 8, "mask_bins": 8}
 
 
-def augmentation(*shards_with_cache):
+def augmentation(*sizes):
     """An Augment in which only the `kept` changes have a size, or all."""
-    shards_with_cache = shards_with_cache or SIZES
+    sizes = sizes or SIZES
     sets = [f"augment.{k}={v if k in kept else 0}" for k, v in SIZES.items()]
     return augment.Augment(config_lib.load("tiny", sets), Moments(MEAN, STD))
 
