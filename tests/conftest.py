@@ -120,7 +120,7 @@ def export(trained_run, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def shards_with_cache(shards, tmp_path_factory) -> Path:
+def cached_shards(shards, tmp_path_factory) -> Path:
     """A copy of `shards` in which a classifier may be cached."""
     directory = tmp_path_factory.mktemp("cached") / "digits"
     return Path(shutil.copytree(shards, directory))

@@ -93,11 +93,11 @@ def test_every_row_of_remedies_is_a_config(load):
 
 @pytest.mark.slow
 def test_a_remedy_is_trained_evaluated_and_not_repeated(
-    load, shards_with_cache, tmp_path, capsys
+    load, cached_shards, tmp_path, capsys
 ):
     remedies = load("remedies")
     args = [
-        f"--data={shards_with_cache}",
+        f"--data={cached_shards}",
         f"--output={tmp_path}",
         "--config=tiny",
     ]

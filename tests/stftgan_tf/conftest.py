@@ -80,7 +80,7 @@ def address(request, server_ports):
 
 
 @pytest.fixture(scope="session")
-def evaluation(export, shards_with_cache, tmp_path_factory):
+def evaluation(export, cached_shards, tmp_path_factory):
     """An evaluation of the shared export, compared with an earlier one."""
     from stftgan_tf import evaluate
     from stftgan_tf.evaluation import blessing
@@ -91,7 +91,7 @@ def evaluation(export, shards_with_cache, tmp_path_factory):
     output = last.with_name("digits")
     flags = [
         f"--model={export}",
-        f"--data={shards_with_cache}",
+        f"--data={cached_shards}",
         f"--output={output}",
     ]
     assert evaluate.main([*flags, f"--last_blessed={last}"]) == 0

@@ -22,7 +22,7 @@ def run(export, shards, *more):
 
 
 def test_an_evaluation_contains_metrics_checks_and_examples(
-    evaluation, export, shards_with_cache
+    evaluation, export, cached_shards
 ):
     names = sorted(path.name for path in evaluation.iterdir())
     assert names == ["NOT_BLESSED", "evaluation.json", "examples.npz"]
@@ -44,15 +44,15 @@ def test_an_evaluation_contains_metrics_checks_and_examples(
     for row in (real, generated):
         assert list(row["labels"]) == list("0123456789")
         assert sum(row["labels"].values()) == pytest.approx(1, abs=0.01)
-    (cache,) = shards_with_cache.glob("classifier-*.npz")
+    (cache,) = cached_shards.glob("classifier-*.npz")
     assert cache.stat().st_size > 1000
 
 
 def test_the_same_export_gets_the_same_evaluation(
-    evaluation, export, shards_with_cache, tmp_path, capsys, monkeypatch
+    evaluation, export, cached_shards, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    assert run(export, shards_with_cache) == 0
+    assert run(export, cached_shards) == 0
     output = capsys.readouterr()
     # The classifier was read from the data set's directory, not trained.
     assert "classifier: " not in output.err
@@ -157,11 +157,11 @@ print(*sys.modules)
 
 
 def test_the_python_function_takes_text_paths_and_overrides(
-    export, shards_with_cache
+    export, cached_shards
 ):
     with pytest.raises(UserError, match="expected at least 900"):
         evaluator.evaluate(
             str(export),
-            str(shards_with_cache),
+            str(cached_shards),
             overrides=["evaluate.clusters=900"],
         )

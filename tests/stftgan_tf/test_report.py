@@ -32,12 +32,12 @@ def record(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(
-    export, shards_with_cache, trained_run, evaluation, record, tmp_path_factory
+    export, cached_shards, trained_run, evaluation, record, tmp_path_factory
 ):
     path = tmp_path_factory.mktemp("report") / "report.html"
     flags = [
         f"--model={export}",
-        f"--data={shards_with_cache}",
+        f"--data={cached_shards}",
         f"--run={trained_run}",
     ]
     flags += [f"--evaluation={evaluation}", f"--record={record}"]
@@ -78,9 +78,9 @@ def test_each_metric_has_its_real_value_its_limit_and_a_meaning(
 
 
 def test_captions_show_the_seeds_that_were_measured(
-    export, shards_with_cache, evaluation
+    export, cached_shards, evaluation
 ):
-    sources = report_lib.read_sources(export, shards_with_cache, evaluation)
+    sources = report_lib.read_sources(export, cached_shards, evaluation)
     assert "seed 0" in report_lib.html(sources)
     settings = {**sources.evaluation["evaluate"], "seed": 300}
     result = {**sources.evaluation, "evaluate": settings}
@@ -198,12 +198,12 @@ def test_the_page_is_readable_on_a_phone(browser, page, scheme, dark):
     ],
 )
 def test_bad_usage_is_one_line(
-    export, shards_with_cache, evaluation, tmp_path, more, message, capsys
+    export, cached_shards, evaluation, tmp_path, more, message, capsys
 ):
     path = tmp_path / "report.html"
     flags = [
         f"--model={export}",
-        f"--data={shards_with_cache}",
+        f"--data={cached_shards}",
         f"--output={path}",
     ]
     assert report.main([*flags, f"--evaluation={evaluation}", *more]) == 1
@@ -220,13 +220,13 @@ def test_bad_usage_is_one_line(
     ],
 )
 def test_an_evaluation_that_does_not_fit_must_be_made_again(
-    export, shards_with_cache, evaluation, tmp_path, capsys, change, message
+    export, cached_shards, evaluation, tmp_path, capsys, change, message
 ):
     copy = shutil.copytree(evaluation, tmp_path / "evaluation")
     text = json.loads((copy / "evaluation.json").read_text()) | change
     text = {name: value for name, value in text.items() if value is not None}
     (copy / "evaluation.json").write_text(json.dumps(text))
-    flags = [f"--model={export}", f"--data={shards_with_cache}"]
+    flags = [f"--model={export}", f"--data={cached_shards}"]
     assert report.main([*flags, f"--evaluation={copy}"]) == 1
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1

@@ -8,9 +8,9 @@ from stftgan_tf.evaluation import audio_metrics, classifier
 
 
 @pytest.fixture(scope="module")
-def trained_metrics(evaluation, shards_with_cache, tiny):
+def trained_metrics(evaluation, cached_shards, tiny):
     """Audio metrics with the classifier of the shared evaluation, and data."""
-    opened = dataset.open_shards(shards_with_cache, tiny)
+    opened = dataset.open_shards(cached_shards, tiny)
     train = dataset.load_windows(opened, tiny, "train", 10**6)
     result = audio_metrics.AudioMetrics(train, opened, tiny)
     audio = audio_metrics.to_audio(train[0], opened.moments, tiny)

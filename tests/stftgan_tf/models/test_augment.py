@@ -11,9 +11,9 @@ SIZES = {"gain_db": 6, "shift_frames": 4, "mask_frames": 8, "mask_bins": 8}
 
 
 def augmentation(*sizes):
-    """An Augment in which only the `kept` changes have a size, or all."""
+    """An Augment in which only the given changes have a size, or all."""
     sizes = sizes or SIZES
-    sets = [f"augment.{k}={v if k in kept else 0}" for k, v in SIZES.items()]
+    sets = [f"augment.{k}={v if k in sizes else 0}" for k, v in SIZES.items()]
     return augment.Augment(config_lib.load("tiny", sets), Moments(MEAN, STD))
 
 
