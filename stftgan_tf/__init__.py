@@ -28,10 +28,14 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # These three are also commands, and their modules can be called.
-    if name in ("evaluate", "export", "train"):
-        return importlib.import_module(f"{__name__}.{name}")
-    return getattr(importlib.import_module(f"{__name__}.api"), name)
+    api = importlib.import_module(f"{__name__}.api")
+    function = getattr(api, name)
+    if name not in ("evaluate", "export", "train"):
+        return function
+    # These are also the names of commands.
+    module = importlib.import_module(f"{__name__}.{name}")
+    api.as_function(module, function)
+    return module
 
 
 def __dir__() -> list[str]:

@@ -8,7 +8,6 @@ libraries are imported when a function first needs them.
 
 import importlib
 import inspect
-import sys
 import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -249,17 +248,16 @@ def evaluate(
     return evaluator.evaluate(model, data, overrides=overrides)
 
 
-def make_callable(module_name: str, function: Callable[..., Any]) -> None:
-    """Makes a command's module callable as a function of this API.
+def as_function(module: types.ModuleType, function: Callable[..., Any]) -> None:
+    """Makes the module of a command callable as a function of this API.
 
-    `stftgan_tf.train` is the module behind `python -m stftgan_tf.train`. The
-    API has a function of that name, so calling the module calls the function.
+    `stftgan_tf.train` is the module behind `python -m stftgan_tf.train`, and
+    the name of a function of the API.
     """
 
     class CommandModule(types.ModuleType):
         __call__ = staticmethod(function)
 
-    module = sys.modules[module_name]
     module.__class__ = CommandModule
     module.__signature__ = inspect.signature(function)
 

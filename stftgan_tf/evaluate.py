@@ -10,7 +10,7 @@ shows.
 import argparse
 from pathlib import Path
 
-from stftgan_tf import api, cli
+from stftgan_tf import cli
 from stftgan_tf import config as config_lib
 
 EXAMPLE = (
@@ -66,8 +66,6 @@ def _run(args: argparse.Namespace) -> int:
     print(output)
     return 0
 
-
-api.make_callable(__name__, api.evaluate)
 
 if __name__ == "__main__":
     cli.exit_process(main())

@@ -10,7 +10,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from stftgan_tf import api, cli
+from stftgan_tf import cli
 from stftgan_tf.saved_model.limits import check_long_secs
 
 EXAMPLE = (
@@ -74,8 +74,6 @@ def _run(args: argparse.Namespace) -> int:
     print(output)
     return 0
 
-
-api.make_callable(__name__, api.export)
 
 if __name__ == "__main__":
     logging.basicConfig(format="%(levelname)s: %(message)s")

@@ -8,7 +8,7 @@ for bit as if the training had never stopped.
 import argparse
 from pathlib import Path
 
-from stftgan_tf import api, cli
+from stftgan_tf import cli
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
 from stftgan_tf.training.limits import limits_of
@@ -62,8 +62,6 @@ def _train(args: argparse.Namespace, config: Config) -> int:
         )
     return 130 if result.interrupted else 0
 
-
-api.make_callable(__name__, api.train)
 
 if __name__ == "__main__":
     cli.exit_process(main())
