@@ -8,10 +8,10 @@ from typing import Any
 # Import name of a package -> the extra in setup.py that installs it.
 _EXTRAS = {
     "apache_beam": "pipeline",
-    "google_crc32c": "pipeline",
     "soxr": "pipeline",
     "tensorflow_datasets": "pipeline",
     "tensorflow_metadata": "pipeline",
+    "google_crc32c": "train",
     "jinja2": "train",
     "sklearn": "train",
     "tensorboard": "train",
