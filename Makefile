@@ -24,7 +24,7 @@ PYTHON_TFX ?= $(shell for p in python3 python3.10 $(HOME)/.pyenv/versions/3.10.*
 VENV := .venv
 VENV_TFX := .venv-tfx
 PYTEST := $(VENV)/bin/python -m pytest -n 2 --dist loadscope
-STEPS ?= 2000
+STEPS ?= 1500
 
 help:
 	@grep '^# make' Makefile | cut -c3-
