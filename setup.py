@@ -50,14 +50,18 @@ EXTRAS = {
     "hdfs": ["apache-beam[hadoop]"],
     "dask": ["apache-beam[dask]"],
     "gpu": ["tensorflow[and-cuda]"],
-    "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5,<10"],
+    # The pinned set fits no Python 3.10.
+    "docs": [
+        "mkdocs>=1.6,<2; python_version >= '3.11'",
+        "mkdocs-material>=9.5,<10; python_version >= '3.11'",
+    ],
     # Real peers to test against: an S3 server (moto), a Dask cluster, a browser
     # (Chromium comes from the distribution), the schemas of Kubernetes.
     "test": [
         "apache-beam[aws,dask]",
         "flask",
         "flask-cors",
-        # Runs the notebook; its pins fit no Python 3.10.
+        # Runs the notebook; the pinned set fits no Python 3.10.
         "ipython>=8; python_version >= '3.11'",
         "kubernetes-validate",
         "moto[s3]",
