@@ -35,7 +35,9 @@ COMMAND = re.compile(r"python -m ((?:pipeline|stftgan_tf)\.[\w.]+)(.*)")
 # Commands run as the page says, but with data and models of seconds.
 SMALLER = {
     "digits8k": "tiny",
+    "--minutes 15": "--steps 10",
     "--minutes 60": "--steps 10",
+    "minutes=15": "steps=10",
     "minutes=60": "steps=10",
     # Ten steps are never blessed.
     "pipeline.run --config": "pipeline.run --unblessed --config",
