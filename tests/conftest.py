@@ -18,8 +18,8 @@ from pipeline import preprocess
 from pipeline.sources import demo
 from stftgan_tf import config as config_lib
 
-# gRPC reports every fork of a process with a server on stderr.
-os.environ["GRPC_VERBOSITY"] = "ERROR"
+# gRPC's own handlers of fork() can abort the child of a process with a server.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 ROOT = Path(__file__).resolve().parents[1]
 SPEECH = ROOT.parent / "shared" / "speech"

@@ -1,8 +1,21 @@
-import time
+import types
 
 import pytest
 
+from stftgan_tf import progress as progress_lib
 from stftgan_tf.progress import Progress, clock
+
+
+@pytest.fixture
+def set_times(monkeypatch):
+    """Sets what the clock shows to the progress line, and to nothing else."""
+
+    def set_times(*times):
+        shown = iter(times)
+        fake = types.SimpleNamespace(monotonic=lambda: next(shown))
+        monkeypatch.setattr(progress_lib, "time", fake)
+
+    return set_times
 
 
 @pytest.mark.parametrize(
@@ -13,9 +26,8 @@ def test_clock(secs, text):
     assert clock(secs) == text
 
 
-def test_progress_prints_count_rate_and_remaining_time(capsys, monkeypatch):
-    times = iter([0.0, 20.0, 21.0, 30.0])
-    monkeypatch.setattr(time, "monotonic", lambda: next(times))
+def test_progress_prints_count_rate_and_remaining_time(capsys, set_times):
+    set_times(0.0, 20.0, 21.0, 30.0)
     progress = Progress("write", 100, "files")
     progress.update(40)
     progress.update(41)  # too soon after the last line
@@ -29,8 +41,7 @@ def test_progress_prints_count_rate_and_remaining_time(capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("done", "rate"), [(5, "0.25/s"), (250, "12/s"), (24690, "1234/s")]
 )
-def test_progress_prints_slow_and_fast_rates(capsys, monkeypatch, done, rate):
-    times = iter([0.0, 20.0])
-    monkeypatch.setattr(time, "monotonic", lambda: next(times))
+def test_progress_prints_slow_and_fast_rates(capsys, set_times, done, rate):
+    set_times(0.0, 20.0)
     Progress("write", 100000, "files").update(done)
     assert rate in capsys.readouterr().err
