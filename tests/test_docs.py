@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from stftgan_tf.metrics import registry
-from tests.conftest import ROOT
+from tests.conftest import ROOT, run_command
 
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
@@ -103,6 +103,10 @@ class Reader:
             subprocess.run(command, shell=True, check=True, timeout=60)
         elif words[-1] == "&":
             self._serve(words[2:-1])
+        elif words[2] == "stftgan_tf.infra_validate":
+            # It disables XLA in its process, for good.
+            process = run_command(*words[2:])
+            assert process.returncode == 0, process.stderr
         else:
             # In this process, which has loaded TensorFlow.
             module = importlib.import_module(words[2])
