@@ -37,11 +37,26 @@ needs_tfio = pytest.mark.skipif(
 # Fixtures that train or export a model.
 TRAINING_FIXTURES = {"trained_run", "export", "evaluation"}
 
+# Files whose tests train models or run whole commands themselves.
+TRAINING_FILES = {
+    "test_benchmarks.py",
+    "test_docs.py",
+    "test_evaluate.py",
+    "test_export.py",
+    "test_loop.py",
+    "test_old_versions.py",
+    "test_run.py",
+    "test_signatures.py",
+    "test_storage.py",
+    "test_wgan.py",
+}
+
 
 def pytest_collection_modifyitems(items):
     """Marks tests that need a trained model, for `make test-fast`."""
     for item in items:
-        if TRAINING_FIXTURES & set(item.fixturenames):
+        uses_model = TRAINING_FIXTURES & set(item.fixturenames)
+        if uses_model or item.path.name in TRAINING_FILES:
             item.add_marker("trains")
 
 
