@@ -15,6 +15,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from stftgan_tf import signals
+
 # From Linux' sys/prctl.h.
 _PR_SET_PDEATHSIG = 1
 
@@ -134,11 +136,11 @@ def running(command: list[str], **kwargs: Any) -> Iterator[subprocess.Popen]:
     Raises:
       KeyboardInterrupt: at the end, if there was a signal.
     """
-    signals = []
+    received = []
 
     def forward(number: int, _: Any) -> None:
-        signals.append(number)
-        child.send_signal(number if len(signals) == 1 else signal.SIGKILL)
+        received.append(number)
+        child.send_signal(number if len(received) == 1 else signal.SIGKILL)
 
     child = subprocess.Popen(
         [sys.executable, "-m", *command],
@@ -150,14 +152,9 @@ def running(command: list[str], **kwargs: Any) -> Iterator[subprocess.Popen]:
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
         **kwargs,
     )
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    previous = [signal.signal(number, forward) for number in numbers]
-    try:
+    with signals.handled_by(forward):
         yield child
-    finally:
-        for number, handler in zip(numbers, previous, strict=True):
-            signal.signal(number, handler)
-    if signals:
+    if received:
         raise KeyboardInterrupt
 
 

@@ -4,9 +4,10 @@ import contextlib
 import ctypes
 import logging
 import os
-import signal
 import threading
 from collections.abc import Callable, Iterator
+
+from stftgan_tf import signals
 
 # From glibc's malloc.h.
 _M_ARENA_MAX = -8
@@ -32,13 +33,8 @@ def wait_for_signal() -> Iterator[Callable[[], int]]:
         event.wait()
         return received[0]
 
-    signals = (signal.SIGINT, signal.SIGTERM)
-    handlers = [signal.signal(number, handle) for number in signals]
-    try:
+    with signals.handled_by(handle):
         yield wait
-    finally:
-        for number, handler in zip(signals, handlers, strict=True):
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

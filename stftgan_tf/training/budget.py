@@ -1,11 +1,18 @@
 """Counts steps and time, and ends the training at its limits."""
 
+import contextlib
+import logging
+import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 
+from stftgan_tf import signals
 from stftgan_tf.training.limits import Limits
+
+_LOG = logging.getLogger(__name__)
 
 INTERRUPTED = "interrupted"
 TIME_LIMIT = "time limit reached"
@@ -72,3 +79,24 @@ class Budget(keras.callbacks.Callback):
         late = minutes is not None and self.secs >= 60 * minutes
         if late and not self.stop_reason:
             self.stop(TIME_LIMIT)
+
+
+@contextlib.contextmanager
+def stopped_by_signals(budget: Budget) -> Iterator[None]:
+    """The first signal ends the training after its step, the second at once.
+
+    Outside of the main thread Python cannot handle signals, so nothing
+    changes there.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number, frame):
+        if budget.interrupted:
+            raise KeyboardInterrupt
+        _LOG.info("stopping after this step; press Ctrl-C again to stop now")
+        budget.stop(INTERRUPTED)
+
+    with signals.handled_by(stop):
+        yield

@@ -32,14 +32,13 @@ from stftgan_tf.training import (
     preview,
     run_dir,
 )
-from stftgan_tf.training.budget import Budget
+from stftgan_tf.training.budget import Budget, stopped_by_signals
 from stftgan_tf.training.callbacks import Callbacks
 from stftgan_tf.training.distribute import Devices
 from stftgan_tf.training.limits import Limits, limits_of
 from stftgan_tf.training.probe import probe_of
 from stftgan_tf.training.reporter import Reporter
 from stftgan_tf.training.saver import Saver
-from stftgan_tf.training.signals import stopped_by_signals
 from stftgan_tf.training.variety import VarietyMeter
 from stftgan_tf.training.watch import Watch
 

@@ -4,9 +4,8 @@ import types
 import pytest
 
 from stftgan_tf.training import budget as budget_lib
-from stftgan_tf.training.budget import Budget
+from stftgan_tf.training.budget import Budget, stopped_by_signals
 from stftgan_tf.training.limits import Limits
-from stftgan_tf.training.signals import stopped_by_signals
 
 
 @pytest.fixture
