@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from stftgan_tf import cli
-from stftgan_tf.saved_model.limits import check_long_secs
+from stftgan_tf.saved_model.request import check_long_secs
 
 EXAMPLE = (
     "python -m stftgan_tf.export --run runs/digits --output exports/digits"

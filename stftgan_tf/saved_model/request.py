@@ -1,4 +1,4 @@
-"""A request for samples, and its checks. Needs no TensorFlow."""
+"""What may be requested of an export. Needs no TensorFlow."""
 
 import dataclasses
 
@@ -6,6 +6,17 @@ from stftgan_tf.errors import UsageError
 
 # Seeds are int64.
 _MAX_SEED = 2**63 - 1
+
+# All windows of a row are in memory at once.
+_MAX_LONG_SECS = 600.0
+
+
+def check_long_secs(secs: float) -> None:
+    """Raises UsageError if the signature `long` cannot have this duration."""
+    if not 0 < secs <= _MAX_LONG_SECS:
+        raise UsageError(
+            f"secs is {secs}; expected above 0, at most {_MAX_LONG_SECS:g}"
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ from stftgan_tf.dsp.moments import Moments
 from stftgan_tf.files import published_dir, refuse_existing
 from stftgan_tf.models import condition, networks
 from stftgan_tf.saved_model import loading, model_card, serving_files
-from stftgan_tf.saved_model.limits import check_long_secs
+from stftgan_tf.saved_model.request import check_long_secs
 from stftgan_tf.saved_model.signatures import SamplingModule
 from stftgan_tf.training import checkpoints, run_dir
 

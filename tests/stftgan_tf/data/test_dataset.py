@@ -113,8 +113,10 @@ def test_a_data_set_of_an_earlier_version_opens(shards_copy, tiny):
         manifest["config"]["window"]["phase"] = False
         manifest["config"]["stft"]["window"] = "hann"
 
+    windows = dataset.open_shards(shards_copy, tiny).windows("train")
     change_manifest(shards_copy, change)
-    dataset.open_shards(shards_copy, tiny)
+    opened = dataset.open_shards(shards_copy, tiny)
+    assert opened.windows("train") == windows > 0
 
 
 def test_a_data_set_with_phases_is_an_error(shards_copy, tiny):

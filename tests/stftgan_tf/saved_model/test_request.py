@@ -30,9 +30,13 @@ def test_impossible_requests_are_refused(values, message):
         SampleRequest(**values).check()
 
 
-def test_the_largest_seeds_are_accepted():
+def test_the_largest_seeds_are_accepted_and_larger_ones_refused():
     SampleRequest(seed=2**63 - 17, num=16).check()
+    with pytest.raises(UsageError, match="--seed is"):
+        SampleRequest(seed=2**63 - 16, num=16).check()
     SampleRequest(interpolate=(0, 2**63 - 1)).check()
+    with pytest.raises(UsageError, match="--interpolate is"):
+        SampleRequest(interpolate=(0, 2**63)).check()
 
 
 def test_a_wav_has_a_largest_size():
