@@ -32,10 +32,10 @@ def _verdict(evaluation: Path) -> str:
     checks, reasons = verdict["checks"], verdict["reasons"]
     if verdict["blessed"]:
         return f"yes, all {len(checks)} checks passed"
-    failures = "".join(f"\n  {reason}" for reason in reasons)
+    # The reasons are in the output of evaluate and in the error of push.
     return (
-        f"no, {len(reasons)} of {len(checks)} checks failed{failures}\n"
-        "  (what to do: docs/troubleshooting.md)"
+        f"no, {len(reasons)} of {len(checks)} checks failed "
+        "(what to do: docs/troubleshooting.md)"
     )
 
 

