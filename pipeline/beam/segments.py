@@ -62,6 +62,7 @@ def split_of(recording: Recording, config: Config) -> str:
         match = re.search(split.eval_regex, recording.name)
         return "eval" if match else "train"
     speaker = recording.speaker if split.by == "speaker" else ""
+    # All excerpts of a file are in the same split.
     identity = (
         f"speaker {speaker}" if speaker else f"recording {recording.name}"
     )
@@ -96,7 +97,7 @@ def plan(
 def _plan_channel(
     recording: Recording, config: Config, info: RecordingInfo, channel: int
 ) -> Iterator[Segment]:
-    name = recording.name
+    name = recording.id
     if info.channels > 1:
         name = f"{name}#{channel}"
     stats = info.stats[channel] if info.stats else None

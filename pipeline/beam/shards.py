@@ -87,7 +87,7 @@ def shard_count(split_windows: tuple[str, int], config: Config) -> int:
 def dead_letter(recording: Recording, error: AudioError) -> str:
     """An unusable recording as JSON, in ASCII whatever its name is."""
     reason, _, detail = str(error).partition(": ")
-    letter = {"path": recording.name, "reason": reason, "exception": detail}
+    letter = {"path": recording.id, "reason": reason, "exception": detail}
     return json.dumps(letter)
 
 

@@ -14,12 +14,16 @@ class Entry:
       name: path relative to the source.
       label: name of the label; None if unknown.
       speaker: name of the speaker; None if unknown.
+      start_secs: where an excerpt of the file begins.
+      end_secs: where it ends; None for the end of the file.
     """
 
     path: str
     name: str
     label: str | None
     speaker: str | None
+    start_secs: float = 0.0
+    end_secs: float | None = None
 
 
 def from_names(

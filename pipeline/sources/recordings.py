@@ -26,10 +26,12 @@ class Recording:
 
     Attributes:
       path: path or URL to read it from.
-      name: path relative to the source; identifies the recording everywhere.
+      name: path relative to the source.
       label: index into the data set's labels, or `UNKNOWN_LABEL`.
       speaker: name of the speaker, or "" if unknown.
       dataset: name of the source.
+      start_secs: where an excerpt of the file begins.
+      end_secs: where it ends; None for the end of the file.
     """
 
     path: str
@@ -37,6 +39,20 @@ class Recording:
     label: int
     speaker: str
     dataset: str
+    start_secs: float = 0.0
+    end_secs: float | None = None
+
+    @property
+    def id(self) -> str:
+        """Identifies the recording everywhere.
+
+        It is the name, followed by the times of an excerpt, such as
+        `talk.wav@1.5-4` or `talk.wav@10-`.
+        """
+        if not self.start_secs and self.end_secs is None:
+            return self.name
+        end = "" if self.end_secs is None else _seconds(self.end_secs)
+        return f"{self.name}@{_seconds(self.start_secs)}-{end}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,10 +168,17 @@ def _index(matches: Iterable[Entry], dataset: str) -> Source:
             label=index.get(entry.label, UNKNOWN_LABEL),
             speaker=entry.speaker or "",
             dataset=dataset,
+            start_secs=entry.start_secs,
+            end_secs=entry.end_secs,
         )
         for entry in files.values()
     ]
     return Source(recordings, labels, len(matches) - len(files))
+
+
+def _seconds(secs: float) -> str:
+    """A time without a superfluous fraction: 4, 1.5."""
+    return f"{secs:.6f}".rstrip("0").rstrip(".")
 
 
 def _file_identity(path: str) -> Any:
