@@ -4,7 +4,7 @@ import math
 import re
 
 from stftgan_tf.config.parsing import check_range
-from stftgan_tf.config.schema import Config, StftConfig
+from stftgan_tf.config.schema import AudioConfig, Config, StftConfig
 from stftgan_tf.errors import ConfigError
 
 
@@ -98,6 +98,21 @@ def _check_strategy(config: Config) -> None:
         )
 
 
+def _check_name_sources(audio: AudioConfig) -> None:
+    if audio.labels == audio.speakers == "folder":
+        raise ConfigError(
+            "audio.labels and audio.speakers are both folder; a folder gives "
+            "one of them"
+        )
+    groups = re.compile(audio.name_regex).groupindex
+    for key, group in (("labels", "label"), ("speakers", "speaker")):
+        if getattr(audio, key) == "regex" and group not in groups:
+            raise ConfigError(
+                f"audio.{key} is regex, but audio.name_regex "
+                f"{audio.name_regex!r} has no group (?P<{group}>...)"
+            )
+
+
 def _check_patterns(config: Config) -> None:
     for name, text in (
         ("audio.name_regex", config.audio.name_regex),
@@ -106,7 +121,7 @@ def _check_patterns(config: Config) -> None:
     ):
         try:
             groups = set(re.compile(text).groupindex)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise ConfigError(
                 f"{name} is not a regular expression: {error}"
             ) from error
@@ -115,5 +130,6 @@ def _check_patterns(config: Config) -> None:
                 f"{name} has the named groups {sorted(groups)}; expected only "
                 "label and speaker"
             )
+    _check_name_sources(config.audio)
     if config.split.by == "regex" and not config.split.eval_regex:
         raise ConfigError("split.by is regex, but split.eval_regex is empty")

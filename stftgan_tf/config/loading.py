@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from stftgan_tf.config import old_keys, parsing
+from stftgan_tf.config import old_keys, parsing, yaml_text
 from stftgan_tf.config.checks import check
 from stftgan_tf.config.schema import DATA_SECTIONS, Config
 from stftgan_tf.errors import ConfigError
@@ -164,10 +162,11 @@ def _read(
 
 def _yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{path}: not readable as YAML: {reason}") from error
+        values = yaml_text.load(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: not readable as YAML: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected sections, got {values!r}")
     return values
@@ -213,7 +212,7 @@ def _with_source(source: str, error: ConfigError) -> str:
 def _override(text: str) -> dict[str, Any]:
     """The checked nested values of one `--set`."""
     try:
-        values, notes = old_keys.translate(parsing.parse_override(text))
+        values, notes = old_keys.translate(parsing.parse_override(Config, text))
         if notes:
             raise ConfigError(notes[0])
         return parsing.check_values(Config, values)

@@ -17,13 +17,13 @@ RENAMED = {
     "train.clip_value": "train.weight_clip",
 }
 
-# Keys of removed features, with the value that means "off".
+# Keys of removed features, with the texts that mean "off".
 REMOVED = {
-    "stft.window": "hann",
-    "window.phase": False,
-    "model.packing": 1,
-    "model.spectral_norm": False,
-    "train.drift_weight": 0,
+    "stft.window": ("hann",),
+    "window.phase": ("false", "no", "off"),
+    "model.packing": ("1",),
+    "model.spectral_norm": ("false", "no", "off"),
+    "train.drift_weight": ("0", "0.0"),
 }
 
 # Keys that had a meaning only for a removed value.
@@ -68,7 +68,9 @@ def _translate_section(section: str, keys: dict[str, Any]) -> list[str]:
             keys[new.partition(".")[2]] = keys.pop(key)
             notes.append(f"{name} is now {new}")
         elif name in IGNORED or name in REMOVED:
-            if name in REMOVED and value != REMOVED[name]:
+            # Files contain text, manifests and Python also false and 0.0.
+            off = REMOVED.get(name, (str(value).lower(),))
+            if str(value).lower() not in off:
                 raise ConfigError(_removed_message(name, value))
             del keys[key]
             notes.append(f"{name} was removed")

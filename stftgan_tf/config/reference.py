@@ -61,6 +61,11 @@ train:
 python -m pipeline.preprocess --config my-voice.yaml --print_config
 ```
 
+A text key takes its value as it is written: `--set` needs no quotes beyond
+those of the shell (`--set 'audio.label_regex=take #[0-9]+'`), and `yes`, `7`,
+`1_2` or `null` in a file is text. A number consists of decimal digits;
+YAML's other notations, such as `010`, `1:30`, `0x10` and `1_000`, are refused.
+
 A data set contains the sections `audio`, `stft`, `window` and `split` of its
 config. Training fails if the config has different values in them. The other
 sections can change without preprocessing again.

@@ -25,6 +25,9 @@ MIN_FLOOR_DB = -150.0
 # An evaluation with fewer windows is meaningless.
 MIN_EVALUATION_WINDOWS = 8
 
+# What gives the labels or the speakers of recordings.
+NameSource = Literal["auto", "folder", "regex", "manifest", "none"]
+
 # Stands for "no upper limit"; it exceeds any count that occurs here.
 UNBOUNDED = 2**31
 
@@ -52,6 +55,11 @@ class AudioConfig:
       level: each recording is amplified so that its `peak` or its `rms` is
         `level_db`. `none` applies no gain; the reference is then full scale.
       level_db: the target level, in dB relative to full scale.
+      labels: what gives the labels: the `folder` that directly contains the
+        recording, the group `label` of `name_regex` (`regex`), the column of
+        the `manifest` (or the feature of a TFDS data set), or `none`. `auto`
+        takes the column or feature if there is one, otherwise `name_regex`.
+      speakers: what gives the speakers, in the same way.
       name_regex: searched in the relative path of a recording; its named
         groups give the `label` and the `speaker`. Empty: both are unknown.
       label_regex: keeps only the recordings whose whole label matches. Empty:
@@ -64,6 +72,8 @@ class AudioConfig:
     trim_db: float = _bounded(0, 200, 0.0)
     level: Literal["peak", "rms", "none"] = "peak"
     level_db: float = _bounded(-100, 0, -3.0)
+    labels: NameSource = "auto"
+    speakers: NameSource = "auto"
     name_regex: str = ""
     label_regex: str = ""
 

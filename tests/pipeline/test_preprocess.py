@@ -119,7 +119,7 @@ def test_split_channels_reach_the_records(tmp_path):
 )
 def test_the_config_decides_the_windows(recordings, tmp_path, flags, size):
     output = tmp_path / "out"
-    more = [f"--set={flag}" for flag in [*flags, "audio.label_regex='7'"]]
+    more = [f"--set={flag}" for flag in [*flags, "audio.label_regex=7"]]
     assert preprocess_tiny(recordings, output, *more) == 0
     assert {r["window"].size for r in read(output, "train")} == {size}
 

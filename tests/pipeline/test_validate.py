@@ -60,9 +60,9 @@ FIT = {
     "neither labels nor speakers": ["--set=audio.name_regex="],
     "unknown speakers, one label": [
         "--set=audio.name_regex=(?P<label>[0-9])_",
-        "--set=audio.label_regex='7'",
+        "--set=audio.label_regex=7",
     ],
-    "two labels": ["--set=audio.label_regex='[37]'"],
+    "two labels": ["--set=audio.label_regex=[37]"],
 }
 
 

@@ -36,6 +36,14 @@ from stftgan_tf.config import ConfigError
         (["audio.name_regex='('"], "name_regex is not a regular expression"),
         (["audio.name_regex='(?P<word>.)'"], "expected only label and speaker"),
         (
+            ["audio.labels=folder", "audio.speakers=folder"],
+            "both folder; a folder gives one of them",
+        ),
+        (
+            ["audio.speakers=regex", "audio.name_regex=(?P<label>a)"],
+            r"audio.speakers is regex, but .* has no group \(\?P<speaker>",
+        ),
+        (
             ["split.by=regex"],
             "split.by is regex, but split.eval_regex is",
         ),

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import yaml
 
@@ -17,20 +19,37 @@ def write(path, text):
         ("stft.frame_lenght=64", "unknown key .*; did you mean stft.frame_len"),
         ("model.generator.widht=8", "did you mean model.generator.width"),
         ("trian.steps=8", "unknown key trian; did you mean train"),
-        ("train.steps=1.5", r"train.steps is 1.5 \(float\); expected int"),
-        ("train.steps=many", r"train.steps is 'many' \(str\); expected int"),
-        ("train.steps=true", "expected int"),
+        ("train.steps=1.5", "train.steps is '1.5'; expected a whole number"),
+        ("train.steps=many", "train.steps is 'many'; expected a whole number"),
+        ("train.steps=true", "expected a whole number"),
+        ("train.steps=", "train.steps is ''; expected a whole number"),
+        # YAML 1.1 reads these as 8, 90, 16, 1000 and 10.
+        ("train.steps=010", "'010'; expected a whole number in decimal digits"),
+        ("train.steps=1:30", "'1:30'; expected a whole number"),
+        ("train.steps=0x10", "'0x10'; expected a whole number"),
+        ("train.steps=1_000", "'1_000'; expected a whole number"),
+        ("train.steps=0b1010", "'0b1010'; expected a whole number"),
+        ("train.steps=" + "9" * 5000, "expected a whole number"),
+        ("train.critic_lr=01.5", "'01.5'; expected a finite number"),
+        ("train.critic_lr=1:30.5", "'1:30.5'; expected a finite number"),
+        ("train.critic_lr=1e999", "'1e999'; expected a finite number"),
+        ("model.generator={width: 010}", "model.generator.width is '010'"),
+        ("model.generator={width: 8, width: 9}", "width occurs twice"),
+        ("model.generator={width", "'{width' is not YAML: "),
+        ("audio.label_regex=\udcff", "label_regex is .*; expected UTF-8"),
         ("train.critic_lr=fast", "expected a finite number"),
         ("train.critic_lr=.inf", "expected a finite number"),
         ("train.loss=gan", "expected one of wgan, wgan-gp"),
         ("train.batch_size=0", "train.batch_size is 0; expected 1 to"),
         ("model.generator=8", "model.generator: expected keys and values"),
-        ("train.steps.more=8", "train.steps is {'more': 8}"),
-        ("train.steps=[", "is not a YAML value"),
+        ("train.steps.more=8", "train.steps is {'more': '8'}"),
+        ("train.steps=[", r"train.steps is '\['; expected a whole number"),
         ("train.steps", "expected SECTION.KEY=VALUE"),
         ("steps=3", "expected SECTION.KEY=VALUE"),
         ("model.halvings=3", "halvings is now model.num_downsamples"),
         ("model.packing=2", "a feature that was removed"),
+        ("audio.label_regex=(", "label_regex is not a regular expression"),
+        ("audio.label_regex=a{9999999999}", "is not a regular expression"),
         # Known only once the config is complete.
         ("window.frames=18", "window.frames is 18; expected a multiple of 4"),
     ],
@@ -50,13 +69,19 @@ def test_mistake_in_an_override_is_blamed_on_it(override, message):
         ("extends: tiny\nwindow: {frames: 18}\n", "expected a multiple of 4"),
         (
             "extends: tiny\ntrain:\n",
-            "train: expected keys and values, got N",
+            "train: expected keys and values, got ''",
         ),
         ("extends: tinny\n", "no config file 'tinny'; did you mean 'tiny'?"),
         ("extends: [tiny]\n", "extends is .*; expected a name or a path"),
         ("extends: c.yaml\n", "extends itself: c.yaml -> c.yaml"),
         ("audio: [", "not readable as YAML"),
         ("- audio\n", "expected sections, got"),
+        ("extends: tiny\ntrain: {steps: 010}\n", "train.steps is '010'; exp"),
+        ("extends: tiny\ntrain: {steps: !!int 010}\n", "steps is '010'; exp"),
+        ("extends: tiny\ntrain: {seed: 1, seed: 2}\n", "seed occurs twice"),
+        ("extends: tiny\ntrain:\n\tseed: 1\n", "YAML: .* in line 3, column 1"),
+        ("extends: tiny\naudio: {label_regex: [7]}\n", "expected text"),
+        ("[" * 2000, "not readable as YAML: it is nested too deeply"),
     ],
 )
 def test_mistake_in_a_file_is_blamed_on_it(tmp_path, text, message):
@@ -64,6 +89,60 @@ def test_mistake_in_a_file_is_blamed_on_it(tmp_path, text, message):
     with pytest.raises(ConfigError, match=message) as error:
         config_lib.load(path, ["train.seed=1"])
     assert str(error.value).startswith(f"{path}: ")
+
+
+# YAML 1.1 would read these as a list, true, 7, 12, null and so on.
+TEXTS = [
+    "[a-z]+: x", "yes", "7", "1_2", "take #1", "010", "1:30", "null", "~",
+    "'quoted'", '"quoted"', "  spaces  ", "", "2024-01-31", "{a}", "&a", "%",
+    "- a", "a=b", r"\d+(?P<label>[^/]+)/", "<<", "é", "!x",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_text_of_an_override_is_taken_as_typed(text):
+    config = config_lib.load("tiny", [f"audio.label_regex={text}"])
+    assert config.audio.label_regex == text
+    assert config_lib.from_dict(config.to_dict()) == config
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_text_in_a_file_survives_saving_and_loading(tmp_path, text, tiny):
+    audio = dataclasses.replace(tiny.audio, label_regex=text)
+    config = dataclasses.replace(tiny, audio=audio)
+    path = write(tmp_path / "c.yaml", config.to_yaml())
+    assert config_lib.load(path) == config
+
+
+@pytest.mark.parametrize(
+    "text", ["7", "yes", "1_2", "010", "1:30", "null", "~", "", "2024-01-31"]
+)
+@pytest.mark.parametrize("quote", ["", "'", '"'])
+def test_text_in_a_file_may_lack_quotes(tmp_path, text, quote):
+    value = f"{quote}{text}{quote}"
+    path = write(
+        tmp_path / "c.yaml", f"extends: tiny\naudio: {{label_regex: {value}}}\n"
+    )
+    assert config_lib.load(path).audio.label_regex == text
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_file_of_any_common_editor_loads(tmp_path, encoding):
+    path = tmp_path / "c.yaml"
+    text = "extends: tiny\r\naudio:\r\n  label_regex: é\r\n"
+    path.write_bytes(text.encode(encoding))
+    assert config_lib.load(path).audio.label_regex == "é"
+
+
+def test_anchors_and_merge_keys_work(tmp_path):
+    text = """extends: tiny
+model:
+  generator: &size {width: 8, kernel: 5}
+  critic: {<<: *size, width: 16}
+"""
+    model = config_lib.load(write(tmp_path / "c.yaml", text)).model
+    assert (model.generator.width, model.generator.kernel) == (8, 5)
+    assert (model.critic.width, model.critic.kernel) == (16, 5)
 
 
 def test_override_can_fix_a_file(tmp_path):
@@ -78,9 +157,9 @@ def test_overrides_have_the_type_of_the_key():
     assert config.train.critic_lr == 1e-4
     assert config.train.steps == 7
     assert isinstance(config.audio.level_db, float)
-    # YAML reads an unquoted true as a boolean.
-    config = config_lib.load("tiny", ["train.jit_compile=true"])
-    assert config.train.jit_compile == "true"
+    for text in ("true", "True", " true"):
+        config = config_lib.load("tiny", [f"train.jit_compile={text}"])
+        assert config.train.jit_compile == "true"
     # Other keys of a section that is overridden stay.
     config = config_lib.load("tiny", ["model.critic={width: 8}"])
     assert (config.model.critic.width, config.model.critic.kernel) == (8, 3)
