@@ -43,6 +43,8 @@ EXTRAS = {
         "tensorflow==2.16.2; python_version < '3.13'",
         "tensorflow-io==0.37.1; python_version < '3.13'",
     ],
+    # Decodes m4a, webm, wma and the other formats that libsndfile cannot.
+    "av": ["av>=14"],
     # The voices of the demo corpus.
     "demo": ["espeakng-loader"],
     "s3": ["apache-beam[aws]"],
@@ -72,7 +74,7 @@ EXTRAS = {
     ],
     "benchmarks": ["librosa", "pesq", "pystoi", "torch"],
 }
-EVERYTHING = ("train", "pipeline", "serving", "io", "demo")
+EVERYTHING = ("train", "pipeline", "serving", "io", "av", "demo")
 
 setup(
     name="stftgan-tf",

@@ -5,6 +5,7 @@ the file contains. Therefore this module compares the lengths in the header with
 the file size before a file is decoded.
 """
 
+import importlib.util
 import math
 import os
 import re
@@ -13,21 +14,79 @@ from typing import BinaryIO
 
 from pipeline.audio.errors import AudioError
 
-# Extensions of the files that count as audio in a directory.
+# Extensions of the files that libsndfile reads.
 EXTENSIONS = (
+    ".8svx",
     ".aif",
     ".aifc",
     ".aiff",
     ".au",
+    ".avr",
+    ".bwf",
     ".caf",
     ".flac",
+    ".htk",
+    ".ircam",
+    ".mp2",
     ".mp3",
+    ".mpa",
+    ".mpga",
+    ".nist",
     ".oga",
     ".ogg",
     ".opus",
+    ".paf",
+    ".pvf",
+    ".rf64",
+    ".sds",
+    ".sf",
+    ".snd",
+    ".sph",
+    ".svx",
+    ".voc",
     ".w64",
     ".wav",
+    ".wave",
+    ".wve",
+    ".xi",
 )
+
+# Extensions of the files that PyAV reads (`pip install '.[av]'`).
+AV_EXTENSIONS = (
+    ".3g2",
+    ".3gp",
+    ".aac",
+    ".ac3",
+    ".amr",
+    ".ape",
+    ".asf",
+    ".avi",
+    ".flv",
+    ".m4a",
+    ".m4b",
+    ".m4r",
+    ".mka",
+    ".mkv",
+    ".mov",
+    ".mp4",
+    ".mpc",
+    ".spx",
+    ".tta",
+    ".webm",
+    ".wma",
+    ".wv",
+)
+
+
+def has_av() -> bool:
+    """Whether PyAV is installed."""
+    return importlib.util.find_spec("av") is not None
+
+
+def readable_extensions() -> tuple[str, ...]:
+    """Extensions of the files that can be decoded on this machine."""
+    return EXTENSIONS + (AV_EXTENSIONS if has_av() else ())
+
 
 # Data sizes that streaming writers leave in a WAV header, because they do not
 # know the length yet: the largest unsigned number (ffmpeg), the largest signed
