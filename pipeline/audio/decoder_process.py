@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, ClassVar
 
 from pipeline import storage
 from pipeline.audio import reading
+from pipeline.audio.decoders import Excerpt
 from pipeline.audio.errors import AudioError
 from stftgan_tf.config import AudioConfig
 
@@ -51,11 +52,15 @@ class Request:
         `pipeline.audio.reading`.
       path: the recording, its first argument; the config is the second.
       args: the remaining arguments.
+      start_secs: start of the excerpt of the file that is the recording.
+      end_secs: its end; None for the end of the file.
     """
 
     function: Callable[..., Any]
     path: str
     args: tuple[Any, ...] = ()
+    start_secs: float = 0.0
+    end_secs: float | None = None
 
 
 class DecoderProcess:
@@ -258,7 +263,10 @@ class _Child:
 
 
 def _run(request: Request, config: AudioConfig) -> Any:
-    return request.function(request.path, config, *request.args)
+    source: str | Excerpt = request.path
+    if request.start_secs or request.end_secs is not None:
+        source = Excerpt(request.path, request.start_secs, request.end_secs)
+    return request.function(source, config, *request.args)
 
 
 def _serve(connection: Connection, arrays: BinaryIO) -> None:

@@ -1,6 +1,7 @@
 """Decoders: libsndfile (soundfile), tensorflow-io, and TFDS records."""
 
 import contextlib
+import dataclasses
 import io
 import os
 import stat
@@ -36,32 +37,53 @@ class Decoder(Protocol):
       channels: number of channels.
       slack: number of frames by which `frames`, an estimate, may exceed the
         true length.
+      notes: what is wrong with the file and has been dealt with, such as a
+        length that its header does not give.
     """
 
     rate_hz: int
     frames: int
     channels: int
     slack: int
+    notes: tuple[str, ...]
 
     def read(self, start: int, count: int) -> np.ndarray:
         """Up to `count` frames from `start`, float32 [frames, channels]."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Excerpt:
+    """A recording that is a part of a file.
+
+    Attributes:
+      path: the file.
+      start_secs: start of the excerpt.
+      end_secs: its end; None for the end of the file.
+    """
+
+    path: str
+    start_secs: float = 0.0
+    end_secs: float | None = None
+
+
 @contextlib.contextmanager
-def open_recording(path: str, config: AudioConfig) -> Iterator[Decoder]:
+def open_recording(
+    source: str | Excerpt, config: AudioConfig
+) -> Iterator[Decoder]:
     """Opens a recording with the configured decoder.
 
     Args:
-      path: a local file, a remote one (`s3://...`) or a record of a TFDS data
-        set (`tfds_records`).
+      source: path of a local file, a remote one (`s3://...`) or a record of a
+        TFDS data set (`tfds_records`); or an excerpt of one.
       config: names the decoder.
 
     Raises:
       AudioError: if the recording does not exist or cannot be decoded.
     """
+    excerpt = source if isinstance(source, Excerpt) else Excerpt(source)
     with contextlib.ExitStack() as stack:
         try:
-            decoder = _open(path, config, stack)
+            decoder = _open(excerpt.path, config, stack)
         except soundfile.LibsndfileError as error:
             raise AudioError(f"undecodable: {error.error_string}") from error
         except OSError as error:
@@ -77,6 +99,8 @@ def open_recording(path: str, config: AudioConfig) -> Iterator[Decoder]:
                 "length: the header does not give the length; encode the "
                 "recording again, into a file instead of a pipe"
             )
+        if excerpt != Excerpt(excerpt.path):
+            decoder = _ExcerptDecoder(decoder, excerpt)
         yield decoder
 
 
@@ -150,6 +174,8 @@ def _open_sndfile(file: Any, stack: contextlib.ExitStack) -> "_SndfileDecoder":
 class _SndfileDecoder:
     """libsndfile, for a path or an open file."""
 
+    notes = ()
+
     def __init__(self, file: Any):
         self._file = soundfile.SoundFile(file)
         self.rate_hz = self._file.samplerate
@@ -169,10 +195,37 @@ class _SndfileDecoder:
         self._file.close()
 
 
+class _ExcerptDecoder:
+    """Part of a recording, which behaves like a recording of its own."""
+
+    def __init__(self, decoder: Decoder, excerpt: Excerpt):
+        self._decoder, self.rate_hz = decoder, decoder.rate_hz
+        self.channels, self.notes = decoder.channels, decoder.notes
+        total, end_secs = decoder.frames, excerpt.end_secs
+        self._start = round(excerpt.start_secs * self.rate_hz)
+        stop = total if end_secs is None else round(end_secs * self.rate_hz)
+        if self._start >= total:
+            raise AudioError(
+                f"excerpt: starts at {excerpt.start_secs:g} s; the file ends "
+                f"at {total / self.rate_hz:.2f} s"
+            )
+        # Times in a manifest are rounded, rarely to more than this.
+        if stop > total + self.rate_hz / 10:
+            self.notes += ("excerpt that ends after its file",)
+        self.frames = min(stop, total) - self._start
+        # The estimated end of the file matters only to its last excerpt.
+        self.slack = decoder.slack if stop > total - decoder.slack else 0
+
+    def read(self, start: int, count: int) -> np.ndarray:
+        count = min(count, self.frames - start)
+        return self._decoder.read(self._start + start, max(0, count))
+
+
 class _ArrayDecoder:
     """Samples in memory, float32 [frames, channels]."""
 
     slack = 0
+    notes = ()
 
     def __init__(self, samples: np.ndarray, rate_hz: int):
         self._samples, self.rate_hz = samples, rate_hz
@@ -186,6 +239,7 @@ class _TfioDecoder:
     """tensorflow-io, for a local path."""
 
     slack = 0
+    notes = ()
 
     def __init__(self, path: str):
         # Imported here because the other decoders must not load TensorFlow.

@@ -60,11 +60,14 @@ class RecordingInfo:
       samples: length that the header gives, converted to the target rate.
       channels: number of channels that are used.
       stats: result of `measure` for a long recording; None for a short one.
+      notes: what is wrong with the file and has been dealt with, from its
+        decoder.
     """
 
     samples: int
     channels: int
     stats: list[ChannelStats | None] | None
+    notes: tuple[str, ...] = ()
 
 
 def probe(path: str, config: AudioConfig, short_secs: float) -> RecordingInfo:
@@ -83,9 +86,10 @@ def probe(path: str, config: AudioConfig, short_secs: float) -> RecordingInfo:
     with open_recording(path, config) as decoder:
         samples = decoder.frames * config.sample_rate_hz // decoder.rate_hz
         channels = decoder.channels if config.channels == "split" else 1
+        notes = decoder.notes
     is_short = samples <= short_secs * config.sample_rate_hz
     stats = None if is_short else measure(path, config)
-    return RecordingInfo(samples, channels, stats)
+    return RecordingInfo(samples, channels, stats, notes)
 
 
 def measure(path: str, config: AudioConfig) -> list[ChannelStats | None]:
