@@ -19,6 +19,7 @@ from typing import BinaryIO
 from pipeline import remote
 from stftgan_tf import files
 from stftgan_tf.errors import UserError, first_line
+from stftgan_tf.files import Layout
 
 # Shards are written record by record; a larger buffer exceeds CPU caches.
 _BUFFER_BYTES = 1 << 18
@@ -166,28 +167,33 @@ def delete(path: str) -> None:
         os.unlink(path)
 
 
-def refuse_existing(target: str, marker: str, overwrite: bool) -> None:
+def refuse_existing(target: str, layout: Layout, overwrite: bool) -> None:
     """Like `files.refuse_existing`, but the target may be remote.
 
     Raises:
       UserError: if the target exists and must not be replaced.
     """
     if not is_remote(target):
-        files.refuse_existing(Path(target), marker, overwrite)
+        files.refuse_existing(Path(target), layout, overwrite)
         return
     names = list(remote.list_files(target))
-    if names and marker not in names:
+    if names and layout.marker not in names:
         # Shards of a killed job would be mixed with the new ones.
         raise UserError(
-            f"{target} contains something else (no {marker}), or files of a "
-            "killed job; remove it, or choose another --output"
+            f"{target} contains something else (no {layout.marker}), or files "
+            "of a killed job; remove it, or choose another --output"
         )
     if names and not overwrite:
         raise UserError(f"{target} exists; use --overwrite to replace it")
+    if names:
+        with open_input(join(target, layout.marker)) as file:
+            layout.check(target, names, file.read())
 
 
 @contextlib.contextmanager
-def published_dir(target: str, marker: str, overwrite: bool) -> Iterator[str]:
+def published_dir(
+    target: str, layout: Layout, overwrite: bool
+) -> Iterator[str]:
     """Yields a directory to fill, which then replaces `target`.
 
     A local directory is replaced by one rename. A remote one is replaced file
@@ -197,7 +203,7 @@ def published_dir(target: str, marker: str, overwrite: bool) -> Iterator[str]:
 
     Args:
       target: the directory's final path.
-      marker: name of the file that marks a complete directory.
+      layout: what a directory contains that may be replaced.
       overwrite: whether to replace an existing target.
 
     Raises:
@@ -205,26 +211,26 @@ def published_dir(target: str, marker: str, overwrite: bool) -> Iterator[str]:
         partly replaced.
     """
     if not is_remote(target):
-        with files.published_dir(Path(target), marker, overwrite) as staging:
+        with files.published_dir(Path(target), layout, overwrite) as staging:
             yield str(staging)
         return
-    refuse_existing(target, marker, overwrite)
+    refuse_existing(target, layout, overwrite)
     parent, _, name = target.rstrip("/").rpartition("/")
     staging = f"{parent}/.incomplete-{name}-{uuid.uuid4().hex}"
     try:
         yield staging
-        refuse_existing(target, marker, overwrite)
+        refuse_existing(target, layout, overwrite)
         old = list(remote.list_files(target))
         new = list(remote.list_files(staging))
         if old:
-            delete(join(target, marker))
+            delete(join(target, layout.marker))
     except BaseException:
         paths = [join(staging, name) for name in remote.list_files(staging)]
         if paths:
             remote.call("delete", paths)
         raise
-    old = [name for name in old if name != marker]
-    _replace_remote(target, old, staging, new, marker)
+    old = [name for name in old if name != layout.marker]
+    _replace_remote(target, old, staging, new, layout.marker)
 
 
 def _replace_remote(

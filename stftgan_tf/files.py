@@ -1,12 +1,14 @@
 """Atomic writes of files and directories, digests and file locks."""
 
 import contextlib
+import dataclasses
+import fnmatch
 import hashlib
 import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,10 +16,69 @@ import filelock
 
 from stftgan_tf.errors import UserError
 
+# Files that file managers add to any directory, and our own temporary ones.
+_UNIMPORTANT = (".DS_Store", "._*", "Thumbs.db", "desktop.ini", ".*.tmp")
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """The files in a kind of directory that a command writes.
+
+    A directory that does not look like this may contain the user's own files,
+    so it is never replaced.
+
+    Attributes:
+      marker: a file that every directory of this kind contains, such as
+        `manifest.json`.
+      patterns: the relative paths of all files, in which `*` stands for any
+        characters.
+      content: text that the marker contains.
+    """
+
+    marker: str
+    patterns: tuple[str, ...]
+    content: str = ""
+
+    def foreign(self, names: Iterable[str]) -> list[str]:
+        """Those relative paths that do not belong to this kind, sorted."""
+        return sorted(name for name in names if not self._owns(name))
+
+    def _owns(self, name: str) -> bool:
+        if any(fnmatch.fnmatchcase(name, p) for p in self.patterns):
+            return True
+        last = name.rpartition("/")[2]
+        return any(fnmatch.fnmatchcase(last, p) for p in _UNIMPORTANT)
+
+    def check(self, directory: str, names: Iterable[str], data: bytes) -> None:
+        """Checks a directory that may be replaced.
+
+        Args:
+          directory: for the message.
+          names: relative paths of its files.
+          data: content of the marker, or b"" if there is none.
+
+        Raises:
+          UserError: if it contains files of another kind.
+        """
+        names = list(names)
+        reason = None
+        if self.marker not in names:
+            reason = f"something else (no {self.marker})"
+        elif self.content.encode() not in data:
+            reason = f"a {self.marker} of something else"
+        elif foreign := self.foreign(names):
+            more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
+            reason = f"files of yours ({', '.join(foreign[:3])}{more})"
+        if names and reason:
+            raise UserError(
+                f"{directory} contains {reason}, so it is not replaced; choose "
+                "another --output, or move its files away"
+            )
+
 
 @contextlib.contextmanager
 def published_dir(
-    target: Path, marker: str, overwrite: bool = False
+    target: Path, layout: Layout, overwrite: bool = False
 ) -> Iterator[Path]:
     """Yields a directory to fill, which becomes `target` by one rename.
 
@@ -27,8 +88,7 @@ def published_dir(
 
     Args:
       target: the final name of the directory.
-      marker: a file that every directory of this kind contains, such as
-        `manifest.json`; a directory without it is never replaced.
+      layout: what a directory contains that may be replaced.
       overwrite: whether an existing target is replaced.
 
     Raises:
@@ -38,19 +98,19 @@ def published_dir(
     target = Path(os.path.realpath(target))
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(target)
-    refuse_existing(target, marker, overwrite)
+    refuse_existing(target, layout, overwrite)
     token, lock = _new_token(target)
     staging = target.parent / f".incomplete-{target.name}-{token}"
     try:
         staging.mkdir()
         yield staging
-        publish(staging, target, marker, overwrite)
+        publish(staging, target, layout, overwrite)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         _release(lock, remove=True)
 
 
-def refuse_existing(target: Path, marker: str, overwrite: bool) -> None:
+def refuse_existing(target: Path, layout: Layout, overwrite: bool) -> None:
     """Raises UserError if a target exists and must not be replaced."""
     if not target.exists():
         return
@@ -60,17 +120,24 @@ def refuse_existing(target: Path, marker: str, overwrite: bool) -> None:
         )
     if not overwrite:
         raise UserError(f"{target} exists; use --overwrite to replace it")
-    # It may contain the user's own files.
-    if any(target.iterdir()) and not (target / marker).is_file():
-        raise UserError(
-            f"{target} contains something else (no {marker}), so it is not "
-            "replaced; choose another --output"
-        )
+    marker = target / layout.marker
+    data = marker.read_bytes() if marker.is_file() else b""
+    layout.check(str(target), _file_names(target), data)
 
 
-def publish(staging: Path, target: Path, marker: str, overwrite: bool) -> None:
+def _file_names(directory: Path) -> Iterator[str]:
+    """Relative paths of all files; a link counts as a file."""
+    for root, directories, names in os.walk(directory):
+        links = [d for d in directories if os.path.islink(Path(root, d))]
+        for name in [*names, *links]:
+            yield Path(root, name).relative_to(directory).as_posix()
+
+
+def publish(
+    staging: Path, target: Path, layout: Layout, overwrite: bool
+) -> None:
     """Renames `staging` to `target`, then deletes an old target."""
-    refuse_existing(target, marker, overwrite)
+    refuse_existing(target, layout, overwrite)
     if not target.exists():
         staging.rename(target)
         return
@@ -201,6 +268,38 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def refuse_foreign_file(path: Path, mark: bytes) -> None:
+    """Checks that an output file is new, empty or an earlier output.
+
+    Args:
+      path: the file to write.
+      mark: bytes that every output of this command contains.
+
+    Raises:
+      UserError: if it is a directory or a file of another origin.
+    """
+    if path.is_dir():
+        raise UserError(f"{path} is a directory; expected a file or a new name")
+    if path.is_file():
+        data = path.read_bytes()
+        if data and mark not in data:
+            raise UserError(
+                f"{path} exists and was not written by this command, so it is "
+                "not replaced; choose another --output"
+            )
+
+
+def write_output(path: Path, data: bytes, mark: bytes) -> None:
+    """Writes the output file of a command, and its directory if needed.
+
+    Raises:
+      UserError: as `refuse_foreign_file`.
+    """
+    refuse_foreign_file(path, mark)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, data)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -16,7 +16,12 @@ from pathlib import Path
 
 from stftgan_tf import cli
 from stftgan_tf.errors import UsageError, UserError
-from stftgan_tf.files import published_dir, stable_digest
+from stftgan_tf.files import (
+    Layout,
+    published_dir,
+    refuse_existing,
+    stable_digest,
+)
 
 EXAMPLE = (
     "python -m stftgan_tf.infra_validate --model exports/digits "
@@ -24,6 +29,7 @@ EXAMPLE = (
 )
 
 FILE, BLESSED, NOT_BLESSED = "infra.json", "INFRA_BLESSED", "INFRA_NOT_BLESSED"
+LAYOUT = Layout(FILE, (FILE, BLESSED, NOT_BLESSED), '"blessed"')
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -55,6 +61,9 @@ def _run(args: argparse.Namespace) -> int:
         raise UsageError(
             f"--max_latency_ms is {args.max_latency_ms:g}; expected above 0"
         )
+    if args.output:
+        # Fails before the validation, not after it.
+        refuse_existing(args.output, LAYOUT, overwrite=True)
     # Not at the top: TensorFlow takes seconds to load.
     from stftgan_tf.serving import validation
 
@@ -83,7 +92,7 @@ def _write_verdict(
         "tensorflow": tf.__version__,
         "server": server,
     }
-    with published_dir(output, FILE, overwrite=True) as staging:
+    with published_dir(output, LAYOUT, overwrite=True) as staging:
         text = json.dumps(verdict, indent=1) + "\n"
         (staging / FILE).write_text(text, encoding="utf-8")
         (staging / (NOT_BLESSED if problems else BLESSED)).touch()

@@ -18,7 +18,7 @@ from pipeline.beam import options as options_lib
 from pipeline.sources import recordings as recordings_lib
 from pipeline.sources.recordings import Source
 from stftgan_tf.config import Config
-from stftgan_tf.data.records import MANIFEST
+from stftgan_tf.data import records
 from stftgan_tf.errors import UserError
 
 # Dead letters shown on the terminal; all are in dead_letters.jsonl.
@@ -76,7 +76,7 @@ def preprocess(
         remote.check_credentials(path, options)
     FileSystems.set_options(options)
     _quiet_beam(options_lib.is_local(settings.runner))
-    storage.refuse_existing(output, MANIFEST, settings.overwrite)
+    storage.refuse_existing(output, records.LAYOUT, settings.overwrite)
     recordings = recordings_lib.open_source(
         source, config.audio, settings.pattern, settings.tfds_data_dir
     )
@@ -84,7 +84,9 @@ def preprocess(
     checks.check_paths(paths, output, config.audio)
     with (
         checks.output_lock(output),
-        storage.published_dir(output, MANIFEST, settings.overwrite) as staging,
+        storage.published_dir(
+            output, records.LAYOUT, settings.overwrite
+        ) as staging,
     ):
         return _write_data_set(config, recordings, staging, options, settings)
 

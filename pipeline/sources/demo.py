@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 
 from stftgan_tf.errors import UserError
-from stftgan_tf.files import published_dir
+from stftgan_tf.files import Layout, published_dir
 from stftgan_tf.progress import Progress
 
 DIGITS = (
@@ -60,6 +60,8 @@ NAME_REGEX = r"(?P<label>\d)_(?P<speaker>[^_/]+)_\d+\.wav$"
 # Increase this whenever the samples change.
 _VERSION = 1
 
+_LAYOUT = Layout("0_adam_0.wav", ("*.wav",))
+
 # Constants of espeak-ng's speak_lib.h.
 _AUDIO_OUTPUT_SYNCHRONOUS = 2
 _CHARS_UTF8 = 1
@@ -79,7 +81,7 @@ def corpus() -> Path:
     if directory.is_dir():
         return directory
     try:
-        with published_dir(directory, marker="0_adam_0.wav") as staging:
+        with published_dir(directory, _LAYOUT) as staging:
             write(staging, list(SPEAKERS), TAKES)
     except UserError:
         # Another process may have created the same corpus in the meantime.

@@ -16,9 +16,25 @@ from typing import Any, BinaryIO
 import google_crc32c
 import numpy as np
 
+from stftgan_tf.files import Layout
+
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 SPLITS = ("train", "eval")
+# The files of a data set; `evaluate` adds its classifier.
+LAYOUT = Layout(
+    MANIFEST,
+    (
+        MANIFEST,
+        "schema.pbtxt",
+        "stats.json",
+        "dead_letters.jsonl",
+        "Split-*/data_tfrecord-*",
+        "classifier-*.npz",
+        "judge-*.npz",
+    ),
+    '"format_version"',
+)
 # Stands for the label of a recording that has none.
 UNKNOWN_LABEL = -1
 

@@ -7,25 +7,29 @@ import pytest
 
 from stftgan_tf.errors import UserError
 from stftgan_tf.files import (
+    Layout,
     directory_digest,
     locked,
     published_dir,
     remove_leftovers,
     stable_digest,
     write_atomically,
+    write_output,
 )
 from tests.conftest import ROOT
+
+X = Layout("x", ("x", "new", "sub/*"))
 
 
 def test_directory_appears_complete_or_not_at_all(tmp_path):
     target = tmp_path / "a" / "b"
     with pytest.raises(ZeroDivisionError):
-        with published_dir(target, "x") as staging:
+        with published_dir(target, X) as staging:
             (staging / "x").touch()
             assert not target.exists()
             raise ZeroDivisionError
     assert not list(target.parent.iterdir())
-    with published_dir(target, "x") as staging:
+    with published_dir(target, X) as staging:
         (staging / "x").touch()
     assert [p.name for p in target.parent.iterdir()] == ["b"]
     assert (target / "x").exists()
@@ -34,13 +38,13 @@ def test_directory_appears_complete_or_not_at_all(tmp_path):
 def test_existing_directory_is_replaced_only_with_overwrite(tmp_path):
     target = tmp_path / "a"
     target.mkdir()
-    (target / "marker").touch()
+    (target / "x").touch()
     with pytest.raises(UserError, match="use --overwrite"):
-        with published_dir(target, "marker"):
+        with published_dir(target, X):
             pass
-    with published_dir(target, "marker", overwrite=True) as staging:
+    with published_dir(target, X, overwrite=True) as staging:
         (staging / "new").touch()
-        assert (target / "marker").exists()
+        assert (target / "x").exists()
     assert [p.name for p in target.iterdir()] == ["new"]
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
@@ -48,12 +52,86 @@ def test_existing_directory_is_replaced_only_with_overwrite(tmp_path):
 def test_directory_of_another_kind_is_never_replaced(tmp_path):
     (tmp_path / "photograph.png").touch()
     with pytest.raises(UserError, match="contains something else"):
-        with published_dir(tmp_path, "manifest.json", overwrite=True):
+        with published_dir(tmp_path, X, overwrite=True):
             pass
     assert [p.name for p in tmp_path.iterdir()] == ["photograph.png"]
     with pytest.raises(UserError, match="is a file; expected a directory"):
-        with published_dir(tmp_path / "photograph.png", "x", overwrite=True):
+        with published_dir(tmp_path / "photograph.png", X, overwrite=True):
             pass
+
+
+def tree(directory):
+    return sorted(str(p.relative_to(directory)) for p in directory.rglob("*"))
+
+
+@pytest.mark.parametrize(
+    "name", ["notes.txt", "sub/deep.txt", "x2", "other/x", "other/sub/a"]
+)
+def test_file_of_the_user_keeps_a_directory_from_being_replaced(tmp_path, name):
+    layout = Layout("x", ("x", "sub/a*"), "made by us")
+    target = tmp_path / "a"
+    for ours in ("x", "sub/a1", ".DS_Store", "sub/._a1"):
+        (target / ours).parent.mkdir(parents=True, exist_ok=True)
+        (target / ours).write_text("made by us")
+    with published_dir(target, layout, overwrite=True) as staging:
+        for ours in ("x", "sub/a2"):
+            (staging / ours).parent.mkdir(exist_ok=True)
+            (staging / ours).write_text("made by us")
+    (target / name).parent.mkdir(parents=True, exist_ok=True)
+    (target / name).write_text("mine")
+    before = tree(tmp_path)
+    with pytest.raises(UserError, match=f"files of yours .{name}"):
+        with published_dir(target, layout, overwrite=True):
+            pass
+    assert tree(tmp_path) == before
+
+
+def test_marker_of_something_else_does_not_make_a_directory_ours(tmp_path):
+    layout = Layout("manifest.json", ("manifest.json",), '"format_version"')
+    (tmp_path / "manifest.json").write_text('{"name": "my web app"}')
+    with pytest.raises(UserError, match="a manifest.json of something else"):
+        with published_dir(tmp_path, layout, overwrite=True):
+            pass
+    (tmp_path / "manifest.json").unlink()
+    with published_dir(tmp_path, layout, overwrite=True):
+        pass
+
+
+def test_link_in_a_directory_is_a_file_of_the_user(tmp_path):
+    target, photos = tmp_path / "a", tmp_path / "photos"
+    photos.mkdir()
+    (photos / "b.png").touch()
+    target.mkdir()
+    (target / "x").touch()
+    (target / "sub").symlink_to(photos)
+    with pytest.raises(UserError, match="files of yours .sub"):
+        with published_dir(target, X, overwrite=True):
+            pass
+    assert tree(photos) == ["b.png"]
+
+
+def test_link_to_a_directory_is_kept_and_its_content_replaced(tmp_path):
+    disk, link = tmp_path / "disk", tmp_path / "a"
+    disk.mkdir()
+    (disk / "x").touch()
+    link.symlink_to(disk)
+    with published_dir(link, X, overwrite=True) as staging:
+        (staging / "new").touch()
+    assert link.is_symlink() and tree(disk) == ["new"]
+
+
+def test_output_file_replaces_only_an_earlier_output(tmp_path):
+    path = tmp_path / "deep" / "a.json"
+    write_output(path, b"first mark", b"mark")
+    write_output(path, b"second mark", b"mark")
+    with pytest.raises(UserError, match="was not written by this command"):
+        write_output(path, b"another", b"other")
+    assert path.read_bytes() == b"second mark"
+    with pytest.raises(UserError, match="is a directory; expected a file"):
+        write_output(tmp_path, b"mark", b"mark")
+    # A file that a user has just created with `mktemp` or `touch`.
+    path.write_bytes(b"")
+    write_output(path, b"mark", b"mark")
 
 
 def test_leftovers_are_removed_and_an_old_target_is_restored(tmp_path):
@@ -73,8 +151,8 @@ def test_leftovers_are_removed_and_an_old_target_is_restored(tmp_path):
 def test_directory_in_progress_is_not_a_leftover(tmp_path):
     target = tmp_path / "a"
     with pytest.raises(UserError, match="a exists"):
-        with published_dir(target, "x") as first:
-            with published_dir(target, "x") as second:
+        with published_dir(target, X) as first:
+            with published_dir(target, X) as second:
                 assert first.is_dir() and second != first
                 (second / "x").touch()
             (first / "y").touch()
@@ -89,10 +167,11 @@ def test_next_call_cleans_up_after_a_killed_process(tmp_path, moment):
     (target / "x").write_text("good")
     code = f"""
 import os, pathlib, signal
-from stftgan_tf.files import published_dir
+from stftgan_tf.files import Layout, published_dir
 
 kill = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-with published_dir(pathlib.Path({str(target)!r}), "x", True) as staging:
+layout = Layout("x", ("x",))
+with published_dir(pathlib.Path({str(target)!r}), layout, True) as staging:
     (staging / "x").write_text("new")
     if {moment == "filling"}:
         kill()
@@ -106,7 +185,7 @@ with published_dir(pathlib.Path({str(target)!r}), "x", True) as staging:
     assert process.returncode == -signal.SIGKILL
     assert target.exists() is (moment == "filling")
     with pytest.raises(ZeroDivisionError):
-        with published_dir(target, "x", overwrite=True):
+        with published_dir(target, X, overwrite=True):
             assert (target / "x").read_text() == "good"
             raise ZeroDivisionError
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
