@@ -16,7 +16,8 @@ from typing import Any
 
 from stftgan_tf.errors import UserError
 from stftgan_tf.evaluation import blessing, lineage
-from stftgan_tf.files import directory_digest, locked
+from stftgan_tf.files import directory_digest, file_names, locked
+from stftgan_tf.saved_model import layout
 
 _ROLLED_BACK = ".rolled-back-"
 
@@ -161,12 +162,25 @@ def last_blessed(base_path: Path) -> Path | None:
 
 
 def _prune(base_path: Path, keep: int) -> None:
-    """Removes all but the newest versions, each by one rename."""
-    versions = _versions(base_path)
+    """Removes all but the newest pushed versions, each by one rename.
+
+    A directory that was not pushed, or that contains other files too, stays.
+    """
+    versions = {
+        number: path
+        for number, path in _versions(base_path).items()
+        if (path / blessing.PUSHED).is_file()
+    }
     for number in sorted(versions)[:-keep]:
+        if layout.EXPORT.foreign(_export_files(versions[number])):
+            continue
         leftover = base_path / f"{_STAGING}{number}"
         versions[number].rename(leftover)
         shutil.rmtree(leftover)
+
+
+def _export_files(version: Path) -> list[str]:
+    return [name for name in file_names(version) if name != blessing.PUSHED]
 
 
 def roll_back(base_path: Path) -> Path:

@@ -52,6 +52,7 @@ SHARED = {
     "files",
     "pictures",
     "progress",
+    "saved_model.layout",
     "signals",
 }
 PACKAGES = ("pipeline", "stftgan_tf")

@@ -15,27 +15,9 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from stftgan_tf.data.batching import slices
 from stftgan_tf.errors import UserError, first_line
-from stftgan_tf.files import Layout
 from stftgan_tf.saved_model.audio import shorten
+from stftgan_tf.saved_model.layout import METADATA
 
-METADATA = "metadata.json"
-WARMUP = Path("assets.extra", "tf_serving_warmup_requests")
-# The files of an export.
-LAYOUT = Layout(
-    METADATA,
-    (
-        METADATA,
-        "saved_model.pb",
-        "fingerprint.pb",
-        "keras_metadata.pb",
-        "model_card.md",
-        "batching_parameters.txt",
-        "variables/variables.*",
-        "assets/*",
-        str(WARMUP),
-    ),
-    '"sample_rate_hz"',
-)
 SIGNATURES = (
     "serving_default",
     "sample",

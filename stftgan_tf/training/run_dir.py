@@ -8,13 +8,15 @@ from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
 from stftgan_tf.data import dataset
 from stftgan_tf.errors import UserError
-from stftgan_tf.files import write_atomically
+from stftgan_tf.files import Layout, write_atomically
 from stftgan_tf.models import condition as condition_lib
 from stftgan_tf.models.condition import Condition
 from stftgan_tf.training import checkpoints
 
 CONFIG = "config.yaml"
 MANIFEST = "manifest.json"
+# What a training writes before `config.yaml`.
+_STARTED = (".lock", "log*.txt", MANIFEST, condition_lib.FILE)
 
 
 def check_usable(
@@ -37,11 +39,19 @@ def check_usable(
                 f"{run} contains checkpoints but no {CONFIG}, so their config "
                 "is unknown; remove the directory, or choose another --run"
             )
+        _refuse_foreign(run)
         return
-    saved, new = config_lib.load_saved(path).to_dict(), config.to_dict()
-    for section in config_lib.ASSESSMENT_SECTIONS:
-        del saved[section], new[section]
-    dataset.check_same(f"run {run}", saved, new)
+    differences = config_lib.differences(
+        _identity(config_lib.load_saved(path)), _identity(config)
+    )
+    if differences:
+        values = "; ".join(
+            f"{key}: {a!r} there, {b!r} here" for key, a, b in differences
+        )
+        raise UserError(
+            f"run {run} and the config differ: {values}; resume without "
+            "--config and --set, or choose another --run"
+        )
     if dataset.read_manifest(run / MANIFEST) != shards.manifest:
         raise UserError(
             f"run {run} was trained on different shards than {shards.root}"
@@ -50,6 +60,34 @@ def check_usable(
         raise UserError(
             f"{run} already contains a run; use --resume to continue it, or "
             "another --run"
+        )
+
+
+def _identity(config: Config) -> dict[str, Any]:
+    """The values of a config that a run keeps for good.
+
+    `train.steps` may grow, because it is nothing but the default of `--steps`.
+    """
+    values = config.to_dict()
+    for section in config_lib.ASSESSMENT_SECTIONS:
+        del values[section]
+    del values["train"]["steps"]
+    return values
+
+
+def _refuse_foreign(run: Path) -> None:
+    """Raises UserError for a directory that contains anything but a start.
+
+    A training that was killed before it wrote `config.yaml` leaves the files in
+    `_STARTED`.
+    """
+    if not run.is_dir():
+        return
+    files = Layout(CONFIG, _STARTED).foreign(p.name for p in run.iterdir())
+    if files:
+        raise UserError(
+            f"{run} is not a run, and not empty ({', '.join(files[:3])}"
+            f"{', ...' if len(files) > 3 else ''}); choose another --run"
         )
 
 

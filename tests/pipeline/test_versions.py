@@ -45,6 +45,18 @@ def test_versions_count_up_and_only_the_newest_are_kept(model, base):
     assert directory_digest(base / "5") == directory_digest(export)
 
 
+def test_what_push_did_not_write_is_never_removed(model, base):
+    for year in ("2023", "2024"):
+        (base / year).mkdir(parents=True)
+        (base / year / "photograph.png").touch()
+    for number in range(1, 5):
+        version = versions.push(*another(model, number), base, keep=1)
+        if number == 2:
+            (version / "notes.txt").write_text("the best so far")
+    assert names(base) == ["2023", "2024", "2026", "2028"]
+    assert (base / "2026" / "notes.txt").exists()
+
+
 def test_the_newest_version_is_not_pushed_twice(model, base, tmp_path):
     one, two = another(model, 1), another(model, 2)
     assert versions.push(*one, base) == base / "1"

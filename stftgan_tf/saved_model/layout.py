@@ -1,0 +1,23 @@
+"""The files of an export. Needs no TensorFlow."""
+
+from pathlib import Path
+
+from stftgan_tf.files import Layout
+
+METADATA = "metadata.json"
+WARMUP = Path("assets.extra", "tf_serving_warmup_requests")
+
+EXPORT = Layout(
+    METADATA,
+    (
+        METADATA,
+        "saved_model.pb",
+        "fingerprint.pb",
+        "model_card.md",
+        "batching_parameters.txt",
+        "variables/*",
+        "assets/*",
+        str(WARMUP),
+    ),
+    '"sample_rate_hz"',
+)
