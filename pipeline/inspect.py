@@ -12,7 +12,7 @@ from pathlib import Path
 
 from stftgan_tf import cli
 from stftgan_tf.errors import UserError
-from stftgan_tf.files import write_atomically
+from stftgan_tf.files import refuse_foreign_file, write_output
 
 EXAMPLE = "python -m pipeline.inspect --data tfrecords/digits"
 
@@ -36,17 +36,20 @@ def _parser() -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace) -> int:
     # Loads NumPy and Matplotlib.
     from pipeline.quality import data_set, integrity
+    from stftgan_tf import pictures
 
     # Beam, which reads remote files, sets up its own logging.
     logging.basicConfig(format="%(levelname)s: %(message)s", force=True)
+    name = args.data.rstrip("/").rpartition("/")[2] or "data"
+    output = args.output or Path(f"{name}.png")
+    # Fails before the data set is read.
+    refuse_foreign_file(output, pictures.MARK)
     manifest = data_set.read_manifest(args.data)
     print(data_set.summary(manifest))
     verification = integrity.Verification(args.data, manifest)
     problems = verification.problems()
     if verification.windows:
-        name = args.data.rstrip("/").rpartition("/")[2] or "data"
-        output = args.output or Path(f"{name}.png")
-        write_atomically(output, verification.picture())
+        write_output(output, verification.picture(), pictures.MARK)
         print(output)
     for problem in problems:
         print(f"problem: {problem}", file=sys.stderr)

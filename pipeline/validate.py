@@ -13,12 +13,16 @@ import sys
 from stftgan_tf import cli
 from stftgan_tf import config as config_lib
 from stftgan_tf.errors import UserError
-from stftgan_tf.files import write_atomically
+from stftgan_tf.files import refuse_foreign_file, write_output
 
 EXAMPLE = (
     "python -m pipeline.validate --data tfrecords/digits "
     "--reference tfrecords/fsdd"
 )
+
+
+# In every file that `--output` names.
+_MARK = b'"anomalies"'
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -47,6 +51,9 @@ def _run(args: argparse.Namespace) -> int:
     config = config_lib.load(args.config, args.set)
     if args.print_config:
         return config_lib.print_config(config)
+    if args.output:
+        # Fails before the data set is read.
+        refuse_foreign_file(args.output, _MARK)
     # Loads NumPy, SciPy and scikit-learn.
     from pipeline.quality import anomalies, data_set, drift
 
@@ -62,8 +69,7 @@ def _run(args: argparse.Namespace) -> int:
         )
     if args.output:
         text = json.dumps({"data": args.data, "anomalies": lines}, indent=1)
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(args.output, f"{text}\n".encode())
+        write_output(args.output, f"{text}\n".encode(), _MARK)
     for line in lines:
         print(f"anomaly: {line}")
     if lines:

@@ -9,13 +9,15 @@ import argparse
 import io
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from stftgan_tf import cli
 from stftgan_tf.errors import UsageError
-from stftgan_tf.files import write_atomically
 from stftgan_tf.progress import Progress
+from stftgan_tf.saved_model import sample_dir
+from stftgan_tf.saved_model.request import check_num
 from stftgan_tf.serving.client import connect
 from stftgan_tf.serving.client_base import MAX_DEADLINE_SECS, Client
 
@@ -96,32 +98,45 @@ def _run(args: argparse.Namespace) -> int:
     _check(args)
     label = _label_number(args.label)
     output = args.output or Path("samples", args.model_name)
-    prefix = _prefix(args, label)
-    progress = Progress("client", args.num, "samples")
     with connect(
         args.server, args.model_name, args.model_version, args.deadline_secs
     ) as client:
-        output.mkdir(parents=True, exist_ok=True)
-        for start in range(0, args.num, args.batch):
-            count = min(args.batch, args.num - start)
-            seeds = args.seed + np.arange(start, start + count)
-            wav_files = _generate(client, seeds, label, args)
-            for seed, wav in zip(seeds, wav_files, strict=True):
-                write_atomically(output / f"{prefix}seed-{seed:06d}.wav", wav)
-            progress.update(start + count)
-    progress.close(args.num)
-    print(f"{args.num} WAV files")
-    print(output / f"{prefix}seed-{args.seed:06d}.wav")
+        with sample_dir.published(output) as staging:
+            rows = _write(client, staging, label, args)
+    print(f"{args.num} WAV files, {output / sample_dir.LIST}")
+    print(output / rows[0]["file"])
     return 0
+
+
+def _write(
+    client: Client,
+    directory: Path,
+    label: int | None,
+    args: argparse.Namespace,
+) -> list[dict[str, Any]]:
+    """Writes the WAV files and the list of them; returns its rows."""
+    prefix, rows = _prefix(args, label), []
+    progress = Progress("client", args.num, "samples")
+    for start in range(0, args.num, args.batch):
+        count = min(args.batch, args.num - start)
+        seeds = args.seed + np.arange(start, start + count)
+        wav_files = _generate(client, seeds, label, args)
+        for seed, wav in zip(seeds, wav_files, strict=True):
+            row = {"file": f"{prefix}seed-{seed:06d}.wav", "seed": int(seed)}
+            rows.append(row if label is None else {**row, "label": label})
+            (directory / row["file"]).write_bytes(wav)
+        progress.update(len(rows))
+    progress.close(len(rows))
+    server = {"server": args.server, "model": args.model_name}
+    sample_dir.write_list(directory, {**server, "samples": rows})
+    return rows
 
 
 def _check(args: argparse.Namespace) -> None:
     """Raises UsageError for values out of range."""
-    for name in ("num", "batch"):
-        if getattr(args, name) < 1:
-            raise UsageError(
-                f"--{name} is {getattr(args, name)}; expected at least 1"
-            )
+    check_num(args.num)
+    if args.batch < 1:
+        raise UsageError(f"--batch is {args.batch}; expected at least 1")
     for name in ("truncation", "secs"):
         value = getattr(args, name)
         if value is not None and not 0 < value < float("inf"):
@@ -168,7 +183,7 @@ def _prefix(args: argparse.Namespace, label: int | None) -> str:
     if args.secs is not None:
         prefix += f"secs-{args.secs:g}-"
     if label is not None:
-        prefix += f"label-{label}-"
+        prefix += sample_dir.label_in_name(label)
     return prefix
 
 

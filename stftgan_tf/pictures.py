@@ -11,6 +11,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 _COLUMNS = 8
+_SOFTWARE = "stftgan_tf"
+# In every picture that this module draws.
+MARK = f"Software\0{_SOFTWARE}".encode()
 
 
 def grid(windows: np.ndarray, titles: Sequence[str] = ()) -> bytes:
@@ -141,5 +144,5 @@ def _draw(
 
 def _png(figure: Figure) -> bytes:
     out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=100)
+    figure.savefig(out, format="png", dpi=100, metadata={"Software": _SOFTWARE})
     return out.getvalue()

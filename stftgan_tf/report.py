@@ -17,6 +17,10 @@ EXAMPLE = (
 )
 
 
+# In every report.
+_MARK = b'<meta name="generator" content="stftgan_tf.report">'
+
+
 def main(argv: list[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
     return cli.run_command(_run, _parser().parse_args(argv))
@@ -57,12 +61,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace) -> int:
     from stftgan_tf.evaluation import report
-    from stftgan_tf.files import write_atomically
+    from stftgan_tf.files import refuse_foreign_file, write_output
 
+    # Fails before the report is drawn.
+    refuse_foreign_file(args.output, _MARK)
     sources = report.read_sources(args.model, args.data, args.evaluation)
     page = report.html(sources, args.run, args.record)
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(args.output, page.encode())
+    write_output(args.output, page.encode(), _MARK)
     print(args.output)
     return 0
 

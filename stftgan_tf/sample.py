@@ -1,7 +1,8 @@
 """Generates audio with an exported model.
 
 Writes audio files, a picture of the windows and a list (samples.json). File
-names contain the seed; the same seed always gives the same audio.
+names and list contain seed and label; the same seed always gives the same
+audio. Earlier samples in the directory are replaced.
 
 --interpolate goes from one seed to another in --num steps. --secs joins several
 windows by crossfades. --phase pghi computes the phase by phase gradient heap
@@ -101,8 +102,10 @@ def _write_files(
     path: Path, request: SampleRequest, output: Path, kind: str
 ) -> int:
     # Not at the top: TensorFlow takes seconds to load.
-    from stftgan_tf.saved_model import loading, sample_files
+    from stftgan_tf.saved_model import loading, sample_dir, sample_files
 
+    # Fails before the model is loaded, not after it.
+    sample_dir.check(output)
     model = loading.load(path)
     samples, *others = sample_files.write(model, request, output, kind)
     print(f"{request.num} {kind.upper()} files, {samples}")

@@ -15,6 +15,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from stftgan_tf.data.batching import slices
 from stftgan_tf.errors import UserError, first_line
+from stftgan_tf.saved_model import latents
 from stftgan_tf.saved_model.audio import shorten
 from stftgan_tf.saved_model.layout import METADATA
 
@@ -86,6 +87,25 @@ class LoadedModel:
             f"{self.path} has no label {label!r}; expected one of "
             f"{', '.join(names)}, or 0 to {len(names) - 1}"
         )
+
+    def label_names(
+        self, seeds: np.ndarray, label: str | int | None
+    ) -> list[str] | None:
+        """Names [B] of the labels of samples: the same for all, or drawn.
+
+        None if the model learnt no labels, or if the export is of an earlier
+        version, which did not store how often each label is drawn.
+        """
+        if not self.has_labels:
+            return None
+        names = self.metadata["labels"]
+        if label is not None:
+            return [names[self.label_index(label)]] * len(seeds)
+        if "label_shares" not in self.metadata:
+            return None
+        shares = np.float32(self.metadata["label_shares"])
+        classes = latents.classes_of_seeds(tf.constant(seeds), shares)
+        return [names[index] for index in classes.numpy()]
 
     def sample(
         self,

@@ -1,21 +1,17 @@
 """Writes samples as audio files, with a list and a picture."""
 
-import json
-import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from stftgan_tf import pictures
-from stftgan_tf.files import write_atomically
 from stftgan_tf.progress import Progress
-from stftgan_tf.saved_model import sampling
+from stftgan_tf.saved_model import sample_dir, sampling
 from stftgan_tf.saved_model.audio import encode
 from stftgan_tf.saved_model.loading import LoadedModel
 from stftgan_tf.saved_model.request import SampleRequest
-
-LIST, PICTURE = "samples.json", "grid.png"
+from stftgan_tf.saved_model.sample_dir import LIST, PICTURE
 
 # Windows in the picture, at most.
 _MAX_WINDOWS = 64
@@ -26,55 +22,68 @@ def write(
 ) -> list[Path]:
     """Writes samples.json, the audio files and, for windows, grid.png.
 
+    They replace all samples that an earlier call wrote to the directory.
+
     Args:
       model: generates the samples.
       request: what to generate.
-      output: the directory.
+      output: the directory; it appears by one rename.
       kind: `wav` or `flac`, with 16 bits per sample.
 
     Returns:
       The list, the first audio file and the picture, if there is one.
 
     Raises:
-      UsageError, UserError: as `sampling.generate`.
+      UsageError, UserError: as `sampling.generate`, or if the directory
+        contains anything but samples.
     """
     batches = sampling.generate(model, request)
-    output.mkdir(parents=True, exist_ok=True)
     progress = Progress("sample", request.num, "samples")
     rows, windows = [], []
-    for batch in batches:
-        rows += _write_batch(batch, output, request, kind, model)
-        space = max(0, _MAX_WINDOWS - len(windows))
-        windows += list(batch.get("window", []))[:space]
-        progress.update(len(rows))
+    with sample_dir.published(output) as staging:
+        for batch in batches:
+            rows += _write_batch(batch, staging, request, kind, model)
+            space = max(0, _MAX_WINDOWS - len(windows))
+            windows += list(batch.get("window", []))[:space]
+            progress.update(len(rows))
+        names = [LIST, rows[0]["file"]]
+        if windows:
+            names.append(PICTURE)
+            _draw(staging / PICTURE, windows, rows)
+        sample_dir.write_list(staging, _list_of(request, model, rows))
     progress.close(len(rows))
-    _write_list(output / LIST, request, model, rows)
-    paths = [output / LIST, output / rows[0]["file"]]
-    if windows:
-        key = "weight" if request.interpolate else "seed"
-        titles = [str(row[key]) for row in rows[: len(windows)]]
-        picture = pictures.grid(np.stack(windows), titles)
-        write_atomically(output / PICTURE, picture)
-        paths.append(output / PICTURE)
-    return paths
+    return [output / name for name in names]
+
+
+def _draw(
+    path: Path, windows: list[np.ndarray], rows: list[dict[str, Any]]
+) -> None:
+    titles = [
+        str(row.get("weight", row.get("seed"))) for row in rows[: len(windows)]
+    ]
+    path.write_bytes(pictures.grid(np.stack(windows), titles))
 
 
 def _write_batch(
     batch: dict[str, Any],
-    output: Path,
+    directory: Path,
     request: SampleRequest,
     kind: str,
     model: LoadedModel,
 ) -> list[dict[str, Any]]:
     """Writes the files of a batch and returns their rows of the list."""
     rows = []
+    labels = batch.get("label", [None] * len(batch["audio"]))
     for index, audio in enumerate(batch["audio"]):
         origin, name = _origin(batch, index, request)
-        name = f"{_prefix(request, model)}{name}.{kind}"
+        if labels[index] is not None:
+            origin["label"] = labels[index]
+            name = f"{sample_dir.label_in_name(labels[index])}{name}"
+        name = f"{_prefix(request)}{name}.{kind}"
         data = batch["wav_bytes"][index]
         if kind == "flac":
             data = encode(audio, model.sample_rate_hz, "flac")
-        write_atomically(output / name, data)
+        (directory / name).write_bytes(data)
         peak, rms = np.abs(audio).max(), np.sqrt(np.square(audio).mean())
         levels = {"peak": round(float(peak), 6), "rms": round(float(rms), 6)}
         rows.append({"file": name, **origin, **levels})
@@ -94,33 +103,27 @@ def _origin(
     return origin, f"seed-{first:06d}-to-{last:06d}-at-{weight:.6f}"
 
 
-def _prefix(request: SampleRequest, model: LoadedModel) -> str:
-    """What the file names say about the request."""
+def _prefix(request: SampleRequest) -> str:
+    """What all file names say about the request."""
     prefix = "pghi-" if request.phase == "pghi" else ""
     if request.truncation != 1:
         prefix += f"truncation-{request.truncation:g}-"
     if request.secs is not None:
         prefix += f"secs-{request.secs:g}-"
-    if request.label is not None:
-        label = model.metadata["labels"][model.label_index(request.label)]
-        # A label may contain characters that a file name must not.
-        prefix += "label-" + re.sub(r"[^\w-]", "_", label) + "-"
     return prefix
 
 
-def _write_list(
-    path: Path,
-    request: SampleRequest,
-    model: LoadedModel,
-    rows: list[dict[str, Any]],
-) -> None:
+def _list_of(
+    request: SampleRequest, model: LoadedModel, rows: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """The content of samples.json."""
     metadata = model.metadata
-    samples = {
+    return {
         "model": str(model.path),
         "step": metadata["step"],
         "sample_rate_hz": model.sample_rate_hz,
         "phase": request.phase,
+        "truncation": request.truncation,
         "secs": request.secs or metadata["samples"] / model.sample_rate_hz,
         "samples": rows,
     }
-    write_atomically(path, (json.dumps(samples, indent=1) + "\n").encode())

@@ -16,11 +16,20 @@ def generate(
 ) -> Iterator[dict[str, Any]]:
     """Batches as `LoadedModel.batches` yields them; no `window` with `secs`.
 
+    A batch also has `label`, a list of names, if the model learnt labels.
+
     Raises:
       UsageError: if the model cannot generate audio that long.
       UserError: if the model does not have the label. Both are raised at
         once, before the first batch is requested.
     """
+    batches = _batches(model, request)
+    return (_with_labels(batch, model, request) for batch in batches)
+
+
+def _batches(
+    model: LoadedModel, request: SampleRequest
+) -> Iterator[dict[str, Any]]:
     num, labels = request.num, None
     if request.label is not None:
         labels = np.full(num, model.label_index(request.label))
@@ -41,6 +50,17 @@ def generate(
     if request.phase == "export":
         return batches
     return (_with_pghi_phase(batch, model) for batch in batches)
+
+
+def _with_labels(
+    batch: dict[str, Any], model: LoadedModel, request: SampleRequest
+) -> dict[str, Any]:
+    seeds = batch.get("seed")
+    if request.interpolate:
+        # The class of all points is that of the first seed.
+        seeds = np.full(len(batch["weight"]), request.interpolate[0])
+    names = model.label_names(seeds, request.label)
+    return batch if names is None else {**batch, "label": names}
 
 
 def num_audio_samples(model: LoadedModel, request: SampleRequest) -> int:

@@ -23,6 +23,17 @@ def test_an_intact_data_set(shards, tmp_path, capsys):
         assert len(image.convert("L").getcolors()) > 100
 
 
+def test_a_picture_replaces_an_earlier_one_only(shards, tmp_path, capsys):
+    assert run(shards, tmp_path) == 0
+    assert run(shards, tmp_path) == 0
+    with Image.open(tmp_path / "p.png") as image:
+        image.save(tmp_path / "p.png")
+    mine = (tmp_path / "p.png").read_bytes()
+    assert run(shards, tmp_path) == 1
+    assert "was not written by this command" in capsys.readouterr().err
+    assert (tmp_path / "p.png").read_bytes() == mine
+
+
 def test_windows_of_a_single_frame(recordings, tmp_path):
     flags = ["window.frames=1", "window.stride_frames=8"]
     flags.append("model.num_downsamples=0")

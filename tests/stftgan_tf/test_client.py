@@ -1,3 +1,4 @@
+import json
 import socket
 import threading
 
@@ -18,23 +19,44 @@ VARIANTS = ([], ["--truncation=0.5"], ["--secs=0.7"])
 def local_samples(export, tmp_path_factory):
     """Seeds 3 to 5 in all variants, generated in process."""
     output = tmp_path_factory.mktemp("local")
-    args = [f"--model={export}", "--num=3", "--seed=3", f"--output={output}"]
-    for flags in VARIANTS:
-        assert sample.main([*args, *flags]) == 0
-    return {path.name: path.read_bytes() for path in output.glob("*.wav")}
+    args = [f"--model={export}", "--num=3", "--seed=3"]
+    for number, flags in enumerate(VARIANTS):
+        more = [*flags, f"--output={output / str(number)}"]
+        assert sample.main([*args, *more]) == 0
+    return wav_files(output)
+
+
+def wav_files(directory):
+    return {path.name: path.read_bytes() for path in directory.rglob("*.wav")}
 
 
 def test_files_equal_those_that_sample_writes(
     address, local_samples, tmp_path, capsys
 ):
     args = [f"--server={address}", "--model_name=digits", "--num=3", "--seed=3"]
-    args += ["--batch=2", f"--output={tmp_path}"]
-    for flags in VARIANTS:
-        assert client.main([*args, *flags]) == 0
-    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    args += ["--batch=2"]
+    for number, flags in enumerate(VARIANTS):
+        output = tmp_path / str(number)
+        assert client.main([*args, *flags, f"--output={output}"]) == 0
+    files = wav_files(tmp_path)
     assert len(files) == 9
     assert files == local_samples
-    assert str(tmp_path / "secs-0.7-seed-000003.wav") in capsys.readouterr().out
+    assert str(output / "secs-0.7-seed-000003.wav") in capsys.readouterr().out
+    rows = json.loads((output / "samples.json").read_text())["samples"]
+    assert [row["seed"] for row in rows] == [3, 4, 5]
+    assert all((output / row["file"]).is_file() for row in rows)
+
+
+def test_other_files_in_the_output_are_not_overwritten(
+    digits_server, tmp_path, capsys
+):
+    mine = tmp_path / "seed-000000.wav"
+    mine.write_text("my own recording")
+    address = f"http://127.0.0.1:{digits_server.rest_api_port}"
+    args = [f"--server={address}", "--model_name=digits", "--num=1"]
+    assert client.main([*args, f"--output={tmp_path}"]) == 1
+    assert "contains something else" in capsys.readouterr().err
+    assert mine.read_text() == "my own recording"
 
 
 def test_samples_cannot_be_longer_than_the_export_generates(
@@ -128,7 +150,7 @@ def test_a_server_that_is_not_a_model_server_is_reported(
         (["--label=seven"], "--label is 'seven'; expected a number"),
         ([f"--label={2**63}"], f"--label is {2**63}; expected 0 to"),
         ([f"--model_version={2**63}"], f"--model_version is {2**63}; expected"),
-        (["--num=0"], "--num is 0; expected at least 1"),
+        (["--num=0"], "--num is 0; expected 1 to 1000000"),
         (["--seed=-1"], "--seed is -1"),
         (["--truncation=0"], "--truncation is 0; expected above 0"),
         (["--secs=-1"], "--secs is -1; expected above 0"),

@@ -52,7 +52,11 @@ def test_one_wav_of_all_samples_to_stdout_without_training_code(export, loaded):
 @pytest.mark.parametrize(
     ("more", "code", "message"),
     [
-        (["--num=0"], 2, "--num is 0; expected at least 1"),
+        (["--num=0"], 2, "--num is 0; expected 1 to 1000000"),
+        (["--num=100000000000"], 2, "--num is 100000000000; expected 1 to"),
+        (["--num=1", "--interpolate", "1", "2"], 2, "expected 2 to 1000000"),
+        (["--seed=9223372036854775808"], 2, "expected 0 to 92233720368547757"),
+        (["--secs=nan"], 2, "--secs is nan; expected above 0"),
         (["--stdout"], 2, "--stdout writes a WAV and no files"),
         (["--model=nowhere"], 1, "nowhere is not an export"),
     ],

@@ -80,8 +80,64 @@ def test_a_label_may_be_a_name_or_a_number(labelled, tmp_path):
     for label in ("o/ne", "1"):
         (row,) = write(model, tmp_path / label[0], num=1, seed=3, label=label)
         assert row["file"] == "label-o_ne-seed-000003.wav"
+        assert (row["seed"], row["label"]) == (3, "o/ne")
         wav = (tmp_path / label[0] / row["file"]).read_bytes()
         assert wav == expected["wav_bytes"][0]
+
+
+def test_list_and_names_contain_the_labels_that_seeds_draw(labelled, tmp_path):
+    rows = write(labelled, tmp_path, num=20)
+    labels = [row["label"] for row in rows]
+    assert len(set(labels)) > 3
+    for row in rows:
+        name = f"label-{row['label']}-seed-{row['seed']:06d}.wav"
+        assert row["file"] == name
+        # It is the label that the graph has drawn for this seed.
+        index = labelled.label_index(row["label"])
+        batch = labelled.batches(row["seed"], 1, 1, np.array([index]))
+        wav = (tmp_path / name).read_bytes()
+        assert next(batch)["wav_bytes"][0] == wav
+    rows = write(labelled, tmp_path, num=2, interpolate=(4, 5))
+    assert {row["label"] for row in rows} == {labels[4]}
+
+
+def test_samples_replace_earlier_ones_as_a_whole(loaded, labelled, tmp_path):
+    write(loaded, tmp_path / "x", num=3)
+    write(loaded, tmp_path / "x", num=1, seed=7, kind="flac")
+    names = sorted(path.name for path in (tmp_path / "x").iterdir())
+    assert names == ["grid.png", "samples.json", "seed-000007.flac"]
+    # Those of another model, too.
+    (row,) = write(labelled, tmp_path / "x", num=1, secs=0.1)
+    names = sorted(path.name for path in (tmp_path / "x").iterdir())
+    assert names == ["samples.json", row["file"]]
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize("name", ["seed-000001.wav", "notes.txt"])
+def test_files_of_the_user_are_never_touched(loaded, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UserError, match="contains something else .no samples"):
+        write(loaded, tmp_path, num=2)
+    (tmp_path / name).unlink()
+    write(loaded, tmp_path, num=1)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UserError, match=f"contains files of yours .{name}"):
+        write(loaded, tmp_path, num=2)
+    assert (tmp_path / name).read_text() == "mine"
+    assert (tmp_path / "seed-000000.wav").exists()
+
+
+def test_a_failure_keeps_earlier_samples(loaded, tmp_path, monkeypatch):
+    write(loaded, tmp_path / "x", num=1)
+
+    def fail(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sample_files.pictures, "grid", fail)
+    with pytest.raises(OSError, match="No space left"):
+        write(loaded, tmp_path / "x", num=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    assert not (tmp_path / "x" / "seed-000001.wav").exists()
 
 
 def test_pghi_keeps_the_spectrogram_and_changes_the_phase(
