@@ -1,0 +1,1 @@
+"""`--config auto`: surveys recordings and chooses a config for them."""
