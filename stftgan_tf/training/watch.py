@@ -29,10 +29,12 @@ _MAX_MEMORISED = 0.05
 class Watch(keras.callbacks.Callback):
     """Measures windows of the same latents every `watch.every` steps.
 
-    A variety below `watch.min_variety` raises an alarm; `watch.patience`
-    alarms in a row are a collapse. A measurement is the best so far if it
-    raises no alarm, few windows copy training windows, and no earlier one has
-    a lower Frechet distance; a tie goes to the later step.
+    `watch.patience` measurements in a row whose variety is below
+    `watch.min_variety` are a collapse, and each of them is an alarm. A training
+    begins without variety, so until the first healthy measurement the log does
+    not call it an alarm. A measurement is the best so far if its variety is
+    not too low, few windows copy training windows, and no earlier one has a
+    lower Frechet distance; a tie goes to the later step.
 
     Raises UserError out of the training if variety collapses or a value is
     not finite.
@@ -78,29 +80,33 @@ class Watch(keras.callbacks.Callback):
         check_finite(self.model)
         windows = self._probe.windows(self.model.ema_generator)
         metrics = self._meter.measure(windows)
-        alarm = metrics["variety"] < self._config.min_variety
-        self._update(metrics, alarm)
+        low = metrics["variety"] < self._config.min_variety
+        self._update(metrics, low)
         self._reporter.add(registry.watch_row(metrics))
-        self._log(metrics, alarm)
+        self._log(metrics, low)
 
-    def _update(self, metrics: dict[str, float], alarm: bool) -> None:
+    def _update(self, metrics: dict[str, float], low: bool) -> None:
         state = self.state
         state.step, state.metrics = self._budget.step, metrics
-        state.alarms = state.alarms + 1 if alarm else 0
+        state.alarms = state.alarms + 1 if low else 0
         lowest = state.best_frechet or math.inf
         copies = metrics["memorised"] > _MAX_MEMORISED
         close = metrics["frechet"] <= _TIE * lowest
-        self.is_best = close and not (alarm or copies)
+        self.is_best = close and not (low or copies)
         if self.is_best:
             # The lowest of all, so that a series of ties cannot drift upwards.
             state.best_frechet = min(lowest, metrics["frechet"])
 
-    def _log(self, metrics: dict[str, float], alarm: bool) -> None:
+    def _log(self, metrics: dict[str, float], low: bool) -> None:
+        state, patience = self.state, self._config.patience
         verdict = ""
         if self.is_best:
             verdict = "  best so far"
-        elif alarm:
-            verdict = f"  ALARM {self.state.alarms}/{self._config.patience}"
+        elif low:
+            # There is no best one until variety has built up.
+            early = state.best_frechet is None and state.alarms < patience
+            kind = "variety is still building up" if early else "ALARM"
+            verdict = f"  {kind} {state.alarms}/{patience}"
         _LOG.info(
             "step %d  watch  %s%s",
             self._budget.step,

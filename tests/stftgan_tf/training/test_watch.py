@@ -81,6 +81,50 @@ def test_a_collapse_may_only_be_logged(tmp_path, caplog):
     assert not watching.model.stop_training
 
 
+EARLY, ALARM = "variety is still building up", "ALARM"
+
+
+@pytest.mark.parametrize(
+    ("varieties", "verdicts"),
+    [
+        # The first minute of a good training.
+        ((0.0, 0.43, 0.8), [f"{EARLY} 1/3", f"{EARLY} 2/3", "best so far"]),
+        # A collapse after a good start.
+        ((0.8, 0.2, 0.1), ["best so far", f"{ALARM} 1/3", f"{ALARM} 2/3"]),
+        ((0.4, 0.8, 0.2), [f"{EARLY} 1/3", "best so far", f"{ALARM} 1/3"]),
+        # A training that never varies.
+        ((0.1, 0.1, 0.1), [f"{EARLY} 1/3", f"{EARLY} 2/3", f"{ALARM} 3/3"]),
+    ],
+)
+def test_low_variety_is_an_alarm_only_once_it_has_built_up(
+    tmp_path, caplog, varieties, verdicts
+):
+    watching = Watching(tmp_path, "watch.patience=3", "watch.on_collapse=warn")
+    for step, (variety, verdict) in enumerate(
+        zip(varieties, verdicts, strict=True), 1
+    ):
+        with caplog.at_level("INFO", logger="stftgan_tf"):
+            watch = watching.end_step(10 * step, variety=variety)
+        (line,) = [m for m in caplog.messages if f"step {10 * step}  w" in m]
+        assert line.endswith(f"  {verdict}")
+        # A window without variety is never exported as the best.
+        assert watch.is_best == (verdict == "best so far")
+
+
+@pytest.mark.parametrize("first", [0.8, 0.1])
+def test_a_collapse_from_the_start_stops_as_any_other(tmp_path, first):
+    watching = Watching(tmp_path, "watch.patience=3", "watch.on_collapse=stop")
+    watching.end_step(10, variety=first)
+    watching.end_step(20, variety=0.1)
+    if first < 0.5:
+        with pytest.raises(UserError, match="3 measurements in a row below"):
+            watching.end_step(30, variety=0.1)
+    else:
+        watching.end_step(30, variety=0.1)
+        with pytest.raises(UserError, match="3 measurements in a row below"):
+            watching.end_step(40, variety=0.1)
+
+
 def test_alarms_that_are_not_in_a_row_are_not_a_collapse(tmp_path):
     watching = Watching(tmp_path, "watch.on_collapse=stop")
     for step, variety in ((10, 0.0), (20, 1.0), (30, 0.0)):
