@@ -109,13 +109,20 @@ class WindowConfig:
       tail: how a recording is fitted to a whole number of windows: `pad` adds
         zeros at both ends; `crop` cuts both ends equally, to the nearest number
         of windows. Both pad a recording that is shorter than a window.
+      place: `grid` cuts a whole recording; `speech` puts windows on its speech:
+        one around a word that fits in it, the usual stride on longer speech
+        (a grid of its own, see `tail`). A recording without speech is unusable.
       silence_db: drops (and counts) windows whose RMS is more than this many dB
-        below the RMS of their recording.
+        below the active level of their recording (the RMS without its pauses,
+        after ITU-T P.56). A `grid` also drops windows less than 6 dB above the
+        noise floor, if the speech is at least 15 dB above it. 100 and more keep
+        all windows.
     """
 
     frames: int = _bounded(1, 65536)
     stride_frames: int = _bounded(1, UNBOUNDED)
     tail: Literal["pad", "crop"] = "pad"
+    place: Literal["grid", "speech"] = "grid"
     silence_db: float = _bounded(0, 1000, 30.0)
 
 
@@ -299,9 +306,10 @@ class WatchConfig:
         windows that are compared.
       clusters: number of clusters for NDB, the number of statistically
         different bins.
-      min_variety: an alarm is raised below this share of the variety of the
+      min_variety: variety is too low below this share of the variety of the
         data.
-      patience: consecutive alarms that count as a collapse.
+      patience: consecutive measurements of too low a variety that count as a
+        collapse.
       on_collapse: `stop` ends the training; `warn` only logs.
     """
 
@@ -323,11 +331,15 @@ class EvaluateConfig:
       clusters: number of clusters for NDB, the number of statistically
         different bins.
       seed: seed of the first sample and of the clustering.
+      classifier: `auto` trains a classifier of the labels, if the data has
+        labels, for the metrics of audio (fid, inception_score and others);
+        `off` leaves these metrics out.
     """
 
     samples: int = _bounded(50, 1000000, 1000)
     clusters: int = _bounded(2, 1000, 50)
     seed: int = _bounded(0, UNBOUNDED, 0)
+    classifier: Literal["auto", "off"] = "auto"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -393,8 +405,7 @@ class BlessConfig:
         fraction of the number of clusters.
       max_frechet: by how much `frechet` may exceed the value of real windows,
         as a fraction of the variance of the data.
-      max_memorised: by how much `memorised` may exceed the value of real
-        windows.
+      max_memorised: largest `memorised`, whatever that of real windows is.
       min_recognised: minimum of `label_recognised`, as a fraction of the value
         of real windows.
       max_worse: largest ratio of the generated to the real Frechet distance,
