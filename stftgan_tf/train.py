@@ -2,7 +2,10 @@
 
 The run directory receives checkpoints, metrics, a log and previews. Ctrl-C
 saves a checkpoint and ends; --resume continues from the newest checkpoint, bit
-for bit as if the training had never stopped.
+for bit as if the training had never stopped. It takes config and data from the
+run:
+
+    python -m stftgan_tf.train --run runs/digits --resume --minutes 60
 """
 
 import argparse
@@ -11,12 +14,17 @@ from pathlib import Path
 from stftgan_tf import cli
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
+from stftgan_tf.errors import UserError
 from stftgan_tf.training.limits import limits_of
 
 EXAMPLE = (
     "python -m stftgan_tf.train --config digits8k --data tfrecords/digits "
     "--run runs/digits --minutes 30"
 )
+
+
+# Defaults of --config and --data for a new run.
+_CONFIG, _DATA = "digits8k", "tfrecords/demo"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,8 +34,14 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__, EXAMPLE)
-    config_lib.add_arguments(parser, default="digits8k")
-    cli.add_data(parser)
+    meaning = f"{_CONFIG}; with --resume the config of the run"
+    config_lib.add_arguments(parser, default=None, meaning=meaning)
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        help=f"data set, local or remote (default: {_DATA}; with --resume the "
+        "data set of the run)",
+    )
     parser.add_argument(
         "--run",
         metavar="DIR",
@@ -44,23 +58,60 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(args: argparse.Namespace) -> int:
-    config = config_lib.load(args.config, args.set)
+    name = Path(args.data or _DATA).resolve().name
+    run = args.run or Path("runs", name)
+    config = _config(args, run)
     if args.print_config:
         return config_lib.print_config(config)
     limits_of(config, args.steps, args.minutes)
-    return _train(args, config)
+    return _train(args, run, config)
 
 
-def _train(args: argparse.Namespace, config: Config) -> int:
+def _config(args: argparse.Namespace, run: Path) -> Config:
+    """The config that was asked for, or else that of the run to resume."""
+    saved = run / "config.yaml"
+    if args.resume and not args.config and saved.is_file():
+        return config_lib.load_saved(saved, args.set)
+    return config_lib.load(args.config or _CONFIG, args.set)
+
+
+def _train(args: argparse.Namespace, run: Path, config: Config) -> int:
     # Not at the top: TensorFlow takes seconds to load.
     from stftgan_tf.training import logs, loop
 
-    run = args.run or Path("runs", Path(args.data).resolve().name)
+    data = args.data or (_data_of(run) if args.resume else _DATA)
     with logs.log_to_stderr():
         result = loop.train(
-            config, args.data, run, args.steps, args.minutes, args.resume
+            config, data, run, args.steps, args.minutes, args.resume
         )
     return 130 if result.interrupted else 0
+
+
+def _data_of(run: Path) -> str:
+    """Where the data set of a run is.
+
+    Raises:
+      UserError: if there is no run, it does not say, or the data set is not
+        there now.
+    """
+    from stftgan_tf.training import run_dir, sessions
+
+    if not (run / run_dir.CONFIG).is_file():
+        raise UserError(
+            f"{run} contains no run to resume; train without --resume"
+        )
+    data = sessions.data_of(run)
+    if data is None:
+        raise UserError(
+            f"{run} is of an earlier version, which did not note where the "
+            "data set is; name it by --data"
+        )
+    if "://" not in data and not Path(data).exists():
+        raise UserError(
+            f"the data set of {run} is no longer in {data}; name its new "
+            "place by --data"
+        )
+    return data
 
 
 if __name__ == "__main__":

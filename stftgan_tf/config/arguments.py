@@ -6,13 +6,18 @@ from stftgan_tf.config.loading import shipped_configs
 from stftgan_tf.config.schema import Config
 
 
-def add_arguments(parser: argparse.ArgumentParser, default: str | None) -> None:
+def add_arguments(
+    parser: argparse.ArgumentParser,
+    default: str | None,
+    meaning: str = "the config stored in the export",
+) -> None:
     """Adds `--config`, `--set` and `--print_config` to a command.
 
     Args:
       parser: the command's parser.
       default: the default of `--config`; None for a command that uses the
         config stored in its input by default.
+      meaning: what the help says of a default that is None.
     """
     names = ", ".join(sorted(shipped_configs()))
     parser.add_argument(
@@ -20,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser, default: str | None) -> None:
         default=default,
         metavar="NAME_OR_FILE",
         help=f"shipped config ({names}) or YAML file (default: "
-        f"{default or 'the config stored in the export'})",
+        f"{default or meaning})",
     )
     parser.add_argument(
         "--set",

@@ -38,14 +38,18 @@ def load(name: str | Path, overrides: Sequence[str] = ()) -> Config:
     return _resolve(values, overrides, source=str(path))
 
 
-def load_saved(path: Path) -> Config:
+def load_saved(path: Path, overrides: Sequence[str] = ()) -> Config:
     """Loads the complete config that a run saved, which may have old keys.
 
+    Args:
+      path: of the file.
+      overrides: `section.key=value` texts, which take precedence.
+
     Raises:
-      ConfigError: if the file cannot be used.
+      ConfigError: if the file or an override cannot be used.
     """
     values, _ = _read(path)
-    return _resolve(values, (), source=str(path))
+    return _resolve(values, overrides, source=str(path))
 
 
 def from_dict(

@@ -1,9 +1,9 @@
 """Trains a model in the directory of a run.
 
 A run contains config.yaml, manifest.json (of the data), metrics.jsonl,
-log.txt, samples/, checkpoints/, tensorboard/, and condition.npz if the model
-learns labels or clusters. A resumed training equals an uninterrupted one bit
-for bit on a CPU.
+log.txt, sessions.jsonl, samples/, checkpoints/, tensorboard/, and condition.npz
+if the model learns labels or clusters. A resumed training equals an
+uninterrupted one bit for bit on a CPU.
 """
 
 import contextlib
@@ -31,6 +31,7 @@ from stftgan_tf.training import (
     metrics_log,
     preview,
     run_dir,
+    sessions,
 )
 from stftgan_tf.training.budget import Budget, stopped_by_signals
 from stftgan_tf.training.callbacks import Callbacks
@@ -160,6 +161,8 @@ class _Training:
             _LOG.info("resumed at step %d", step)
         callbacks = self._callbacks(limits)
         budget = callbacks.budget
+        if self._devices.chief:
+            sessions.append(self._run, step, self._shards.root)
         with stopped_by_signals(budget):
             self._fit(callbacks, limits.steps)
         if callbacks.saver:
