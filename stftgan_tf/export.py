@@ -1,5 +1,8 @@
 """Exports the averaged generator of a run as a SavedModel.
 
+The best checkpoint is the one with the lowest Frechet distance of all that the
+watch measured and found healthy. Every checkpoint that is left can be chosen.
+
 The SavedModel turns seeds into audio: moments, phase and inverse STFT are in
 its graph. metadata.json beside it contains the sample rate and the config.
 """
@@ -11,7 +14,7 @@ import sys
 from pathlib import Path
 
 from stftgan_tf import cli
-from stftgan_tf.saved_model.request import check_long_secs
+from stftgan_tf.saved_model.request import check_checkpoint, check_long_secs
 
 EXAMPLE = (
     "python -m stftgan_tf.export --run runs/digits --output exports/digits"
@@ -42,6 +45,13 @@ def _parser() -> argparse.ArgumentParser:
         default=5.0,
         help="duration that the signature `long` can generate (default: 5)",
     )
+    parser.add_argument(
+        "--checkpoint",
+        metavar="WHICH",
+        default="best",
+        help="best (by the watch of the training), last, or the number of a "
+        "step (default: best)",
+    )
     cli.add_overwrite(parser)
     return parser
 
@@ -49,10 +59,13 @@ def _parser() -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace) -> int:
     output = args.output or Path("exports", args.run.resolve().name)
     check_long_secs(args.secs)
+    check_checkpoint(args.checkpoint)
     # Not at the top: TensorFlow takes seconds to load.
     from stftgan_tf.saved_model import latency, loading, writing
 
-    export = writing.export(args.run, output, args.secs, args.overwrite)
+    export = writing.export(
+        args.run, output, args.secs, args.overwrite, args.checkpoint
+    )
     if not export.has_warmup:
         print(
             "the export has no warm-up requests for TensorFlow Serving; to "
@@ -63,6 +76,7 @@ def _run(args: argparse.Namespace) -> int:
         f"step {export.step}, {export.parameters:,} parameters, "
         f"{export.size_mb:.1f} MB"
     )
+    print(f"checkpoint {export.checkpoint}")
     model = loading.load(output)
     window_secs = model.metadata["samples"] / model.sample_rate_hz
     for batch in (1, 32):

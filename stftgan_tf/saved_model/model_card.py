@@ -10,7 +10,7 @@ import tensorflow as tf
 from stftgan_tf.config import Config
 from stftgan_tf.metrics import registry
 from stftgan_tf.training import run_dir
-from stftgan_tf.training.state import State
+from stftgan_tf.training.checkpoints import Choice
 
 CARD = "model_card.md"
 
@@ -20,7 +20,7 @@ def metadata_of(
     config: Config,
     manifest: dict[str, Any],
     parameters: int,
-    state: State,
+    choice: Choice,
 ) -> dict[str, Any]:
     """What metadata.json says about an export.
 
@@ -29,8 +29,9 @@ def metadata_of(
       config: of the run.
       manifest: of its data.
       parameters: of the generator.
-      state: of the checkpoint.
+      choice: the checkpoint.
     """
+    state = choice.state
     moments = json.dumps(manifest["moments"], sort_keys=True)
     manifest_bytes = (run / run_dir.MANIFEST).read_bytes()
     return {
@@ -43,6 +44,8 @@ def metadata_of(
         "parameters": parameters,
         "step": state.step,
         "train_secs": round(state.secs, 1),
+        "checkpoint": choice.name,
+        "checkpoint_reason": choice.reason,
         "moments": {k: manifest["moments"][k] for k in ("mean", "std")},
         "moments_sha256": hashlib.sha256(moments.encode()).hexdigest(),
         "data_config_hash": manifest["config_hash"],
@@ -73,6 +76,7 @@ seed. {condition}.
   {" x ".join(map(str, metadata["window_shape"]))}
 - loss {config["train"]["loss"]}, step {metadata["step"]},
   {metadata["train_secs"] / 60:.1f} minutes of training
+- checkpoint {metadata["checkpoint"]}: {metadata["checkpoint_reason"]}
 - TensorFlow {metadata["tensorflow"]}
 - data: manifest {metadata["data_manifest_sha256"]}
 

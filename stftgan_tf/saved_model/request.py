@@ -7,6 +7,9 @@ from stftgan_tf.errors import UsageError
 # Seeds are int64.
 _MAX_SEED = 2**63 - 1
 
+# More files in one directory are a mistake.
+_MAX_NUM = 1_000_000
+
 # All windows of a row are in memory at once.
 _MAX_LONG_SECS = 600.0
 
@@ -16,6 +19,21 @@ def check_long_secs(secs: float) -> None:
     if not 0 < secs <= _MAX_LONG_SECS:
         raise UsageError(
             f"secs is {secs}; expected above 0, at most {_MAX_LONG_SECS:g}"
+        )
+
+
+def check_num(num: int, smallest: int = 1) -> None:
+    """Raises UsageError for a number of samples that is out of range."""
+    if not smallest <= num <= _MAX_NUM:
+        raise UsageError(f"--num is {num}; expected {smallest} to {_MAX_NUM}")
+
+
+def check_checkpoint(which: str) -> None:
+    """Raises UsageError unless it is `best`, `last` or a number of steps."""
+    if which not in ("best", "last") and not which.isdecimal():
+        raise UsageError(
+            f"checkpoint is {which!r}; expected best, last or the number of a "
+            "step"
         )
 
 
@@ -64,10 +82,7 @@ class SampleRequest:
 
     def _check_seeds(self) -> None:
         smallest = 2 if self.interpolate else 1
-        if self.num < smallest:
-            raise UsageError(
-                f"--num is {self.num}; expected at least {smallest}"
-            )
+        check_num(self.num, smallest)
         flag, seeds, largest = "--seed", [self.seed], _MAX_SEED - self.num
         if self.interpolate:
             flag, seeds, largest = "--interpolate", self.interpolate, _MAX_SEED

@@ -1,4 +1,4 @@
-"""Writes the best checkpoint of a run as a SavedModel."""
+"""Writes a checkpoint of a run, the best by default, as a SavedModel."""
 
 import dataclasses
 import json
@@ -9,8 +9,8 @@ import tensorflow as tf
 from stftgan_tf.dsp.moments import Moments
 from stftgan_tf.files import published_dir, refuse_existing
 from stftgan_tf.models import condition, networks
-from stftgan_tf.saved_model import loading, model_card, serving_files
-from stftgan_tf.saved_model.request import check_long_secs
+from stftgan_tf.saved_model import layout, model_card, serving_files
+from stftgan_tf.saved_model.request import check_checkpoint, check_long_secs
 from stftgan_tf.saved_model.signatures import SamplingModule
 from stftgan_tf.training import checkpoints, run_dir
 
@@ -24,12 +24,14 @@ class Export:
       step: training step of the checkpoint.
       parameters: of the generator.
       has_warmup: whether it contains warm-up requests.
+      checkpoint: the checkpoint, and why it was chosen.
     """
 
     path: Path
     step: int
     parameters: int
     has_warmup: bool
+    checkpoint: str
 
     @property
     def size_mb(self) -> float:
@@ -43,23 +45,26 @@ def export(
     output: str | Path,
     secs: float = 5.0,
     overwrite: bool = False,
+    checkpoint: str = checkpoints.BEST,
 ) -> Export:
-    """Exports the averaged generator of the best checkpoint of a run.
+    """Exports the averaged generator of a checkpoint of a run.
 
     Args:
       run: directory of the run.
       output: directory of the export; it appears by one rename.
       secs: shortest duration of the signature `long`.
       overwrite: whether to replace an existing export.
+      checkpoint: `best` by the watch, `last`, or the number of a step.
 
     Raises:
-      UsageError: if `secs` is out of range.
-      UserError: if there is no run, no checkpoint can be read, or `output`
-        exists and may not be replaced.
+      UsageError: if `secs` or `checkpoint` is out of range.
+      UserError: if there is no run, no such checkpoint can be read, or
+        `output` exists and may not be replaced.
     """
     run, output = Path(run), Path(output)
     check_long_secs(secs)
-    refuse_existing(output, loading.METADATA, overwrite)
+    check_checkpoint(checkpoint)
+    refuse_existing(output, layout.EXPORT, overwrite)
     config, manifest = run_dir.open_run(run)
     moments = Moments.from_dict(manifest["moments"])
     prior = None
@@ -67,19 +72,29 @@ def export(
         prior = condition.load(run / condition.FILE).prior
     classes = 0 if prior is None else len(prior)
     generator = networks.build_generator(config, classes, moments)
-    state = checkpoints.restore_average(run / checkpoints.DIRECTORY, generator)
+    choice = checkpoints.restore_average(
+        run / checkpoints.DIRECTORY, generator, checkpoint
+    )
     module = SamplingModule(generator, moments, config, prior, secs)
     parameters = generator.count_params()
-    metadata = model_card.metadata_of(run, config, manifest, parameters, state)
+    metadata = model_card.metadata_of(run, config, manifest, parameters, choice)
     metadata["long_samples"] = module.long_samples
-    with published_dir(output, loading.METADATA, overwrite) as staging:
+    if config.model.condition == "label":
+        metadata["label_shares"] = [float(share) for share in prior]
+    with published_dir(output, layout.EXPORT, overwrite) as staging:
         tf.saved_model.save(module, str(staging), module.signatures())
         files = {
-            loading.METADATA: json.dumps(metadata, indent=1) + "\n",
+            layout.METADATA: json.dumps(metadata, indent=1) + "\n",
             model_card.CARD: model_card.card_of(metadata),
             serving_files.BATCHING: serving_files.batching_parameters(),
         }
         for name, text in files.items():
             (staging / name).write_text(text, encoding="utf-8")
         has_warmup = serving_files.write_warmup(staging)
-    return Export(output, state.step, parameters, has_warmup)
+    return Export(
+        output,
+        choice.state.step,
+        parameters,
+        has_warmup,
+        f"{choice.name} ({choice.reason})",
+    )

@@ -8,6 +8,7 @@ checkpoints/step-00001000/state.json  steps, seconds, state of the watch
 Earlier versions appended -r1, -r2, ... to the names after a rollback.
 """
 
+import dataclasses
 import json
 import logging
 import re
@@ -26,6 +27,9 @@ from stftgan_tf.training.state import State
 
 # Within the directory of a run.
 DIRECTORY = "checkpoints"
+
+# Which checkpoint an export takes; or else the number of a step.
+BEST, LAST = "best", "last"
 
 _LOG = logging.getLogger(__name__)
 _STEP, _BEST, _LAST = "step-", "best-", "last-"
@@ -135,25 +139,92 @@ def restore_newest(directory: Path, model: WGAN) -> State:
     )
 
 
-def restore_average(directory: Path, generator: keras.Model) -> State:
-    """Restores only the averaged generator, of the best checkpoint.
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """A checkpoint that an export is made from.
 
-    That is the checkpoint of the last step if it was the best. If there is no
-    best one, or it is damaged, the newest is restored.
+    Attributes:
+      state: of the training at this checkpoint.
+      name: of its directory.
+      reason: why this one was chosen, for the user.
+    """
+
+    state: State
+    name: str
+    reason: str
+
+
+def restore_average(
+    directory: Path, generator: keras.Model, which: str = BEST
+) -> Choice:
+    """Restores only the averaged generator, of the best checkpoint by default.
+
+    The best is the checkpoint of the last step if that was the best. If there
+    is no best one, or it is damaged, the newest is restored.
 
     Args:
       directory: `checkpoints` of the run.
       generator: receives the averaged weights.
+      which: `best`, `last`, or the number of a step.
 
     Raises:
-      UserError: if there is no checkpoint, or none can be read.
+      UserError: if there is no such checkpoint, or none can be read.
     """
     checkpoint = tf.train.Checkpoint(ema_generator=generator)
-    prefixes = (_LAST, _BEST, _STEP)
-    paths = [
-        path for prefix in prefixes for path in newest_first(directory, prefix)
+    every = [
+        path
+        for prefix in (_LAST, _BEST, _STEP)
+        for path in newest_first(directory, prefix)
     ]
-    return _first(directory, paths, lambda path: _read(path, checkpoint))
+    newest = newest_first(directory)
+    paths = every
+    if which == LAST:
+        paths = newest
+    elif which != BEST:
+        paths = [path for path in every if _order(path)[0] == int(which)]
+        if every and not paths:
+            raise UserError(
+                f"{directory} contains no checkpoint of step {int(which)}; "
+                f"expected one of {', '.join(_described(every))}"
+            )
+    path, state = _first(
+        directory, paths, lambda path: (path, _read(path, checkpoint))
+    )
+    return Choice(state, path.name, _reason(path, state, which, every[0]))
+
+
+def _described(paths: Iterable[Path]) -> list[str]:
+    """Steps in order, for example `["500 (best)", "1000"]`."""
+    best: dict[int, bool] = {}
+    for path in paths:
+        step = _order(path)[0]
+        is_best = not path.name.startswith(_STEP)
+        best[step] = best.get(step, False) or is_best
+    return [
+        f"{step} (best)" if is_best else str(step)
+        for step, is_best in sorted(best.items())
+    ]
+
+
+def _reason(path: Path, state: State, which: str, preferred: Path) -> str:
+    """Why a checkpoint was chosen."""
+    if which == LAST:
+        return "the newest, as asked for"
+    if which != BEST:
+        return "as asked for"
+    if path != preferred:
+        return f"the next best, because {preferred.name} cannot be read"
+    if path.name.startswith(_STEP):
+        return (
+            "the newest, because no measurement of the watch was healthy or "
+            "there was none"
+        )
+    frechet = state.metrics.get("frechet")
+    value = "" if frechet is None else f", {frechet:.4g}"
+    return (
+        f"the best by the watch: the lowest Frechet distance{value}, of all "
+        "measurements without an alarm or copies"
+    )
 
 
 def _first(

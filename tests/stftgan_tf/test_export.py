@@ -13,7 +13,8 @@ def test_it_prints_size_speed_and_the_directory(shards, tmp_path, capsys):
     assert export_lib.main(args) == 1
     assert "use --overwrite" in capsys.readouterr().err
     assert export_lib.main([*args, "--overwrite"]) == 0
-    first, *speeds, last = capsys.readouterr().out.splitlines()
+    first, chosen, *speeds, last = capsys.readouterr().out.splitlines()
+    assert chosen.startswith("checkpoint step-00000000 (the newest, because ")
     assert first.startswith("step 0, 3,728 parameters, ")
     assert [line.split(":")[0] for line in speeds] == ["batch 1", "batch 32"]
     assert all("x real time on this machine" in line for line in speeds)
@@ -27,6 +28,7 @@ def test_it_prints_size_speed_and_the_directory(shards, tmp_path, capsys):
     [
         (["--run=nowhere"], 1, "nowhere is not a run"),
         (["--secs=0"], 2, "secs is 0.0; expected above 0, at most 600"),
+        (["--checkpoint=newest"], 2, "expected best, last or the number of a"),
     ],
 )
 def test_wrong_usage_is_one_line_and_an_exit_code(

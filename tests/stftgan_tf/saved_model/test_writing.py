@@ -33,6 +33,7 @@ def test_the_card_states_what_it_is_and_how_good(export, metadata, trained_run):
     row = runs.measurements(trained_run)[-1]
     assert metadata["watch"] == registry.from_watch_row(row)
     assert registry.watch_list(metadata["watch"]) in card
+    assert f"checkpoint {metadata['checkpoint']}: the " in card
 
 
 def test_a_step_that_was_not_measured_has_no_metrics(labelled):
@@ -47,6 +48,10 @@ def test_what_cannot_be_exported_is_refused(trained_run, export, tmp_path):
         writing.export(tmp_path, tmp_path / "x")
     with pytest.raises(UsageError, match="secs is 601; expected above 0"):
         writing.export(trained_run, tmp_path / "x", secs=601)
+    with pytest.raises(UsageError, match="expected best, last or the number"):
+        writing.export(trained_run, tmp_path / "x", checkpoint="newest")
+    with pytest.raises(UserError, match=r"no checkpoint of step 7; .* 10, 20"):
+        writing.export(trained_run, tmp_path / "x", checkpoint="7")
     with pytest.raises(UserError, match="use --overwrite"):
         writing.export(trained_run, export)
     assert not list(tmp_path.iterdir())

@@ -144,9 +144,35 @@ def test_an_export_prefers_the_best_and_then_the_newest(model, tiny, tmp_path):
     for step in (1, 2):
         checkpoints.save(tmp_path, model, State(step), keep=2)
     best = checkpoints.save_best(tmp_path, model, State(1))
-    assert checkpoints.restore_average(tmp_path, generator).step == 1
+    assert checkpoints.restore_average(tmp_path, generator).state.step == 1
     (best / "weights.index").unlink()
-    assert checkpoints.restore_average(tmp_path, generator).step == 2
+    assert checkpoints.restore_average(tmp_path, generator).state.step == 2
+
+
+def test_an_export_may_take_the_last_or_any_checkpoint(model, tiny, tmp_path):
+    generator = networks.build_generator(tiny)
+
+    def choice(which):
+        return checkpoints.restore_average(tmp_path, generator, which)
+
+    for step in (500, 1000):
+        checkpoints.save(tmp_path, model, State(step), keep=2)
+    reason = choice("best").reason
+    assert choice("best").name == "step-00001000" and "no meas" in reason
+    watch = WatchState(step=700, metrics={"frechet": 15.125})
+    checkpoints.save_best(tmp_path, model, State(700, watch=watch))
+    assert choice("best").state.step == 700
+    assert "lowest Frechet distance, 15.12, of all" in choice("best").reason
+    for which, step in (("last", 1000), ("500", 500), ("700", 700)):
+        assert choice(which).state.step == step
+        assert "as asked for" in choice(which).reason
+    with pytest.raises(
+        UserError, match=r"no checkpoint of step 7; .*500, 700 \(best\), 1000"
+    ):
+        choice("7")
+    (tmp_path / "best-00000700" / "state.json").unlink()
+    assert choice("best").state.step == 1000
+    assert "best-00000700 cannot be read" in choice("best").reason
 
 
 def test_there_is_one_best_and_a_later_one_replaces_that_of_an_earlier_end(
