@@ -30,6 +30,14 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         "'*.flac' or 'dev/*' (default: *)",
     )
     parser.add_argument(
+        "--exclude",
+        metavar="GLOB",
+        action="append",
+        default=[],
+        help="leave out recordings whose relative path matches, such as "
+        "'backup/*'; may be repeated (default: none)",
+    )
+    parser.add_argument(
         "--tfds_data_dir",
         metavar="DIR",
         help="where TensorFlow Datasets keeps prepared data sets (default: "

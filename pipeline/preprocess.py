@@ -104,6 +104,7 @@ def _run(args: argparse.Namespace, beam_flags: list[str]) -> int:
         overwrite=args.overwrite,
         runner=args.runner,
         beam_flags=tuple(beam_flags),
+        exclude=tuple(args.exclude),
     )
     start = time.monotonic()
     manifest = job.preprocess(config, args.source, output, settings)
@@ -126,11 +127,37 @@ def summary(manifest: dict[str, Any], secs: float) -> str:
         f"{clipped:.2f} % of the values are more than 3 standard deviations "
         "from the mean",
     ]
-    if manifest["duplicates"]:
-        lines.append(f"skipped {manifest['duplicates']} duplicates")
+    lines += _about_recordings(manifest)
     if not windows["eval"]:
         lines.append("the evaluation split is empty; check split.by")
     return "\n".join(lines)
+
+
+def _about_recordings(manifest: dict[str, Any]) -> list[str]:
+    """Labels, and what was skipped, left out or repaired."""
+    # Not at the top: Beam takes seconds to load.
+    from pipeline.beam import names
+    from pipeline.sources import directory
+
+    lines = names.describe(manifest)
+    count = manifest["duplicates"]
+    if count:
+        name, first = manifest["duplicate_example"]
+        lines.append(
+            f"skipped {count:,} duplicates, such as {name!r}, which is the "
+            f"same as {first!r}"
+        )
+    if manifest["duplicates_with_other_label"]:
+        lines.append(
+            f"{manifest['duplicates_with_other_label']:,} duplicates have "
+            "another label than the recording that is kept, the first by name"
+        )
+    if manifest["left_out"]:
+        lines.append(directory.describe_left_out(manifest["left_out"]))
+    notes = [f"{count:,} {text}" for text, count in manifest["notes"].items()]
+    if notes:
+        lines.append(f"notes: {'; '.join(notes)}")
+    return lines
 
 
 if __name__ == "__main__":

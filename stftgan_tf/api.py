@@ -48,6 +48,7 @@ def preprocess(
     config: Config,
     pattern: str = "*",
     overwrite: bool = False,
+    exclude: Sequence[str] = (),
 ) -> Path:
     """Cuts recordings into a data set of windows, on this machine.
 
@@ -57,6 +58,7 @@ def preprocess(
       config: sample rate, STFT, windows and split.
       pattern: glob that the recordings' relative paths must match.
       overwrite: whether an existing data set is replaced.
+      exclude: globs that the recordings' relative paths must not match.
 
     Returns:
       `output`.
@@ -68,7 +70,9 @@ def preprocess(
     """
     # By name, because this package must not depend on the pipeline package.
     job = importlib.import_module("pipeline.beam.job")
-    settings = job.Settings(pattern=pattern, overwrite=overwrite)
+    settings = job.Settings(
+        pattern=pattern, overwrite=overwrite, exclude=tuple(exclude)
+    )
     job.preprocess(config, str(source), str(output), settings)
     return Path(output)
 

@@ -13,7 +13,14 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline import remote, storage
-from pipeline.beam import checks, manifest, progress, shards, transforms
+from pipeline.beam import (
+    checks,
+    manifest,
+    names,
+    progress,
+    shards,
+    transforms,
+)
 from pipeline.beam import options as options_lib
 from pipeline.sources import recordings as recordings_lib
 from pipeline.sources.recordings import Source
@@ -36,6 +43,7 @@ class Settings:
       overwrite: whether an existing data set is replaced.
       runner: name of a Beam runner.
       beam_flags: flags of Beam and of the runner.
+      exclude: globs that the recordings' relative paths must not match.
     """
 
     pattern: str = "*"
@@ -44,6 +52,7 @@ class Settings:
     overwrite: bool = False
     runner: str = "DirectRunner"
     beam_flags: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
 
 
 def preprocess(
@@ -65,7 +74,8 @@ def preprocess(
 
     Raises:
       UsageError: for a source or an output that cannot be used.
-      UserError: if the job fails, too many recordings are unusable, or no
+      UserError: if the recordings lack labels or speakers that the config
+        asks for, the job fails, too many recordings are unusable, or no
         training window is left.
     """
     options = options_lib.parse(settings.runner, list(settings.beam_flags))
@@ -78,8 +88,14 @@ def preprocess(
     _quiet_beam(options_lib.is_local(settings.runner))
     storage.refuse_existing(output, records.LAYOUT, settings.overwrite)
     recordings = recordings_lib.open_source(
-        source, config.audio, settings.pattern, settings.tfds_data_dir
+        source,
+        config.audio,
+        settings.pattern,
+        settings.tfds_data_dir,
+        settings.exclude,
     )
+    for warning in recordings.warnings + names.check(recordings, config):
+        logging.warning("%s", warning)
     paths = [recording.path for recording in recordings.recordings]
     checks.check_paths(paths, output, config.audio)
     with (
@@ -122,6 +138,7 @@ def _write_data_set(
     summary_path = storage.join(root, transforms.SUMMARY)
     summary = json.loads(storage.read_text(summary_path))
     storage.delete(summary_path)
+    count -= len(summary["duplicates"])
     _check_dead_letters(
         summary["dead_letters"], count, settings.max_bad_fraction
     )
@@ -140,14 +157,14 @@ def _run(
     """Runs the Beam job, which reads like its diagram."""
     try:
         with beam.Pipeline(options=options) as pipeline:
-            segments, dead_letters = (
+            segments, findings = (
                 pipeline
                 | "Recordings" >> beam.Create(source.recordings)
                 | "Plan segments" >> transforms.PlanSegments(context)
             )
             results = (
                 segments | "Write shards" >> transforms.WriteShards(context),
-                dead_letters,
+                findings,
             )
             results | "Write summary" >> transforms.WriteSummary(context)
     # Each runner wraps the errors of its workers in its own way.

@@ -12,7 +12,7 @@ import soundfile
 import soxr
 
 from pipeline import storage
-from pipeline.beam import schema, statistics
+from pipeline.beam import names, schema, statistics
 from pipeline.sources.recordings import Source
 from stftgan_tf.config import Config
 from stftgan_tf.data import records
@@ -59,9 +59,12 @@ def _manifest(
         "config_hash": config.data_hash(),
         "config": config.data_dict(),
         "labels": source.labels,
-        "recordings": len(source.recordings),
+        "recordings": len(source.recordings) - len(summary["duplicates"]),
         "dead_letters": len(dead),
-        "duplicates": source.duplicates,
+        **_duplicates(source, summary),
+        "left_out": dict(sorted(source.left_out.items())),
+        "notes": summary["notes"],
+        "names": names.facts(source, config),
         "windows": windows,
         "hours": {k: v * secs / 3600 for k, v in windows.items()},
         "silent_windows": sum(s["silent"] for s in summary["shards"]),
@@ -78,6 +81,16 @@ def _manifest(
             "scipy": scipy.__version__,
             "apache_beam": beam.__version__,
         },
+    }
+
+
+def _duplicates(source: Source, summary: dict[str, Any]) -> dict[str, Any]:
+    """Skipped names of the same file, and files with the same content."""
+    duplicates = [*source.duplicates, *map(tuple, summary["duplicates"])]
+    return {
+        "duplicates": len(duplicates),
+        "duplicate_example": duplicates[0][:2] if duplicates else None,
+        "duplicates_with_other_label": sum(d[2] for d in duplicates),
     }
 
 

@@ -4,9 +4,10 @@ Beam moves names, never samples: recordings are split into segments, segments
 are grouped by shard, and one DoFn decodes, cuts and writes its shard.
 """
 
+import collections
 import dataclasses
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
@@ -14,6 +15,7 @@ from apache_beam.metrics import Metrics
 from pipeline import remote, storage
 from pipeline.audio.decoder_process import DecoderProcess
 from pipeline.audio.errors import AudioError
+from pipeline.beam import duplicates
 from pipeline.beam import segments as segments_lib
 from pipeline.beam.segments import Segment
 from pipeline.beam.shards import (
@@ -24,14 +26,24 @@ from pipeline.beam.shards import (
     shard_count,
 )
 from pipeline.beam.statistics import PartialMoments
-from pipeline.sources.recordings import Recording
+from pipeline.sources.recordings import Duplicate, Recording
 
 # The file in which the job returns its results to the driver.
 SUMMARY = ".summary.json"
 
 
+class Note(NamedTuple):
+    """What is wrong with a recording and has been dealt with."""
+
+    id: str
+    text: str
+
+
 class PlanSegments(beam.PTransform):
-    """Recordings -> (segments, dead letters)."""
+    """Recordings -> (segments, findings).
+
+    A finding is a dead letter (JSON), a `Duplicate` or a `Note`.
+    """
 
     def __init__(self, context: JobContext):
         super().__init__()
@@ -39,17 +51,20 @@ class PlanSegments(beam.PTransform):
 
     def expand(self, recordings):
         """Builds the transform."""
-        planned = (
+        drop = duplicates.DropDuplicates(self._context)
+        distinct, copies = (
             recordings
             | "Spread recordings" >> beam.Reshuffle()
-            | "Plan" >> beam.ParDo(_Plan(self._context))
+            | "Drop duplicates" >> drop
         )
+        planned = distinct | "Plan" >> beam.ParDo(_Plan(self._context))
         # By type, because the Dask runner has no tagged outputs.
         segments = beam.Filter(_is_segment).with_output_types(Segment)
-        letters = beam.Filter(_is_letter).with_output_types(str)
+        findings = beam.Filter(_is_finding).with_output_types(Any)
+        planned_findings = planned | "Letters and notes" >> findings
         return (
             planned | "Segments" >> segments,
-            planned | "Dead letters" >> letters,
+            (planned_findings, copies) | "Findings" >> beam.Flatten(),
         )
 
 
@@ -82,7 +97,7 @@ class WriteShards(beam.PTransform):
 
 
 class WriteSummary(beam.PTransform):
-    """(Shard results, dead letters) -> the file `SUMMARY`."""
+    """(Shard results, findings) -> the file `SUMMARY`."""
 
     def __init__(self, context: JobContext):
         super().__init__()
@@ -90,7 +105,7 @@ class WriteSummary(beam.PTransform):
 
     def expand(self, inputs):
         """Builds the transform."""
-        shards, letters = inputs
+        shards, findings = inputs
         return (
             shards.pipeline
             | "Once" >> beam.Create([self._context])
@@ -98,13 +113,13 @@ class WriteSummary(beam.PTransform):
             >> beam.Map(
                 _write_summary,
                 shards=beam.pvalue.AsList(shards),
-                letters=beam.pvalue.AsList(letters),
+                findings=beam.pvalue.AsList(findings),
             )
         )
 
 
 class _Plan(beam.DoFn):
-    """Recording -> its segments, or a dead letter."""
+    """Recording -> its segments and notes, or a dead letter."""
 
     def __init__(self, context: JobContext):
         self._context, self._config = context, context.config
@@ -130,16 +145,18 @@ class _Plan(beam.DoFn):
             yield dead_letter(recording, error)
         else:
             self._context.ticks.add("segments", len(segments))
-            yield from segments
+            for segment in segments:
+                yield from (Note(recording.id, n) for n in segment.notes)
+                yield segment
         self._context.ticks.add("planned", 1)
 
 
-def _is_segment(element: Segment | str) -> bool:
+def _is_segment(element: Any) -> bool:
     return isinstance(element, Segment)
 
 
-def _is_letter(element: Segment | str) -> bool:
-    return isinstance(element, str)
+def _is_finding(element: Any) -> bool:
+    return not isinstance(element, Segment)
 
 
 def _with_shard_count(
@@ -162,25 +179,50 @@ def _every_shard(split_count: tuple[str, int]):
 
 
 def _write_summary(
-    context: JobContext, shards: list[ShardResult], letters: list[str]
+    context: JobContext, shards: list[ShardResult], findings: list[Any]
 ) -> None:
     """Merges in the order of the shards, so that every runner agrees."""
     remote.set_file_system_options(context.storage_options)
     shards = sorted(shards, key=lambda s: (s.split, s.index))
     moments = PartialMoments.empty(context.config.stft.bins)
+    letters = [f for f in findings if isinstance(f, str)]
     for shard in shards:
         moments.merge(shard.moments)
-        letters = letters + shard.dead_letters
+        letters += shard.dead_letters
+    # All segments of an unusable recording give the same letter.
+    letters = [json.loads(letter) for letter in sorted(set(letters))]
+    copies = sorted(f for f in findings if isinstance(f, Duplicate))
+    letters, copies = _with_copies(letters, copies)
+    dead = {letter["path"] for letter in letters}
+    notes = {f for f in findings if isinstance(f, Note) and f.id not in dead}
+    counts = collections.Counter(note.text for note in notes)
     summary = {
         "shards": [_plain(shard) for shard in shards],
         "moments": moments.to_dict(),
         "clipped_share": moments.clipped_share(context.config),
         "histogram": moments.histogram.tolist(),
-        # All segments of an unusable recording give the same letter.
-        "dead_letters": [json.loads(letter) for letter in sorted(set(letters))],
+        "dead_letters": letters,
+        "duplicates": copies,
+        "notes": dict(sorted(counts.items())),
     }
     path = storage.join(context.root, SUMMARY)
     storage.write_text(path, json.dumps(summary))
+
+
+def _with_copies(
+    letters: list[dict[str, str]], copies: list[Duplicate]
+) -> tuple[list[dict[str, str]], list[Duplicate]]:
+    """Copies of an unusable recording become dead letters as well."""
+    reasons = collections.defaultdict(list)
+    for letter in letters:
+        reasons[letter["path"]].append(letter)
+    result = list(letters)
+    for copy in copies:
+        result += [
+            {**letter, "path": copy.id} for letter in reasons[copy.first]
+        ]
+    result.sort(key=json.dumps)
+    return result, [copy for copy in copies if not reasons[copy.first]]
 
 
 def _plain(shard: ShardResult) -> dict[str, Any]:

@@ -10,12 +10,14 @@ import ctypes
 import importlib.util
 import multiprocessing
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
+from pipeline.sources.entries import Entry, Listing
 from stftgan_tf.errors import UserError
 from stftgan_tf.files import Layout, published_dir
 from stftgan_tf.progress import Progress
@@ -88,6 +90,20 @@ def corpus() -> Path:
         if not directory.is_dir():
             raise
     return directory
+
+
+def list_entries() -> Listing:
+    """The recordings of the demo corpus, which the first call creates.
+
+    Raises:
+      UserError: as `corpus`.
+    """
+    entries = []
+    for path in sorted(corpus().glob("*.wav")):
+        groups = re.search(NAME_REGEX, path.name).groupdict()
+        entries.append(Entry(str(path), path.name, **groups))
+    given = frozenset(["label", "speaker"])
+    return Listing(entries, "demo", given=given, has_folders=False)
 
 
 def write(directory: Path, speakers: list[str], takes: int) -> None:

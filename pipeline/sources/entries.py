@@ -1,8 +1,8 @@
 """The entries of a source: recordings whose labels are still names."""
 
+import collections
 import dataclasses
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,27 +20,39 @@ class Entry:
 
     path: str
     name: str
-    label: str | None
-    speaker: str | None
+    label: str | None = None
+    speaker: str | None = None
     start_secs: float = 0.0
     end_secs: float | None = None
 
 
-def from_names(
-    files: Iterable[tuple[str, str]], name_regex: str
-) -> list[Entry]:
-    """Takes labels and speakers from the names of files.
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """What a source contains.
 
-    Args:
-      files: (path, name) of each file.
-      name_regex: searched in the name; its named groups give the `label` and
-        the `speaker`.
+    Attributes:
+      entries: its recordings.
+      dataset: its name.
+      unit: what one entry is: a name, a row, a record.
+      given: which of `label` and `speaker` the source itself gives.
+      has_folders: whether the names contain the folders of the recordings.
+      unreadable: local directories that cannot be read.
+      left_out: number of files that do not count as recordings, by kind.
+      warnings: what the user should know.
     """
-    pattern = re.compile(name_regex)
-    entries = []
-    for path, name in files:
-        match = pattern.search(name)
-        groups = match.groupdict() if match else {}
-        label, speaker = groups.get("label"), groups.get("speaker")
-        entries.append(Entry(path, name, label, speaker))
-    return entries
+
+    entries: list[Entry]
+    dataset: str
+    unit: str = "names"
+    given: frozenset[str] = frozenset()
+    has_folders: bool = True
+    unreadable: list[Entry] = dataclasses.field(default_factory=list)
+    left_out: Mapping[str, int] = dataclasses.field(
+        default_factory=collections.Counter
+    )
+    warnings: list[str] = dataclasses.field(default_factory=list)
+
+
+def of_files(files: Iterable[tuple[str, str]]) -> list[Entry]:
+    """The entries of the (path, name) of files."""
+    return [Entry(path, name) for path, name in files]

@@ -1,49 +1,86 @@
-"""Manifests: lists of files in CSV or JSON lines (.csv, .jsonl)."""
+"""Manifests: lists of files in CSV or JSON lines (.csv, .tsv, .jsonl)."""
 
-import csv
-import io
-import json
+import difflib
 import os
+from collections.abc import Iterable
 from typing import Any
 
 from pipeline import storage
-from pipeline.sources.entries import Entry
+from pipeline.audio import missing
+from pipeline.sources import tables
+from pipeline.sources.entries import Entry, Listing
+from pipeline.sources.tables import Row, Table
 from stftgan_tf.errors import UserError
 
-EXTENSIONS = (".csv", ".jsonl")
+EXTENSIONS = (".csv", ".tsv", ".jsonl")
+
+# The columns that are used, and other names that people give them.
+_COLUMNS = {
+    "file": ("path", "wav", "audio", "audio_path", "clip", "recording"),
+    "label": ("class", "word", "keyword", "category", "target", "digit"),
+    "speaker": ("spk", "spkid", "client_id", "voice", "reader"),
+    "start": ("begin", "onset", "offset", "from"),
+    "end": ("stop", "to"),
+}
+
+# Similarity from which a column counts as a misspelling of another one.
+_SIMILAR = 0.75
 
 
-def read_manifest(source: str) -> list[Entry]:
+def read_manifest(source: str) -> Listing:
     """Reads the entries of a manifest.
 
     Args:
       source: path of the manifest, local or remote. It has the columns (or
-        keys) `file`, and optionally `label` and `speaker`. Files are relative
-        to the manifest's directory.
+        keys) `file`, and optionally `label`, `speaker`, `start` and `end`.
+        Files are relative to the manifest's directory, times are in seconds:
+        a row with times is an excerpt of its file.
 
     Raises:
-      UserError: if the manifest cannot be read or parsed.
+      UserError: if the manifest cannot be read or parsed, if two of its rows
+        contradict each other, or if none of its files exists.
     """
-    text = _read(source)
-    parse = _parse_csv if source.lower().endswith(".csv") else _parse_jsonl
-    rows = parse(source, text)
-    if not rows:
+    text = tables.read_text(source)
+    is_jsonl = source.lower().endswith(".jsonl")
+    parse = tables.parse_jsonl if is_jsonl else tables.parse_csv
+    table = parse(source, text)
+    if "file" not in table.columns and (table.rows or not is_jsonl):
+        raise UserError(
+            f"source {source} has the columns "
+            f"{', '.join(table.columns) or 'none'}; expected file and, "
+            f"optionally, label, speaker, start and end{_hint(table.columns)}"
+        )
+    if not table.rows:
         raise UserError(f"source {source} lists no files")
-    for number, row in enumerate(rows, start=1):
-        if not row["file"]:
-            raise UserError(f"source {source}: entry {number} has no file")
+    times = {"start", "end", "duration"} & set(table.columns)
+    if times == {"start", "duration"}:
+        raise UserError(
+            f"source {source} has the columns start and duration; expected "
+            "start and end, where end is start + duration"
+        )
     directory = _directory(source)
-    return [_entry(row, directory) for row in rows]
+    entries = [_entry(row, source, directory) for row in table.rows]
+    _check_rows(source, table, entries)
+    given = {"label", "speaker"} & set(table.columns)
+    return Listing(
+        entries,
+        dataset="",
+        unit="rows",
+        given=frozenset(given),
+        warnings=[
+            *_unused_columns(source, table.columns),
+            *_check_files(source, directory, entries),
+        ],
+    )
 
 
-def _read(source: str) -> str:
+def file_identity(path: str) -> Any:
+    """A key that all names of the same file share."""
     try:
-        # Spreadsheet programs write a byte order mark.
-        return storage.read_text(source).removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        raise UserError(f"source {source} is not UTF-8: {error}") from error
-    except OSError as error:
-        raise UserError(f"source {source}: {error.strerror}") from error
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return os.path.normpath(path)
+    return status.st_dev, status.st_ino
 
 
 def _directory(source: str) -> str:
@@ -52,52 +89,142 @@ def _directory(source: str) -> str:
     return os.path.dirname(source) or "."
 
 
-def _entry(row: dict[str, Any], directory: str) -> Entry:
-    file = str(row["file"])
+def _entry(row: Row, source: str, directory: str) -> Entry:
+    where = f"source {source}, line {row.line}"
+    file, label, speaker = (
+        tables.text(where, key, row.values.get(key))
+        for key in ("file", "label", "speaker")
+    )
+    if not file:
+        raise UserError(f"{where}: expected a file")
+    start, end = (
+        tables.seconds(where, key, row.values.get(key))
+        for key in ("start", "end")
+    )
+    if end is not None and end <= (start or 0):
+        raise UserError(
+            f"{where}: end is {end:g}; expected more than start, {start or 0:g}"
+        )
     is_absolute = storage.is_remote(file) or os.path.isabs(file)
     return Entry(
         path=file if is_absolute else storage.join(directory, file),
         name=file if is_absolute else os.path.normpath(file),
-        label=_text(row.get("label")),
-        speaker=_text(row.get("speaker")),
+        label=label,
+        speaker=speaker,
+        start_secs=start or 0.0,
+        end_secs=end,
     )
 
 
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+def _check_rows(source: str, table: Table, entries: list[Entry]) -> None:
+    """Refuses rows that say different things about the same audio."""
+    files: dict[Any, list[tuple[Entry, int]]] = {}
+    for row, entry in zip(table.rows, entries, strict=True):
+        identity = file_identity(entry.path)
+        files.setdefault(identity, []).append((entry, row.line))
+    for rows in files.values():
+        rows.sort(key=lambda pair: _extent(pair[0]))
+        # The row that reaches furthest so far.
+        last, last_line = rows[0]
+        for entry, line in rows[1:]:
+            if _extent(entry)[0] < _extent(last)[1] and not _same(entry, last):
+                raise UserError(_conflict(source, (last, last_line), line))
+            if _extent(entry)[1] > _extent(last)[1]:
+                last, last_line = entry, line
 
 
-def _parse_csv(source: str, text: str) -> list[dict[str, Any]]:
-    try:
-        lines = io.StringIO(text, newline="")
-        reader = csv.DictReader(lines, skipinitialspace=True)
-        columns = reader.fieldnames or []
-        rows = list(reader)
-    except csv.Error as error:
-        raise UserError(f"source {source} is not CSV: {error}") from error
-    if "file" not in columns:
-        raise UserError(
-            f"source {source} has the columns {', '.join(columns) or 'none'}; "
-            "expected file and, optionally, label and speaker"
-        )
-    return rows
+def _extent(entry: Entry) -> tuple[float, float]:
+    end = float("inf") if entry.end_secs is None else entry.end_secs
+    return entry.start_secs, end
 
 
-def _parse_jsonl(source: str, text: str) -> list[dict[str, Any]]:
-    rows = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise UserError(
-                f"source {source}, line {number}, is not JSON: {error}"
-            ) from error
-        if not isinstance(row, dict) or not row.get("file"):
-            raise UserError(
-                f"source {source}, line {number}: expected an object with "
-                "file and, optionally, label and speaker"
+def _same(a: Entry, b: Entry) -> bool:
+    return (_extent(a), a.label, a.speaker) == (_extent(b), b.label, b.speaker)
+
+
+def _conflict(source: str, first: tuple[Entry, int], line: int) -> str:
+    entry, first_line = first
+    low, high = sorted((first_line, line))
+    return (
+        f"source {source}, lines {low} and {high}, are about the same audio of "
+        f"{entry.name} but differ in label, speaker, start or end; keep one, "
+        "or give each its own start and end"
+    )
+
+
+def _unused_columns(source: str, columns: Iterable[str]) -> list[str]:
+    """Warnings about columns that look like misspelled ones."""
+    columns = list(columns)
+    warnings = []
+    for name in columns:
+        meant = _meant(name)
+        if meant and meant not in columns:
+            warnings.append(
+                f"{source}: the column {name} is not used; rename it if it is "
+                f"the {meant}"
             )
-        rows.append(row)
-    return rows
+    return warnings
+
+
+def _hint(columns: Iterable[str]) -> str:
+    similar = [name for name in columns if _meant(name) == "file"]
+    return f"; rename {similar[0]} to file" if similar else ""
+
+
+def _meant(column: str) -> str | None:
+    """The column that another name probably stands for."""
+    if column in _COLUMNS:
+        return None
+    for name, others in _COLUMNS.items():
+        is_longer = name in column if len(name) > 3 else column.startswith(name)
+        if column in others or is_longer:
+            return name
+    names = difflib.get_close_matches(column, _COLUMNS, 1, _SIMILAR)
+    return names[0] if names else None
+
+
+def _check_files(
+    source: str, directory: str, entries: list[Entry]
+) -> list[str]:
+    """Warnings about local files that do not exist.
+
+    Raises:
+      UserError: if none of the files exists.
+    """
+    absent = [
+        e
+        for e in entries
+        if not storage.is_remote(e.path) and not os.path.exists(e.path)
+    ]
+    if not absent:
+        return []
+    place, hint = os.path.abspath(directory), _elsewhere(absent, directory)
+    if len(absent) == len(entries):
+        raise UserError(
+            f"source {source}: none of its {len(entries):,} files exists "
+            f"relative to the manifest's directory, {place}; the first is "
+            f"{missing.explain(absent[0].path)}{hint}"
+        )
+    if not hint:
+        return []
+    return [
+        f"{source}: {len(absent):,} of {len(entries):,} files do not exist "
+        f"relative to {place}{hint}"
+    ]
+
+
+def _elsewhere(absent: list[Entry], directory: str) -> str:
+    """Where missing files are instead, as the end of a message."""
+    # Paths are often written relative to where a script ran.
+    count = sum(os.path.exists(entry.name) for entry in absent)
+    if count:
+        return (
+            f"; {count:,} of them exist relative to the current directory: "
+            "move the manifest there, or write paths relative to the manifest"
+        )
+    first, *rest = absent[0].name.split("/")
+    while rest:
+        if os.path.exists(os.path.join(directory, *rest)):
+            return f"; {'/'.join(rest)} exists there, without {first}/"
+        first = f"{first}/{rest.pop(0)}"
+    return ""

@@ -3,18 +3,20 @@
 The result is a sorted list of `Recording`s, which contain no samples.
 """
 
+import collections
 import dataclasses
 import fnmatch
+import math
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline import storage
-from pipeline.audio.containers import EXTENSIONS
-from pipeline.sources import demo, directory, entries, manifest, tfds
-from pipeline.sources.entries import Entry
+from pipeline.audio import containers
+from pipeline.sources import demo, directory, manifest, names, tfds
+from pipeline.sources.entries import Entry, Listing, of_files
 from stftgan_tf.config import AudioConfig
 from stftgan_tf.data.records import UNKNOWN_LABEL
 from stftgan_tf.errors import UserError
@@ -55,20 +57,43 @@ class Recording:
         return f"{self.name}@{_seconds(self.start_secs)}-{end}"
 
 
+class Duplicate(NamedTuple):
+    """An entry whose audio another one, the first by name, already has.
+
+    Attributes:
+      id: of the entry.
+      first: id of the recording that is used instead.
+      has_other_label: whether their labels differ.
+    """
+
+    id: str
+    first: str
+    has_other_label: bool
+
+
 @dataclasses.dataclass(frozen=True)
 class Source:
     """The recordings of a source.
 
     Attributes:
-      recordings: sorted by name; each file occurs once.
+      recordings: sorted by name; each file (or excerpt) occurs once.
       labels: names of the labels, sorted.
-      duplicates: number of entries that were skipped because an earlier entry
-        refers to the same file.
+      duplicates: entries that were skipped because an earlier entry refers to
+        the same file.
+      unit: what one entry is: `names`, `rows` or `records`.
+      origins: what gives `label` and `speaker`: `manifest`, `regex`, `folder`
+        or `none`.
+      left_out: number of files that do not count as recordings, by kind.
+      warnings: what the user should know.
     """
 
     recordings: list[Recording]
     labels: list[str]
-    duplicates: int = 0
+    duplicates: list[Duplicate] = dataclasses.field(default_factory=list)
+    unit: str = "names"
+    origins: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    warnings: list[str] = dataclasses.field(default_factory=list)
 
 
 def open_source(
@@ -76,47 +101,118 @@ def open_source(
     config: AudioConfig,
     pattern: str = "*",
     tfds_data_dir: str | None = None,
+    exclude: Sequence[str] = (),
 ) -> Source:
     """Lists the recordings of a source.
 
     Args:
-      source: `demo`, a directory or a manifest (.csv or .jsonl), either of
-        which may be remote, or `tfds:NAME[:CONFIG][:SPLIT]`.
-      config: regular expressions for labels and speakers.
+      source: `demo`, a directory or a manifest (.csv, .tsv or .jsonl), either
+        of which may be remote, or `tfds:NAME[:CONFIG][:SPLIT]`.
+      config: what gives labels and speakers.
       pattern: a glob that relative paths must match.
       tfds_data_dir: directory of the prepared TFDS data sets.
+      exclude: globs that relative paths must not match.
 
     Raises:
-      UserError: if the source does not exist, contains no matching audio, or
-        is an invalid manifest.
+      UserError: if the source does not exist, contains no matching audio, is
+        an invalid manifest, or cannot give labels as the config asks.
     """
-    unreadable: list[Entry] = []
-    if source == "demo":
-        files, _ = directory.walk(demo.corpus())
-        candidates = entries.from_names(files, demo.NAME_REGEX)
-        dataset = "demo"
-    elif source.startswith(tfds.PREFIX):
-        candidates, dataset = tfds.list_entries(source, tfds_data_dir)
-    elif source.lower().endswith(manifest.EXTENSIONS):
-        candidates = manifest.read_manifest(source)
-        dataset = _dataset_name(os.path.dirname(source))
-    else:
-        files, directories = directory.list_files(source)
-        candidates = entries.from_names(files, config.name_regex)
-        # These pass every filter, because their contents are unknown.
-        unreadable = entries.from_names(directories, "")
-        dataset = _dataset_name(source)
-    if not candidates + unreadable:
-        extensions = " ".join(EXTENSIONS)
-        raise UserError(f"source {source} contains no audio ({extensions})")
-    matches = [e for e in candidates if _matches(e, pattern, config)]
-    if not matches + unreadable:
+    listing = _list(source, tfds_data_dir)
+    if not listing.entries + listing.unreadable:
+        extensions = " ".join(containers.readable_extensions())
+        left_out = ""
+        if listing.left_out:
+            left_out = f"; {directory.describe_left_out(listing.left_out)}"
         raise UserError(
-            f"source {source}: none of {len(candidates)} recordings matches "
-            f"--pattern {pattern!r} and audio.label_regex "
-            f"{config.label_regex!r}"
+            f"source {source} contains no audio ({extensions}){left_out}"
         )
-    return _index(matches + unreadable, dataset)
+    candidates = names.assign(listing, config)
+    selection = _Selection(pattern, tuple(exclude), config.label_regex)
+    matches = [e for e in candidates if selection.takes(e)]
+    # Other filters do not apply, because their contents are unknown.
+    unreadable = [
+        e for e in listing.unreadable if not selection.excludes(f"{e.name}/")
+    ]
+    if not matches + unreadable:
+        raise UserError(_nothing_left(source, candidates, selection))
+    return _index(matches + unreadable, listing, selection, config)
+
+
+def _list(source: str, tfds_data_dir: str | None) -> Listing:
+    if source == "demo":
+        return demo.list_entries()
+    if source.startswith(tfds.PREFIX):
+        return tfds.list_entries(source, tfds_data_dir)
+    if source.lower().endswith(manifest.EXTENSIONS):
+        listing = manifest.read_manifest(source)
+        dataset = _dataset_name(os.path.dirname(source))
+        return dataclasses.replace(listing, dataset=dataset)
+    files = directory.list_files(source)
+    return Listing(
+        of_files(files.files),
+        _dataset_name(source),
+        unreadable=of_files(files.unreadable),
+        left_out=files.left_out,
+    )
+
+
+class _Selection:
+    """Which entries are used; counts the others by what leaves them out."""
+
+    def __init__(self, pattern: str, exclude: tuple[str, ...], labels: str):
+        self.pattern, self.exclude, self.label_regex = pattern, exclude, labels
+        self.left_out: collections.Counter[str] = collections.Counter()
+        self.unused = set(exclude)
+
+    def takes(self, entry: Entry) -> bool:
+        """Whether an entry is used."""
+        reason = None
+        if self.excludes(entry.name):
+            reason = "by --exclude"
+        # Here `*` also matches slashes.
+        elif not fnmatch.fnmatchcase(entry.name, self.pattern):
+            reason = "by --pattern"
+        elif self.label_regex and not re.fullmatch(
+            self.label_regex, entry.label or ""
+        ):
+            reason = "by audio.label_regex"
+        if reason:
+            self.left_out[reason] += 1
+        return not reason
+
+    def excludes(self, name: str) -> bool:
+        """Whether one of the excluded globs matches."""
+        matches = [g for g in self.exclude if fnmatch.fnmatchcase(name, g)]
+        self.unused.difference_update(matches)
+        return bool(matches)
+
+    def warnings(self) -> list[str]:
+        """Globs that match nothing."""
+        return [
+            f"--exclude {glob!r} matches no recording; * stands for any text, "
+            f"such as '{glob.rstrip('/')}/*' for a folder"
+            for glob in sorted(self.unused)
+        ]
+
+
+def _nothing_left(
+    source: str, candidates: list[Entry], selection: _Selection
+) -> str:
+    labels = sum(bool(entry.label) for entry in candidates)
+    text = (
+        f"source {source}: none of {len(candidates)} recordings matches "
+        f"--pattern {selection.pattern!r} and audio.label_regex "
+        f"{selection.label_regex!r}"
+    )
+    if selection.exclude:
+        text += f", without --exclude {' '.join(selection.exclude)}"
+    if selection.label_regex:
+        example = candidates[0].name
+        text += (
+            f"; {labels} of {len(candidates)} have a label (audio.name_regex "
+            f"is searched in names such as {example!r})"
+        )
+    return text
 
 
 def is_path(source: str) -> bool:
@@ -138,14 +234,6 @@ def source_name(source: str) -> str:
     return name
 
 
-def _matches(entry: Entry, pattern: str, config: AudioConfig) -> bool:
-    # Here `*` also matches slashes.
-    if not fnmatch.fnmatchcase(entry.name, pattern):
-        return False
-    label_regex = config.label_regex
-    return not label_regex or bool(re.fullmatch(label_regex, entry.label or ""))
-
-
 def _dataset_name(path: str) -> str:
     """The name of a data set: the last part of its directory's path."""
     if storage.is_remote(path):
@@ -153,38 +241,59 @@ def _dataset_name(path: str) -> str:
     return Path(path).resolve().name
 
 
-def _index(matches: Iterable[Entry], dataset: str) -> Source:
+def _index(
+    matches: list[Entry],
+    listing: Listing,
+    selection: _Selection,
+    config: AudioConfig,
+) -> Source:
     """Removes duplicates, and turns labels into indices."""
     files: dict[Any, Entry] = {}
-    matches = sorted(matches, key=lambda entry: entry.name)
-    for entry in matches:
-        files.setdefault(_file_identity(entry.path), entry)
+    repeated: list[tuple[Entry, Entry]] = []
+    for entry in sorted(matches, key=_order):
+        key = manifest.file_identity(entry.path), *_order(entry)[1:]
+        first = files.setdefault(key, entry)
+        if first is not entry:
+            repeated.append((entry, first))
     labels = sorted({entry.label for entry in files.values() if entry.label})
     index = {label: i for i, label in enumerate(labels)}
-    recordings = [
-        Recording(
+
+    def recording(entry: Entry) -> Recording:
+        return Recording(
             path=entry.path,
             name=entry.name,
             label=index.get(entry.label, UNKNOWN_LABEL),
             speaker=entry.speaker or "",
-            dataset=dataset,
+            dataset=listing.dataset,
             start_secs=entry.start_secs,
             end_secs=entry.end_secs,
         )
-        for entry in files.values()
-    ]
-    return Source(recordings, labels, len(matches) - len(files))
+
+    return Source(
+        [recording(entry) for entry in files.values()],
+        labels,
+        duplicates=[
+            Duplicate(
+                recording(entry).id,
+                recording(first).id,
+                entry.label != first.label,
+            )
+            for entry, first in repeated
+        ],
+        unit=listing.unit,
+        origins={
+            field: names.origin(field, listing, config) for field in names.KEYS
+        },
+        left_out=dict(selection.left_out + listing.left_out),
+        warnings=listing.warnings + selection.warnings(),
+    )
+
+
+def _order(entry: Entry) -> tuple[str, float, float]:
+    end = math.inf if entry.end_secs is None else entry.end_secs
+    return entry.name, entry.start_secs, end
 
 
 def _seconds(secs: float) -> str:
     """A time without a superfluous fraction: 4, 1.5."""
     return f"{secs:.6f}".rstrip("0").rstrip(".")
-
-
-def _file_identity(path: str) -> Any:
-    """A key that all names of the same file share."""
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):
-        return path
-    return status.st_dev, status.st_ino

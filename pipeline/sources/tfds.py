@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.audio.tfds_records import StoredAudio, parse_example, record_path
-from pipeline.sources.entries import Entry
+from pipeline.sources.entries import Entry, Listing
 from stftgan_tf.data import records
 from stftgan_tf.errors import UserError, first_line
 from stftgan_tf.progress import Progress
@@ -24,16 +24,13 @@ from stftgan_tf.progress import Progress
 PREFIX = "tfds:"
 
 
-def list_entries(source: str, data_dir: str | None) -> tuple[list[Entry], str]:
+def list_entries(source: str, data_dir: str | None) -> Listing:
     """Lists the recordings of a prepared data set.
 
     Args:
       source: `tfds:NAME[:CONFIG][:SPLIT]`.
       data_dir: directory of the prepared data sets (default: $TFDS_DATA_DIR,
         or ~/tensorflow_datasets).
-
-    Returns:
-      The recordings, and the data set's name.
 
     Raises:
       UserError: if there is no such data set, or it is not a speech data set.
@@ -66,7 +63,14 @@ def list_entries(source: str, data_dir: str | None) -> tuple[list[Entry], str]:
             "expected tfrecord"
         )
     layout = _layout(source, info.features, tfds)
-    return _list_splits(source, splits, info, layout), info.name
+    given = {"label": layout.label, "speaker": layout.speaker}
+    return Listing(
+        _list_splits(source, splits, info, layout),
+        info.name,
+        unit="records",
+        given=frozenset(field for field, key in given.items() if key),
+        has_folders=False,
+    )
 
 
 def _select_splits(source: str, names: list[str], info: Any) -> list[str]:

@@ -197,7 +197,8 @@ def test_names_of_any_kind(recordings, tmp_path):
     for name in [*good, b"bad\xe9.wav"]:
         path = os.path.join(os.fsencode(source), name)
         with open(path, "wb") as file:
-            file.write(wav if name in good else b"x")
+            # Each its own content, after the end of the chunks.
+            file.write(wav + name if name in good else b"x")
     output = tmp_path / "out"
     more = ["--max_bad_fraction=0.5", "--set=split.eval_fraction=0"]
     assert preprocess_tiny(source, output, *more) == 0
@@ -308,9 +309,19 @@ def test_the_summary(shards):
         "windows": {"train": 7, "eval": 0},
         "hours": {"train": 1.5, "eval": 0},
         "duplicates": 2,
+        "duplicate_example": ["b.wav", "a.wav"],
+        "duplicates_with_other_label": 1,
+        "left_out": {".m4a": 2, "hidden": 1},
+        "notes": {"data size of a stream": 3},
     }
     text = preprocess.summary(manifest, 3.0)
     assert "60 recordings (0 unusable), 1.50 hours of windows, in 3.0 s" in text
     assert "7 training windows, 0 evaluation windows" in text
-    assert "skipped 2 duplicates" in text
+    assert "60 of 60 names give a label (10: 0, 1, 2, ...); 60 give a" in text
+    assert "give a speaker (2: adam, dora)" in text
+    assert "2 of 2 speakers are in both splits" in text
+    assert "skipped 2 duplicates, such as 'b.wav', which is the same" in text
+    assert "1 duplicates have another label" in text
+    assert "left out 3 files: 2 .m4a, 1 hidden" in text
+    assert "notes: 3 data size of a stream" in text
     assert "the evaluation split is empty" in text

@@ -1,3 +1,5 @@
+import unicodedata
+
 import pytest
 
 from pipeline.sources.entries import Entry
@@ -5,58 +7,195 @@ from pipeline.sources.manifest import read_manifest
 from stftgan_tf.errors import UserError
 
 
-def test_csv(tmp_path):
-    path = tmp_path / "list.csv"
-    path.write_text("file, label, speaker\nb/2.wav, two, bob\n1.wav,,\n")
-    assert read_manifest(str(path)) == [
+def read(path):
+    return read_manifest(str(path)).entries
+
+
+@pytest.fixture
+def write(tmp_path, touch):
+    """Writes a manifest of a.wav, b.wav and c.wav, which exist."""
+    touch("a.wav", "b.wav", "c.wav")
+
+    def write(text, name="list.csv"):
+        path = tmp_path / name
+        data = text if isinstance(text, bytes) else text.encode()
+        path.write_bytes(data)
+        return path
+
+    return write
+
+
+def test_csv(tmp_path, touch, write):
+    touch("b/2.wav", "1.wav")
+    path = write("file, label, speaker\nb/2.wav, two ,bob\n\n1.wav,,\n")
+    assert read(path) == [
         Entry(str(tmp_path / "b/2.wav"), "b/2.wav", "two", "bob"),
-        Entry(str(tmp_path / "1.wav"), "1.wav", "", ""),
+        Entry(str(tmp_path / "1.wav"), "1.wav"),
+    ]
+    assert read_manifest(str(path)).given == {"label", "speaker"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufefffile,label\na.wav,x\nb.wav,y\n",
+        "file;label\r\na.wav;x\r\nb.wav;y\r\n",
+        "label\tfile\nx\ta.wav\ny\tb.wav",
+        "File, Label \n a.wav , x \n,\nb.wav,y\n",
+        'file,text,label\na.wav,"one, ""two""\nthree",x\nb.wav,5" nail,y\n',
+    ],
+)
+def test_dialects_of_csv(tmp_path, write, text):
+    assert read(write(text)) == [
+        Entry(str(tmp_path / "a.wav"), "a.wav", "x"),
+        Entry(str(tmp_path / "b.wav"), "b.wav", "y"),
     ]
 
 
-def test_csv_with_a_byte_order_mark(tmp_path):
-    path = tmp_path / "list.csv"
-    path.write_text("file,label\n/a.wav,one\n", encoding="utf-8-sig")
-    assert read_manifest(str(path)) == [Entry("/a.wav", "/a.wav", "one", None)]
-
-
-def test_json_lines(tmp_path):
-    path = tmp_path / "list.jsonl"
-    path.write_text(
-        '{"file": "b/2.wav", "label": "two", "speaker": 7}\n\n'
-        '{"file": "s3://x/1.wav", "text": "\u2028"}\n'
+def test_json_lines(tmp_path, touch, write):
+    touch("b/2.wav")
+    path = write(
+        '{"file": "b/2.wav", "label": " two ", "speaker": 7, "end": 1.5}\n\n'
+        '{"file": "s3://x/1.wav", "text": "\u2028"}\n',
+        "list.jsonl",
     )
-    assert read_manifest(str(path)) == [
-        Entry(str(tmp_path / "b/2.wav"), "b/2.wav", "two", "7"),
-        Entry("s3://x/1.wav", "s3://x/1.wav", None, None),
+    assert read(path) == [
+        Entry(str(tmp_path / "b/2.wav"), "b/2.wav", "two", "7", 0.0, 1.5),
+        Entry("s3://x/1.wav", "s3://x/1.wav"),
+    ]
+
+
+def test_excerpts_of_a_file(write):
+    path = write(
+        "file,start,end,label\n"
+        "a.wav,0.4,0.8,no\na.wav,0,0.4,yes\na.wav,0.8,,yes\nb.wav,,,yes\n"
+    )
+    facts = [(e.name, e.start_secs, e.end_secs, e.label) for e in read(path)]
+    assert facts == [
+        ("a.wav", 0.4, 0.8, "no"),
+        ("a.wav", 0.0, 0.4, "yes"),
+        ("a.wav", 0.8, None, "yes"),
+        ("b.wav", 0.0, None, "yes"),
     ]
 
 
 @pytest.mark.parametrize(
-    ("extension", "data", "message"),
+    ("text", "message"),
     [
         (
-            "csv",
-            b"path,label\na.wav,x\n",
-            "has the columns path, label; expected file",
+            'file,text,label\na.wav,"open,x\nb.wav,z,x\n',
+            "line 2: a quote is not closed",
         ),
-        ("csv", b"file,label\n", "lists no files"),
-        ("csv", b"label,file\nx,a.wav\ny\n", "entry 2 has no file"),
-        ("csv", b"", "has the columns none"),
-        ("csv", b"file\ncaf\xe9.wav\n", "is not UTF-8"),
-        ("jsonl", b'{"file": "a"}\n{oops', "line 2, is not JSON"),
-        ("jsonl", b'{"path": "a"}', "line 1: expected an object with file"),
-        ("jsonl", b"[]", "line 1: expected an object"),
-        ("jsonl", b"", "lists no files"),
+        # The next quote closes it, and the row in between is swallowed.
+        (
+            'file,text,label\na.wav,z,x\nb.wav,"open,x\nc.wav,z",x\n',
+            "line 3: a quote is not closed",
+        ),
+        (
+            'file,text,label\na.wav,"open,x\nb.wav,"z",x\n',
+            "line 2: ',' expected after",
+        ),
+        (
+            "file,text,label\na.wav,z,x\nb.wav,well, no,x\n",
+            r"line 3, has 4 fields; expected 3 \(file, text, label\)",
+        ),
+        ("file,label\na.wav\n", "line 2, has 1 fields; expected 2"),
+        ("file,label\na.wav,x,\n", "line 2, has 3 fields; expected 2"),
+        ("file,label\n,x\n", "line 2: expected a file"),
+        ("file,label\na.wav,x\n\n ,y\n", "line 4: expected a file"),
+        ("file,label,label\na.wav,x,y\n", "has the column label twice"),
+        ('file,label\na.wav,"x\ny"\n', "line 2: label contains a line break"),
+        (
+            "file,label,speaker\na.wav,x,s\nb.wav,y,s\n./a.wav,y,s\n",
+            "lines 2 and 4, are about the same audio of a.wav but differ",
+        ),
+        (
+            "file,start,end\na.wav,0,1\na.wav,2,3\na.wav,0.9,2\n",
+            "lines 2 and 4, are about the same audio",
+        ),
+        ("file,start,end\na.wav,0,\na.wav,8,9\n", "lines 2 and 3, are about"),
+        ("file,start,end\na.wav,1:30,\n", "line 2: start is '1:30'; expected"),
+        ("file,start,end\na.wav,-1,\n", "line 2: start is '-1'; expected"),
+        ("file,start,end\na.wav,,nan\n", "line 2: end is 'nan'; expected"),
+        ("file,start,end\na.wav,2,1\n", "line 2: end is 1; expected more"),
+        ("file,start,duration\na.wav,2,1\n", r"end is start \+ duration"),
+        (
+            "path,label\na.wav,x\n",
+            "the columns path, label; expected file.*; rename path to file",
+        ),
+        ("a.wav|some text\n", "has the columns a.wav|some text; expected"),
+        ("file,label\n", "lists no files"),
+        ("", "has the columns none"),
+        ("file\ncafé.wav\n".encode("latin-1"), "not UTF-8 in line 2; save"),
+        ("file\na.wav\n".encode("utf-16"), "is UTF-16; save it as UTF-8"),
+        ("file\na.wav\n".encode("utf-16-le"), "contains null characters"),
     ],
 )
-def test_a_manifest_that_cannot_be_used(tmp_path, extension, data, message):
-    path = tmp_path / f"list.{extension}"
-    path.write_bytes(data)
+def test_csv_that_cannot_be_used(write, text, message):
     with pytest.raises(UserError, match=message):
-        read_manifest(str(path))
+        read(write(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"file": "a.wav"}\n{oops', "line 2, is not JSON"),
+        ('{"path": "a"}', "has the columns path; expected file"),
+        ('{"file": "a.wav"}\n{"label": "x"}', "line 2: expected a file"),
+        ("[]", "line 1: expected an object with file"),
+        ('{"file": "a.wav", "file": "b.wav"}', "line 1 has the key file twice"),
+        ('{"file": "a.wav", "label": ["x"]}', "line 1: label is not text"),
+        ('{"file": "a.wav", "start": true}', "line 1: start is True; expected"),
+        (
+            '{"file": "a.wav", "label": "x"}\n{"file": "a.wav"}',
+            "lines 1 and 2, are about the same audio",
+        ),
+        ("", "lists no files"),
+    ],
+)
+def test_json_lines_that_cannot_be_used(write, text, message):
+    with pytest.raises(UserError, match=message):
+        read(write(text, "list.jsonl"))
+
+
+def test_columns_that_look_misspelled_are_named(write):
+    path = write("file,lable,Speaker_ID,text\na.wav,x,bob,hello\n")
+    listing = read_manifest(str(path))
+    assert not listing.given
+    lable, speaker = listing.warnings
+    assert "the column lable is not used; rename it if it is the label" in lable
+    assert "speaker_id is not used; rename it if it is the speaker" in speaker
 
 
 def test_a_manifest_that_does_not_exist(tmp_path):
     with pytest.raises(UserError, match="list.csv: No such file"):
-        read_manifest(str(tmp_path / "list.csv"))
+        read(tmp_path / "list.csv")
+
+
+def test_a_manifest_of_missing_files(tmp_path, touch, write, monkeypatch):
+    path = write("file\nin/a.wav\nin/b.wav\n")
+    with pytest.raises(UserError) as error:
+        read(path)
+    place = tmp_path / "in" / "a.wav"
+    assert "none of its 2 files exists" in str(error.value)
+    assert f"the first is {place}; a.wav exists there, without in/" in str(
+        error.value
+    )
+    touch("elsewhere/in/a.wav")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="1 of them exist relative to the curr"):
+        read(path)
+    # The others can be used.
+    (warning,) = read_manifest(str(write("file\nin/a.wav\nb.wav"))).warnings
+    assert "1 of 2 files do not exist" in warning
+
+
+def test_a_file_whose_name_differs_only_in_its_unicode_form(
+    tmp_path, touch, write
+):
+    touch(unicodedata.normalize("NFD", "é/élan.wav"))
+    path = write(unicodedata.normalize("NFC", "file\né/élan.wav\n"))
+    with pytest.raises(UserError, match="differs only in the Unicode form"):
+        read(path)
+    with pytest.raises(UserError, match="differs only in upper and lower case"):
+        read(write("file\nA.WAV\n"))

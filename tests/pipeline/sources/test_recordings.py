@@ -35,7 +35,8 @@ def test_labels_and_speakers_come_from_names(tmp_path, touch):
     assert {r.dataset for r in source.recordings} == {tmp_path.name}
 
 
-def test_labels_and_speakers_come_from_a_manifest(tmp_path):
+def test_labels_and_speakers_come_from_a_manifest(tmp_path, touch):
+    touch("b/2.wav")
     path = tmp_path / "list.csv"
     path.write_text("file,label,speaker\nb/2.wav,two,bob\n1.wav,,\n")
     source = open_source(path)
@@ -70,6 +71,91 @@ def test_a_pattern_and_a_label_regex_select_recordings(tmp_path, touch):
         open_source(tmp_path, config, pattern="*.flac")
 
 
+@pytest.mark.parametrize(
+    ("modes", "labels", "speakers"),
+    [
+        ({}, ["no", "yes"], ["ann", "bob", ""]),
+        ({"labels": "none"}, [], ["ann", "bob", ""]),
+        (
+            {"labels": "folder", "speakers": "none"},
+            ["a", "deep"],
+            ["", "", ""],
+        ),
+        (
+            {"labels": "regex", "speakers": "folder"},
+            ["no", "yes"],
+            ["a", "deep", ""],
+        ),
+    ],
+)
+def test_what_gives_labels_and_speakers(
+    tmp_path, touch, modes, labels, speakers
+):
+    touch("a/no_ann.wav", "b/deep/yes_bob.wav", "top.wav")
+    config = dataclasses.replace(CONFIG, **modes)
+    source = open_source(tmp_path, config)
+    assert source.labels == labels
+    assert [r.speaker for r in source.recordings] == speakers
+
+
+def test_a_manifest_without_speakers_takes_them_from_names(tmp_path, touch):
+    touch("in/no_ann.wav", "in/yes_bob.wav")
+    path = tmp_path / "list.csv"
+    path.write_text("file,label\nin/no_ann.wav,x\nin/yes_bob.wav,\n")
+    for modes, labels, speakers in (
+        ({}, ["x"], ["ann", "bob"]),
+        ({"labels": "regex"}, ["no", "yes"], ["ann", "bob"]),
+        ({"labels": "folder", "speakers": "none"}, ["in"], ["", ""]),
+    ):
+        source = open_source(path, dataclasses.replace(CONFIG, **modes))
+        assert source.labels == labels
+        assert [r.speaker for r in source.recordings] == speakers
+    config = dataclasses.replace(CONFIG, speakers="manifest")
+    with pytest.raises(UserError, match="audio.speakers is manifest, but the"):
+        open_source(path, config)
+
+
+def test_the_demo_has_labels_but_no_folders():
+    config = AudioConfig(sample_rate_hz=8000)
+    assert len(open_source("demo", config).labels) == 10
+    config = dataclasses.replace(config, labels="folder")
+    with pytest.raises(UserError, match="audio.labels is folder, but this sou"):
+        open_source("demo", config)
+
+
+def test_excluded_files_are_counted(tmp_path, touch):
+    touch("a/no_ann.wav", "backup/a/yes_bob.wav", "b/yes_cy.flac", "c.txt")
+    source = open_source(
+        tmp_path, pattern="*.wav", exclude=["backup/*", "old/*"]
+    )
+    assert names_of(source) == ["a/no_ann.wav"]
+    assert source.left_out == {
+        "by --exclude": 1,
+        "by --pattern": 1,
+        ".txt": 1,
+    }
+    (warning,) = source.warnings
+    assert "--exclude 'old/*' matches no recording" in warning
+    with pytest.raises(UserError, match="without --exclude \\*"):
+        open_source(tmp_path, exclude=["*"])
+
+
+def test_excerpts_have_their_own_names(tmp_path, touch):
+    touch("a.wav", "b.wav")
+    path = tmp_path / "list.csv"
+    path.write_text(
+        "file,start,end\na.wav,10,\na.wav,0.4,1.25\nb.wav,,\n./a.wav,10,\n"
+    )
+    source = open_source(path)
+    assert [r.id for r in source.recordings] == [
+        "a.wav@0.4-1.25",
+        "a.wav@10-",
+        "b.wav",
+    ]
+    assert names_of(source) == ["a.wav", "a.wav", "b.wav"]
+    assert len(source.duplicates) == 1
+
+
 def test_each_file_is_used_once(tmp_path, touch):
     touch("a.wav", "c.wav")
     (tmp_path / "b.wav").symlink_to(tmp_path / "a.wav")
@@ -79,7 +165,7 @@ def test_each_file_is_used_once(tmp_path, touch):
     for source, duplicates in ((tmp_path, 2), (path, 1)):
         opened = open_source(source)
         assert names_of(opened) == ["a.wav", "c.wav"]
-        assert opened.duplicates == duplicates
+        assert len(opened.duplicates) == duplicates
 
 
 def test_an_unreadable_directory_passes_every_filter(
@@ -109,7 +195,7 @@ def test_an_unreadable_directory_passes_every_filter(
 
 def test_a_source_without_audio(tmp_path, touch):
     touch("notes.txt")
-    with pytest.raises(UserError, match="contains no audio"):
+    with pytest.raises(UserError, match="no audio.*; left out 1 file: 1 .txt"):
         open_source(tmp_path)
 
 
