@@ -2,6 +2,8 @@
 
 A version is a directory in --base_path whose name is a number. One rename makes
 it visible. Its `pushed.json` records what was pushed, its evaluation and when.
+Clients can use a new version as they used the one before it, unless
+--new_contract allows a change.
 """
 
 import argparse
@@ -50,6 +52,13 @@ def _parser() -> argparse.ArgumentParser:
         "version records this",
     )
     parser.add_argument(
+        "--new_contract",
+        action="store_true",
+        help="push even if the export differs from the newest version in what "
+        "clients rely on: sample rate, STFT, window, labels, signatures; the "
+        "version records the changes",
+    )
+    parser.add_argument(
         "--compared",
         action="store_true",
         help="require that the evaluation compared the export with the last "
@@ -73,7 +82,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace) -> int:
     if args.rollback:
-        if args.model or args.evaluation or args.unblessed or args.compared:
+        others = (args.unblessed, args.compared, args.new_contract)
+        if args.model or args.evaluation or any(others):
             raise UsageError("--rollback can be used with --base_path only")
         print(versions.roll_back(args.base_path))
         return 0
@@ -84,14 +94,10 @@ def _run(args: argparse.Namespace) -> int:
         )
     if args.keep < 1:
         raise UsageError(f"--keep is {args.keep}; expected at least 1")
-    version = versions.push(
-        args.model,
-        args.evaluation,
-        args.base_path,
-        args.keep,
-        args.unblessed,
-        args.compared,
+    rules = versions.Rules(
+        args.keep, args.unblessed, args.compared, args.new_contract
     )
+    version = versions.push(args.model, args.evaluation, args.base_path, rules)
     print(version)
     return 0
 

@@ -6,32 +6,54 @@ when. Servers ignore all other names: a version that was rolled back is kept as
 `.rolled-back-N`.
 """
 
+import dataclasses
 import datetime
 import json
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from stftgan_tf.errors import UserError
 from stftgan_tf.evaluation import blessing, lineage
 from stftgan_tf.files import directory_digest, file_names, locked
-from stftgan_tf.saved_model import layout
+from stftgan_tf.saved_model import contract, layout
 
 _ROLLED_BACK = ".rolled-back-"
 
+# Changes of the contract that an error lists.
+_MAX_CHANGES = 6
+
 # A prefix that no export uses for its temporary directories.
 _STAGING = ".pushing-"
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """What is required of an export that is pushed.
+
+    Attributes:
+      keep: number of newest versions that are kept.
+      unblessed: whether an export that is not blessed is published as well.
+      compared: whether the evaluation must have compared the export with the
+        version blessed last.
+      new_contract: whether the export may differ from the version served now
+        in what clients rely on.
+    """
+
+    keep: int = 3
+    unblessed: bool = False
+    compared: bool = False
+    new_contract: bool = False
 
 
 def push(
     model: Path,
     evaluation: Path | None,
     base_path: Path,
-    keep: int = 3,
-    unblessed: bool = False,
-    compared: bool = False,
+    rules: Rules | None = None,
 ) -> Path:
     """Publishes an export as the next version.
 
@@ -40,38 +62,43 @@ def push(
 
     Args:
       model: the export.
-      evaluation: directory of its evaluation; may be None if `unblessed`.
+      evaluation: directory of its evaluation; may be None if it does not have
+        to be blessed.
       base_path: directory of the versions.
-      keep: number of newest versions that are kept.
-      unblessed: whether to publish an export that is not blessed.
-      compared: whether the evaluation must have compared the export with the
-        version blessed last.
+      rules: what is required of the export.
 
     Returns:
       The directory of the version.
 
     Raises:
-      UserError: if `model` is not an export, or is neither blessed nor
-        `unblessed`.
+      UserError: if `model` is not an export, is not blessed, or changes the
+        contract of the version served now, unless the rules allow it.
     """
+    rules = rules or Rules()
     if not (model / "saved_model.pb").is_file():
         raise UserError(
             f"{model} is not an export (no saved_model.pb); create one with "
             "python -m stftgan_tf.export"
         )
-    record = _record(model, evaluation, unblessed)
+    record = _record(model, evaluation, rules.unblessed)
     base_path.mkdir(parents=True, exist_ok=True)
     with locked(base_path / ".lock"):
         # Left by killed pushes: no other process has the lock.
         for leftover in base_path.glob(f"{_STAGING}*"):
             shutil.rmtree(leftover, ignore_errors=True)
-        versions = _versions(base_path)
-        newest = versions.get(max(versions, default=0))
+        newest = newest_version(base_path)
         if newest is None or not _is_same(record, newest):
-            record = _check_compared(record, base_path, unblessed, compared)
+            record = _check_contract(record, newest, rules.new_contract)
+            record = _check_compared(record, base_path, rules)
             newest = _publish(record, base_path)
-        _prune(base_path, keep)
+        _prune(base_path, rules.keep)
     return newest
+
+
+def newest_version(base_path: Path) -> Path | None:
+    """The version that servers load, if there is one."""
+    versions = _versions(base_path)
+    return versions.get(max(versions, default=0))
 
 
 def _record(
@@ -93,23 +120,56 @@ def _record(
     elif not verdict["blessed"]:
         problem = "; ".join(verdict["reasons"])
     if problem and not unblessed:
+        if verdict and not verdict["blessed"]:
+            problem = "; ".join(_explained(verdict))
         raise UserError(f"{model} is not blessed: {problem}")
     return {
         "pushed": now.isoformat(timespec="seconds"),
         "model": str(model),
         "digest": digest,
         "unblessed": problem or False,
+        "lineage": lineage.of_export(model, digest, evaluation),
         "verdict": verdict,
     }
 
 
+def _explained(verdict: dict[str, Any]) -> Iterator[str]:
+    """Why an export is not blessed, with what to do about it."""
+    for line in blessing.verdict_lines(verdict):
+        yield line.removeprefix(f"{blessing.NOT_BLESSED}: ")
+
+
+def _check_contract(
+    record: dict[str, Any], newest: Path | None, allowed: bool
+) -> dict[str, Any]:
+    """The record, with what the export changes of the version served now.
+
+    Raises:
+      UserError: if it changes anything, and that is not allowed.
+    """
+    model = Path(record["model"])
+    changes = contract.changes(newest, model) if newest else []
+    if not changes:
+        return record
+    if not allowed:
+        more = len(changes) - _MAX_CHANGES
+        text = "; ".join(changes[:_MAX_CHANGES])
+        raise UserError(
+            f"{model} changes what clients of {newest} rely on: {text}"
+            f"{f'; and {more} more' if more > 0 else ''}. Use --new_contract "
+            "to replace that version anyway, or another --base_path"
+        )
+    return record | {"new_contract": {"from": newest.name, "changes": changes}}
+
+
 def _check_compared(
-    record: dict[str, Any], base_path: Path, unblessed: bool, compared: bool
+    record: dict[str, Any], base_path: Path, rules: Rules
 ) -> dict[str, Any]:
     """The record, with the reason if the comparison is missing.
 
     The export must have been compared with the version blessed last. One that
-    was compared with no version passes too, unless `compared` is set.
+    was compared with no version passes too, unless `compared` is set. Figures
+    of other audio do not compare, so then nothing is required.
 
     Raises:
       UserError: if it was not, and is not pushed `unblessed`.
@@ -118,7 +178,9 @@ def _check_compared(
     if record["unblessed"] or last is None:
         return record
     digest = record["verdict"].get("last_digest")
-    if digest is None and not compared:
+    if digest is None and not rules.compared:
+        return record
+    if contract.audio_changes(last, Path(record["model"])):
         return record
     if digest == blessing.read(last)["digest"]:
         return record
@@ -126,7 +188,7 @@ def _check_compared(
         f"its evaluation did not compare it with {last}, the version blessed "
         "last; evaluate it again (pipeline.run --from=evaluate)"
     )
-    if not unblessed:
+    if not rules.unblessed:
         raise UserError(f"{record['model']} is not blessed: {problem}")
     return record | {"unblessed": problem}
 

@@ -52,6 +52,7 @@ SHARED = {
     "files",
     "pictures",
     "progress",
+    "saved_model.contract",
     "saved_model.layout",
     "signals",
 }
