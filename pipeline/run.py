@@ -7,7 +7,8 @@ Each step is a command of this project. It writes to ROOT/<step>/<id> (push
 writes to --base_path), where the id is a hash of everything the step depends
 on. A step whose inputs and config have not changed is skipped. ROOT/records/
 contains a record of each completed step, so the same command continues after
-an interruption or a kill.
+an interruption or a kill. With more --steps or --minutes (both are totals)
+the training that is there continues, as a new record that names the one before.
 
 Flags that are not listed here go to preprocess (--max_bad_fraction, --runner)
 and to Apache Beam.
@@ -25,15 +26,16 @@ from pipeline.workflow import history, loop, plan, summary, worker
 from pipeline.workflow.step import STEPS, Step
 from stftgan_tf import cli
 from stftgan_tf import config as config_lib
+from stftgan_tf.config import Config
 from stftgan_tf.errors import UsageError
 from stftgan_tf.files import locked
 
-EXAMPLE = (
-    "python -m pipeline.run --config digits8k --source recordings/ "
-    "--root pipelines/digits --base_path serving/digits --minutes 60"
-)
+EXAMPLE = "python -m pipeline.run --source my_recordings --minutes 60"
 
 _NAMES = list(STEPS)
+
+# The config is chosen for the recordings, and written to ROOT/auto.yaml.
+_AUTO = "auto"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -49,9 +51,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__, EXAMPLE)
-    config_lib.add_arguments(parser, default="digits8k")
+    config_lib.add_arguments(parser, default=_AUTO)
     arguments.add_source(parser)
-    _add_root(parser)
+    _add_root(parser, None, "pipelines/<name of the source>")
     parser.add_argument(
         "--base_path",
         metavar="DIR",
@@ -78,16 +80,25 @@ def _parser() -> argparse.ArgumentParser:
         help="push the export even if it is not blessed; the version records "
         "this",
     )
+    parser.add_argument(
+        "--new_contract",
+        action="store_true",
+        help="push even if the export differs from the newest version in what "
+        "clients rely on: sample rate, STFT, window, labels, signatures; the "
+        "version records the changes",
+    )
     return parser
 
 
-def _add_root(parser: argparse.ArgumentParser) -> None:
+def _add_root(
+    parser: argparse.ArgumentParser, default: Path | None, meaning: str
+) -> None:
     parser.add_argument(
         "--root",
         metavar="DIR",
         type=cli.local_path,
-        default=Path("pipelines/demo"),
-        help="directory of all outputs and records (default: pipelines/demo)",
+        default=default,
+        help=f"directory of all outputs and records (default: {meaning})",
     )
 
 
@@ -117,7 +128,7 @@ def _status_parser() -> argparse.ArgumentParser:
     parser = cli.parser(
         "Lists the completed steps of a pipeline.", example, "status"
     )
-    _add_root(parser)
+    _add_root(parser, Path("pipelines/demo"), "pipelines/demo")
     return parser
 
 
@@ -136,9 +147,20 @@ def _lineage_parser() -> argparse.ArgumentParser:
 
 
 def _run(args: argparse.Namespace, more_flags: list[str]) -> int:
-    request = _request(args, more_flags)
+    _check_limits(args)
+    args.root = args.root or _default_root(args.source)
+    if args.config == _AUTO:
+        # Loads the audio libraries.
+        from pipeline.auto import command as auto
+
+        if args.print_config:
+            return auto.print_config(args)
+        config = auto.apply(args)
+    else:
+        config = config_lib.load(args.config, args.set)
     if args.print_config:
-        return config_lib.print_config(request.config)
+        return config_lib.print_config(config)
+    request = _request(args, config, more_flags)
     _check(args, request)
     last = _NAMES.index(args.until)
     first = 0 if args.force else _NAMES.index(args.first or _NAMES[0])
@@ -151,15 +173,25 @@ def _run(args: argparse.Namespace, more_flags: list[str]) -> int:
     return _run_steps(request, steps, rerun)
 
 
-def _request(args: argparse.Namespace, more_flags: list[str]) -> plan.Request:
+def _default_root(source: str) -> Path:
+    """pipelines/<name of the source>."""
+    from pipeline.sources import recordings as recordings_lib
+
+    return Path("pipelines", recordings_lib.source_name(source))
+
+
+def _request(
+    args: argparse.Namespace, config: Config, more_flags: list[str]
+) -> plan.Request:
     return plan.Request(
-        config=config_lib.load(args.config, args.set),
+        config=config,
         config_flags=[
             f"--config={args.config}",
             *(f"--set={text}" for text in args.set),
         ],
         source=args.source,
         pattern=args.pattern,
+        exclude=tuple(args.exclude),
         tfds_data_dir=args.tfds_data_dir,
         root=args.root,
         base_path=args.base_path or Path("serving", args.root.resolve().name),
@@ -167,16 +199,21 @@ def _request(args: argparse.Namespace, more_flags: list[str]) -> plan.Request:
         steps=args.steps,
         minutes=args.minutes,
         unblessed=args.unblessed,
+        new_contract=args.new_contract,
         preprocess_flags=more_flags,
     )
 
 
-def _check(args: argparse.Namespace, request: plan.Request) -> None:
-    """Raises UsageError for flags that cannot be followed."""
+def _check_limits(args: argparse.Namespace) -> None:
+    """Raises UsageError for a training of no length."""
     if args.steps is not None and args.steps < 1:
         raise UsageError(f"--steps is {args.steps}; expected at least 1")
     if args.minutes is not None and args.minutes <= 0:
         raise UsageError(f"--minutes is {args.minutes}; expected above 0")
+
+
+def _check(args: argparse.Namespace, request: plan.Request) -> None:
+    """Raises UsageError for flags that cannot be followed."""
     if args.minutes and request.config.train.strategy == "multiworker":
         raise UsageError(
             "--minutes would stop the workers at different steps; use --steps"
@@ -196,6 +233,8 @@ def _print_preview(
         state = "to do" if pending else "up to date"
         path = base_path if step.name == "push" else step.output
         print(f"{step.name:15s} {state:11s} {path}")
+        for note in step.notes() if step not in rerun else []:
+            print(f"{'':27s} {note}")
     return 0
 
 

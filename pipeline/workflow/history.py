@@ -7,6 +7,7 @@ from typing import Any
 
 from stftgan_tf.errors import UserError
 from stftgan_tf.evaluation import blessing, lineage
+from stftgan_tf.progress import clock
 
 
 def status(root: Path) -> str:
@@ -25,7 +26,7 @@ def status(root: Path) -> str:
     header = f"{'step':15s}{'id':14s}{'started':27s}{'seconds':>8s}  output"
     rows = [
         f"{record['step']:15s}{record['id']:14s}{record['started']:27s}"
-        f"{record['secs']:8.1f}  {record['output']}"
+        f"{record['secs']:8.1f}  {record['output']}{_training(record)}"
         for record in records
     ]
     return "\n".join([header, *rows])
@@ -44,20 +45,42 @@ def version_lineage(version: Path) -> str:
     problem = pushed["unblessed"]
     verdict = f"unblessed: {problem}" if problem else "blessed"
     lines = [f"{version}  pushed {pushed['pushed']}  {verdict}"]
-    model = Path(pushed["model"])
-    # An export of a pipeline is located at <root>/export/<id>.
-    records = model.resolve().parent.parent / "records"
-    export = records / f"export-{model.name}.json"
-    if not export.is_file():
+    if change := pushed.get("new_contract"):
         lines.append(
-            f"  {model}  (not made by pipeline.run, or its records are gone)"
+            f"  new contract, compared with version {change['from']}: "
+            f"{'; '.join(change['changes'])}"
         )
-        return "\n".join(lines)
-    # A version that was pushed by hand has no push record.
-    first = _first_push(records, version, export) or export
-    for depth, record in lineage.walk(first, 1):
+    records = _records(version, pushed)
+    if not records:
+        lines.append(
+            f"  {pushed['model']}  (not made by pipeline.run, or its records "
+            "are gone)"
+        )
+    for depth, record in records:
         lines += _entry(record, "  " * depth)
     return "\n".join(lines)
+
+
+def _records(
+    version: Path, pushed: dict[str, Any]
+) -> list[tuple[int, dict[str, Any]]]:
+    """The records behind a version, each with its depth."""
+    # An export of a pipeline is located at <root>/export/<id>.
+    model = Path(pushed["model"]).resolve()
+    export = model.parent.parent / "records" / f"export-{model.name}.json"
+    # A version that was pushed by hand has no push record.
+    first = _first_push(export.parent, version, export)
+    if "lineage" in pushed:
+        # The version contains it, so that later trainings cannot change it.
+        push = [(1, lineage.read(first))] if first else []
+        depth = 1 + len(push)
+        return push + [
+            (depth + record["depth"], record) for record in pushed["lineage"]
+        ]
+    # A version of an earlier version of this project.
+    if not export.is_file():
+        return []
+    return list(lineage.walk(first or export, 1))
 
 
 def _first_push(records: Path, version: Path, export: Path) -> Path | None:
@@ -77,7 +100,23 @@ def _first_push(records: Path, version: Path, export: Path) -> Path | None:
 
 def _entry(record: dict[str, Any], indent: str) -> Iterator[str]:
     yield (
-        f"{indent}{record['step']} {record['output']}  "
+        f"{indent}{record['step']} {record['output']}{_training(record)}  "
         f"{record['started']}, {record['secs']} s, code {record['code']}"
     )
     yield f"{indent}  {shlex.join(record['command'])}"
+
+
+def _training(record: dict[str, Any]) -> str:
+    """How far a training was, and what it continued."""
+    if "run" not in record:
+        return ""
+    run = record["run"]
+    text = f"  to step {run['step']} ({clock(run['secs'])})"
+    if previous := record.get("previous"):
+        text += f", continues train-{previous['id']}"
+        text += f" of step {previous['run']['step']}"
+    for change in record.get("by_hand", []):
+        text += (
+            f", BY HAND from step {change['from_step']} to {change['to_step']}"
+        )
+    return text

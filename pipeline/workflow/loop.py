@@ -21,11 +21,16 @@ def run(steps: list[Step], root: Path) -> None:
     usual_secs = _usual_secs(root)
     for index, step in enumerate(steps):
         title = f"[{index + 1}/{len(steps)}] {step.name}"
+        notes = step.notes()
         if step.done():
             print(f"{title}: up to date", flush=True)
+            for note in notes:
+                print(note, flush=True)
             continue
         secs = [usual_secs.get(later.name, 0.0) for later in steps[index:]]
         print(f"{title}: {STEPS[step.name]}{_estimate(secs)}", flush=True)
+        for note in notes:
+            print(note, flush=True)
         start = time.monotonic()
         step.run()
         print(f"{title}: done in {clock(time.monotonic() - start)}", flush=True)

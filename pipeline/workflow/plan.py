@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import versions
+from pipeline.workflow.publishing import Export, Push
 from pipeline.workflow.step import Step
+from pipeline.workflow.training import Training
 from stftgan_tf.config import Config
+from stftgan_tf.saved_model import contract
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,9 +29,12 @@ class Request:
       root: directory of all outputs and records.
       base_path: directory of the served versions.
       reference: a good data set that new shards are compared with.
-      steps: generator updates of the training.
-      minutes: time limit of the training.
+      steps: generator updates of the training in total.
+      minutes: time limit of the training in total.
       unblessed: whether an export that is not blessed is pushed as well.
+      new_contract: whether an export is pushed that clients of the version
+        served now cannot use as they use that one.
+      exclude: globs that the recordings' relative paths must not match.
       preprocess_flags: more flags of preprocess and of Beam.
     """
 
@@ -43,6 +49,8 @@ class Request:
     steps: int | None = None
     minutes: float | None = None
     unblessed: bool = False
+    new_contract: bool = False
+    exclude: tuple[str, ...] = ()
     preprocess_flags: list[str] = dataclasses.field(default_factory=list)
 
     def sections(self, *names: str) -> dict[str, Any]:
@@ -61,7 +69,7 @@ def steps(request: Request) -> list[Step]:
     validation = _validate(request, shards)
     run = _train(request, shards)
     export = _export(request, run)
-    evaluation = _evaluate(request, export, shards, validation)
+    evaluation = _evaluate(request, export, run, shards, validation)
     infra = _infra_validate(request, export)
     report = _report(request, evaluation, export, run, shards)
     push_ = _push(request, export, evaluation, infra)
@@ -80,6 +88,7 @@ def _preprocess(request: Request) -> Step:
             *request.config_flags,
             f"--source={request.source}",
             f"--pattern={request.pattern}",
+            *(f"--exclude={glob}" for glob in request.exclude),
             *([f"--tfds_data_dir={tfds}"] if tfds else []),
             "--overwrite",
             *request.preprocess_flags,
@@ -108,21 +117,24 @@ def _validate(request: Request, shards: Step) -> Step:
     )
 
 
-def _train(request: Request, shards: Step) -> Step:
-    limits = _limits(request)
-    return Step(
-        "train",
+def _train(request: Request, shards: Step) -> Training:
+    limits = request.steps or request.config.train.steps, request.minutes
+    sections = request.sections("model", "train", "augment", "watch")
+    # Only the default of --steps: a longer training continues a shorter one.
+    del sections["train"]["steps"]
+    return Training(
         request.root,
         # Validation is not an input: its thresholds change no weight. They do
         # decide what may be published, so evaluate depends on them.
-        [shards],
-        [request.sections("model", "train", "augment", "watch"), limits],
+        shards,
+        sections,
+        limits,
         lambda output: [
             "stftgan_tf.train",
             *request.config_flags,
             f"--data={shards.output}",
             f"--run={output}",
-            *limits,
+            *_limits(request),
             *(["--resume"] if (output / "config.yaml").is_file() else []),
         ],
     )
@@ -137,15 +149,19 @@ def _limits(request: Request) -> list[str]:
     return flags
 
 
-def _export(request: Request, run: Step) -> Step:
+def _export(request: Request, run: Training) -> Export:
     command = _command(
         "stftgan_tf.export", f"--run={run.output}", "--overwrite"
     )
-    return Step("export", request.root, [run], None, command)
+    return Export(request.root, run, command)
 
 
 def _evaluate(
-    request: Request, export: Step, shards: Step, validation: Step
+    request: Request,
+    export: Step,
+    run: Training,
+    shards: Step,
+    validation: Step,
 ) -> Step:
     return Step(
         "evaluate",
@@ -159,15 +175,22 @@ def _evaluate(
             f"--model={export.output}",
             f"--data={shards.output}",
             f"--output={output}",
-            *last_blessed_flag(request.base_path),
+            *_run_flag(run),
+            *last_blessed_flag(request.base_path, export.output),
+            *_run_flag(run),
         ],
     )
 
 
-def last_blessed_flag(base_path: Path) -> list[str]:
-    """The flag that names the newest blessed version, if there is one."""
+def last_blessed_flag(base_path: Path, export: Path) -> list[str]:
+    """The flag that names the newest blessed version, if there is one.
+
+    Figures of other audio (sample rate, STFT, window) do not compare.
+    """
     version = versions.last_blessed(base_path)
-    return [f"--last_blessed={version}"] if version else []
+    if version is None or contract.audio_changes(version, export):
+        return []
+    return [f"--last_blessed={version}"]
 
 
 def _infra_validate(request: Request, export: Step) -> Step:
@@ -176,7 +199,11 @@ def _infra_validate(request: Request, export: Step) -> Step:
 
 
 def _report(
-    request: Request, evaluation: Step, export: Step, run: Step, shards: Step
+    request: Request,
+    evaluation: Step,
+    export: Step,
+    run: Training,
+    shards: Step,
 ) -> Step:
     return Step(
         "report",
@@ -188,11 +215,19 @@ def _report(
             f"--evaluation={evaluation.output}",
             f"--model={export.output}",
             f"--data={shards.output}",
-            f"--run={run.output}",
+            *_run_flag(run),
             f"--record={evaluation.record}",
             f"--output={report_page(output)}",
         ],
     )
+
+
+def _run_flag(run: Training) -> list[str]:
+    """The flag that names the run, unless it was trained further since.
+
+    The history of a longer training is not that of the export.
+    """
+    return [f"--run={run.output}"] if run.is_current() else []
 
 
 def report_page(output: Path) -> Path:
@@ -202,20 +237,23 @@ def report_page(output: Path) -> Path:
 
 def _push(
     request: Request, export: Step, evaluation: Step, infra: Step
-) -> Step:
-    return Step(
-        "push",
+) -> Push:
+    flags = ["--unblessed"] if request.unblessed else []
+    if request.new_contract:
+        flags.append("--new_contract")
+    return Push(
         request.root,
         [export, evaluation, infra],
-        [str(request.base_path), request.unblessed],
+        [str(request.base_path), *flags],
         lambda _: [
             "pipeline.push",
             f"--model={export.output}",
             f"--evaluation={evaluation.output}",
             f"--base_path={request.base_path}",
             "--compared",
-            *(["--unblessed"] if request.unblessed else []),
+            *flags,
         ],
+        request.unblessed,
     )
 
 
@@ -231,13 +269,17 @@ def recordings_fingerprint(request: Request) -> Any:
     files, TensorFlow Datasets and the demo corpus: only what they are called.
     """
     name = [request.source, request.pattern, request.tfds_data_dir]
+    name += request.exclude
     if not Path(request.source).exists() or request.source == "demo":
         return name
     # Loads the audio libraries.
     from pipeline.sources import recordings as recordings_lib
 
     source = recordings_lib.open_source(
-        request.source, request.config.audio, request.pattern
+        request.source,
+        request.config.audio,
+        request.pattern,
+        exclude=request.exclude,
     )
     rows = [_file_state(recording) for recording in source.recordings]
     text = json.dumps([rows, source.labels])

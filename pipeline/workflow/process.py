@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from stftgan_tf import signals
@@ -44,11 +44,20 @@ class Result:
     error: str
 
 
-def run(command: list[str]) -> Result:
+def run(
+    command: list[str],
+    environment: Mapping[str, str] | None = None,
+    hidden: str | None = None,
+) -> Result:
     """Runs `python -m COMMAND`; its output appears as it is printed.
 
     Its error message is not shown but returned, so that the caller can say
     which step failed and why in one line.
+
+    Args:
+      command: the words after `python -m`.
+      environment: variables to set.
+      hidden: lines of stdout that begin with this are returned and not shown.
 
     Raises:
       KeyboardInterrupt: if there was a signal.
@@ -58,18 +67,32 @@ def run(command: list[str]) -> Result:
     relay = _ErrorRelay(reader)
     lines = []
     try:
-        with running(command, stdout=subprocess.PIPE, stderr=writer) as child:
+        with running(
+            command, environment, stdout=subprocess.PIPE, stderr=writer
+        ) as child:
             os.close(writer)
             relay.start()
             for line in child.stdout:
-                print(line, end="", flush=True)
+                if hidden is None or not line.startswith(hidden):
+                    print(line, end="", flush=True)
                 lines.append(line.rstrip("\n"))
             child.wait()
     finally:
         message = relay.finish()
     words = shlex.join(without_secrets(command))
-    reason = f"exit code {child.returncode}: python -m {words}"
+    reason = f"{_ending(child.returncode)}: python -m {words}"
     return Result(child.returncode, lines, message or reason)
+
+
+def _ending(code: int) -> str:
+    """What an exit code says, if the command printed no message."""
+    if code >= 0:
+        return f"exit code {code}"
+    with contextlib.suppress(ValueError):
+        name = signal.Signals(-code).name
+        often = ", often because memory ran out" if name == "SIGKILL" else ""
+        return f"killed by {name}{often}"
+    return f"killed by signal {-code}"
 
 
 def without_secrets(command: list[str]) -> list[str]:
@@ -126,7 +149,11 @@ class _ErrorRelay(threading.Thread):
 
 
 @contextlib.contextmanager
-def running(command: list[str], **kwargs: Any) -> Iterator[subprocess.Popen]:
+def running(
+    command: list[str],
+    environment: Mapping[str, str] | None = None,
+    **kwargs: Any,
+) -> Iterator[subprocess.Popen]:
     """Starts `python -m COMMAND` and forwards SIGINT and SIGTERM to it.
 
     A training then saves a checkpoint and ends; a second signal kills it. The
@@ -149,7 +176,7 @@ def running(command: list[str], **kwargs: Any) -> Iterator[subprocess.Popen]:
         text=True,
         errors="backslashreplace",
         # Lines appear in the order in which they are printed.
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
         **kwargs,
     )
     with signals.handled_by(forward):

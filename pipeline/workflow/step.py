@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.workflow import process
-from stftgan_tf.errors import UserError
-from stftgan_tf.evaluation import lineage
+from stftgan_tf.errors import UsageError, UserError
+from stftgan_tf.evaluation import blessing, lineage
 from stftgan_tf.files import write_atomically
 
 # The steps in order, and what each one does.
@@ -27,8 +27,20 @@ STEPS = {
 }
 
 
+# The environment variable by which a training knows its record; see
+# `stftgan_tf.training.sessions`.
+_RECORD = "STFTGAN_RECORD"
+
+# Lines of a step that are not shown, because the summary repeats them.
+_HIDDEN = {"evaluate": blessing.NOT_BLESSED}
+
+
 class StepError(UserError):
     """A step failed; the message names the step and the reason."""
+
+
+class StepUsageError(UsageError):
+    """A step failed because its flags or its config cannot be used."""
 
 
 class Step:
@@ -59,9 +71,8 @@ class Step:
           settings: everything else the output depends on, JSON serializable.
           command: returns the words after `python -m` for an output path.
         """
-        text = json.dumps([name, [step.id for step in inputs], settings])
         self.name, self.inputs = name, inputs
-        self.id = hashlib.sha256(text.encode()).hexdigest()[:12]
+        self.id = id_of(name, inputs, settings)
         self.output = root / name / self.id
         self.record = root / "records" / f"{name}-{self.id}.json"
         self._command = command
@@ -80,6 +91,25 @@ class Step:
         if self.name == "push" and not Path(record["output"]).parent.exists():
             return False
         return record["inputs"] == self._input_hashes()
+
+    def check(self) -> None:
+        """Checks that the step may run; called before the command.
+
+        Raises:
+          StepError: if it may not.
+        """
+
+    def notes(self) -> list[str]:
+        """What a user has to know before the step, or if it is done."""
+        return []
+
+    def facts(self) -> dict[str, Any]:
+        """More entries of the record; called after the command.
+
+        Raises:
+          StepError: if what the command made cannot be recorded truthfully.
+        """
+        return {}
 
     def _input_hashes(self) -> dict[str, str]:
         """SHA-256 of each input's record, or "" if the input has none yet."""
@@ -104,7 +134,9 @@ class Step:
         """Runs the command and writes the record.
 
         Raises:
-          StepError: if an input is missing or the command fails.
+          StepError: if an input is missing, the step may not run, or the
+            command fails.
+          StepUsageError: if the command fails with the exit code 2.
           KeyboardInterrupt: if the command was interrupted.
         """
         for step in self.inputs:
@@ -113,13 +145,17 @@ class Step:
                     f"step {self.name} failed: its input {step.output} is "
                     f"missing; run again with --from={step.name}"
                 )
+        self.check()
         command, inputs = self.command(), self._input_hashes()
         start = time.time()
-        result = process.run(command)
+        result = process.run(
+            command, {_RECORD: self.record.stem}, _HIDDEN.get(self.name)
+        )
         if result.code == 130:
             raise KeyboardInterrupt
         if result.code:
-            raise StepError(f"step {self.name} failed: {result.error}")
+            error = StepUsageError if result.code == 2 else StepError
+            raise error(f"step {self.name} failed: {result.error}")
         # The last line that push prints is the version that it created.
         pushed = self.name == "push"
         self._write_record(
@@ -134,6 +170,7 @@ class Step:
                     start, datetime.timezone.utc
                 ).isoformat(timespec="seconds"),
                 "secs": round(time.time() - start, 1),
+                **self.facts(),
             }
         )
 
@@ -141,6 +178,12 @@ class Step:
         self.record.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(record, indent=1) + "\n"
         write_atomically(self.record, text.encode())
+
+
+def id_of(name: str, inputs: list[Step], settings: Any) -> str:
+    """The id of a step; it is the same for the same inputs and settings."""
+    text = json.dumps([name, [step.id for step in inputs], settings])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _code_version() -> str:

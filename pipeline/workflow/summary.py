@@ -2,6 +2,7 @@
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 from pipeline.workflow.plan import report_page
 from pipeline.workflow.step import Step
@@ -12,8 +13,12 @@ def lines(steps: list[Step], base_path: Path) -> list[str]:
     """The verdict, the report and the next commands, as far as they exist."""
     done = {step.name: step for step in steps if step.done()}
     rows = {}
+    reasons = []
     if "evaluate" in done:
-        rows["blessed"] = _verdict(done["evaluate"].output)
+        verdict = blessing.read(done["evaluate"].output)
+        rows["blessed"] = _verdict(verdict)
+        if not verdict["blessed"]:
+            reasons = [f"  {line}" for line in blessing.verdict_lines(verdict)]
     if "report" in done:
         page = report_page(done["report"].output)
         rows["report"] = f"{page} (open it in a browser)"
@@ -24,18 +29,16 @@ def lines(steps: list[Step], base_path: Path) -> list[str]:
     if "push" in done:
         rows["serve"] = _serve(base_path)
     text = [f"{name + ':':9s}{value}" for name, value in rows.items()]
-    return ["", *text] if text else []
+    return ["", text[0], *reasons, *text[1:]] if text else []
 
 
-def _verdict(evaluation: Path) -> str:
-    verdict = blessing.read(evaluation)
+def _verdict(verdict: dict[str, Any]) -> str:
     checks, reasons = verdict["checks"], verdict["reasons"]
     if verdict["blessed"]:
         return f"yes, all {len(checks)} checks passed"
-    # The reasons are in the output of evaluate and in the error of push.
     return (
         f"no, {len(reasons)} of {len(checks)} checks failed "
-        "(what to do: docs/troubleshooting.md)"
+        "(see also docs/troubleshooting.md)"
     )
 
 

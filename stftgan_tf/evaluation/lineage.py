@@ -4,6 +4,11 @@ A record is a JSON file with `step`, `id`, `output`, `command`, `code` (version
 of this project), `started`, `secs` and `inputs`. The inputs are the records of
 the steps whose output was used. They map each record's file name, relative to
 this record's directory, to the SHA-256 of that file.
+
+The record of a training also contains `run`: step and hash of the run at its
+end. If it continued another training, `previous` is the record of that one. If
+the run was also trained outside of the pipeline, `by_hand` lists from which
+step to which. The record of an export contains its `digest`.
 """
 
 import json
@@ -37,7 +42,8 @@ def walk(
       visited: records to skip; the walk adds those that it yields.
 
     Yields:
-      (depth, record), each record once; an input is one deeper.
+      (depth, record), each record once; an input is one deeper, and so is
+      the training that a training continued.
 
     Raises:
       UserError: if a record cannot be read.
@@ -50,5 +56,42 @@ def walk(
     if not {"step", "inputs", "command"} <= set(record):
         raise UserError(f"{path} is not a record of a pipeline step")
     yield depth, record
+    earlier = record.get("previous")
+    while earlier:
+        yield depth + 1, earlier
+        earlier = earlier.get("previous")
     for name in record["inputs"]:
         yield from walk(path.parent / name, depth + 1, visited)
+
+
+def of_export(
+    model: Path, digest: str, evaluation: Path | None = None
+) -> list[dict[str, Any]]:
+    """The records of everything that an export was made from.
+
+    Args:
+      model: the export; that of a pipeline is `<root>/export/<id>`.
+      digest: of its files.
+      evaluation: its evaluation, whose records come first.
+
+    Returns:
+      Records with their `depth`; none if no pipeline made the export, or if
+      it was replaced since.
+    """
+    first = _record_of(model)
+    if not first.is_file() or read(first).get("digest", digest) != digest:
+        return []
+    paths, visited = [first], set()
+    if evaluation and _record_of(evaluation).is_file():
+        paths.insert(0, _record_of(evaluation))
+    return [
+        {"depth": depth, **record}
+        for path in paths
+        for depth, record in walk(path, 0, visited)
+    ]
+
+
+def _record_of(output: Path) -> Path:
+    """The record of a step whose output is `<root>/<step>/<id>`."""
+    step, root = output.resolve().parent, output.resolve().parents[1]
+    return root / "records" / f"{step.name}-{output.resolve().name}.json"

@@ -2,10 +2,14 @@
 
 import argparse
 import json
+import os
 import signal
 import sys
 import time
 from pathlib import Path
+
+from pipeline.workflow import run_state
+from stftgan_tf.training import sessions
 
 
 def main():
@@ -19,13 +23,23 @@ def main():
     parser.add_argument("--terminal", action="store_true")
     parser.add_argument("--token")
     parser.add_argument("--code", type=int, default=0)
+    parser.add_argument("--variable")
+    parser.add_argument("--kill", action="store_true")
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--secs", type=float, default=1.0)
     args = parser.parse_args()
     for line in args.print:
         print(line)
+    if args.variable:
+        print(os.environ[args.variable])
+    if args.kill:
+        os.kill(os.getpid(), signal.SIGKILL)
     for line in args.stderr:
         print(line, file=sys.stderr)
     if args.output:
         args.output.mkdir(parents=True, exist_ok=True)
+    if args.steps:
+        train(args.output, args.steps, args.secs)
     if args.record:
         args.record.parent.mkdir(parents=True, exist_ok=True)
         record = {"inputs": json.loads(args.inputs)}
@@ -35,6 +49,23 @@ def main():
     if args.wait:
         wait()
     return args.code
+
+
+def train(run, step, secs):
+    """Leaves the files of a training that ends at a step, if it trains."""
+    state = run_state.read(run)
+    if state and state.step >= step:
+        return
+    sessions.append(run, state.step if state else 0, "data")
+    checkpoint(run, step, secs)
+
+
+def checkpoint(run, step, secs=1.0, weights="weights"):
+    path = run / "checkpoints" / f"step-{step:08d}"
+    path.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"step": step, "secs": secs})
+    (path / "state.json").write_text(text)
+    (path / "weights.index").write_text(f"{weights} at {step}")
 
 
 def wait():

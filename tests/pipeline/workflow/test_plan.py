@@ -46,6 +46,7 @@ def test_the_steps_are_in_order(tmp_path):
         ("model.latent_dim=4", "train"),
         ("augment.target=0.5", "train"),
         ("watch.every=20", "train"),
+        ("train.steps=40", "train"),
         ({"minutes": 1.0}, "train"),
         ({"steps": 10}, "train"),
         ("evaluate.samples=65", "evaluate"),
@@ -53,6 +54,7 @@ def test_the_steps_are_in_order(tmp_path):
         ("bless.max_ndb=1.0", "evaluate"),
         ({"base_path": "elsewhere"}, "evaluate"),
         ({"unblessed": True}, "push"),
+        ({"new_contract": True}, "push"),
     ],
 )
 def test_a_change_reruns_the_steps_that_depend_on_it(tmp_path, change, first):
@@ -69,6 +71,20 @@ def test_a_change_reruns_the_steps_that_depend_on_it(tmp_path, change, first):
     assert [name for name in STEPS if before[name] != after[name]] == expected
 
 
+def test_limits_change_the_record_of_a_training_and_not_its_run(tmp_path):
+    def training(overrides=(), **changes):
+        return plan.steps(request_of(tmp_path, overrides, **changes))[2]
+
+    first = training()
+    longer = training(steps=40)
+    assert longer.output == first.output and longer.record != first.record
+    # 20 are the steps of the config.
+    assert training(steps=20).record == first.record
+    assert training(["train.steps=40"]).record == longer.record
+    assert training(minutes=5.0).output == first.output
+    assert training(["train.seed=1"]).output != first.output
+
+
 def test_the_root_does_not_change_the_ids(tmp_path):
     moved = request_of(tmp_path, root=tmp_path / "moved")
     assert ids(moved) == ids(request_of(tmp_path))
@@ -76,7 +92,12 @@ def test_the_root_does_not_change_the_ids(tmp_path):
 
 def test_commands_pass_outputs_on(tmp_path):
     request = request_of(
-        tmp_path, steps=7, minutes=2.0, unblessed=True, reference="good"
+        tmp_path,
+        steps=7,
+        minutes=2.0,
+        unblessed=True,
+        new_contract=True,
+        reference="good",
     )
     steps = {step.name: step for step in plan.steps(request)}
     commands = {name: step.command() for name, step in steps.items()}
@@ -89,7 +110,10 @@ def test_commands_pass_outputs_on(tmp_path):
     assert f"--output={evaluation}" in commands["evaluate"]
     for name in ("report", "push"):
         assert f"--evaluation={evaluation}" in commands[name]
-    assert {"--compared", "--unblessed"} <= set(commands["push"])
+    flags = {"--compared", "--unblessed", "--new_contract"}
+    assert flags <= set(commands["push"])
+    # There is no run yet whose history the report could show.
+    assert not any(flag.startswith("--run=") for flag in commands["report"])
 
 
 def test_a_training_that_has_begun_is_resumed(tmp_path):

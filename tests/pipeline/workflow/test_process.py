@@ -26,6 +26,18 @@ def test_the_error_message_is_returned_and_not_shown(capfd):
     assert capfd.readouterr().err == "a warning\n"
 
 
+def test_lines_may_be_hidden_and_variables_set(capfd):
+    flags = ["--print=NOT_BLESSED: no", "--print=end", "--variable=ANSWER"]
+    result = process.run([CHILD, *flags], {"ANSWER": "42"}, "NOT_BLESSED")
+    assert result.lines == ["NOT_BLESSED: no", "end", "42"]
+    assert capfd.readouterr().out == "end\n42\n"
+
+
+def test_a_command_that_was_killed_says_by_what():
+    result = process.run([CHILD, "--kill"])
+    assert result.error.startswith("killed by SIGKILL, often because memory")
+
+
 def test_only_the_last_line_is_the_error_message(capfd):
     flags = ["--stderr=error: repaired", "--stderr=done"]
     result = process.run([CHILD, *flags, "--code=1"])

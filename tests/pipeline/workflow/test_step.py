@@ -3,6 +3,7 @@ import json
 import pytest
 
 from pipeline.workflow.step import StepError
+from stftgan_tf.errors import UsageError
 from stftgan_tf.evaluation import lineage
 
 
@@ -44,6 +45,12 @@ def test_a_failure_says_which_step_failed_and_why(make_step):
     with pytest.raises(StepError, match="^step preprocess failed: no window i"):
         step.run()
     assert not step.done()
+
+
+def test_a_wrong_config_is_wrong_usage_of_the_pipeline(make_step):
+    flags = ["--stderr=error: steps is 3; expected 4", "--code=2"]
+    with pytest.raises(UsageError, match="^step train failed: steps is 3"):
+        make_step("train", flags=flags).run()
 
 
 def test_a_missing_input_is_reported_before_the_command_runs(make_step):

@@ -43,11 +43,14 @@ def test_a_blessed_version(steps, tmp_path):
 
 def test_an_export_that_is_not_blessed(steps, tmp_path):
     evaluation = steps[1]
-    blessing.write(evaluation.output, {"digest": "x"}, [PASSED, FAILED])
+    metrics = {"digest": "x", "remedies": ["Train longer."]}
+    blessing.write(evaluation.output, metrics, [PASSED, FAILED])
     evaluation.run()
-    _, verdict, listen = lines(steps, tmp_path)
+    _, verdict, reason, listen = lines(steps, tmp_path)
     assert "no, 1 of 2 checks failed" in verdict
     assert "docs/troubleshooting.md" in verdict and "\n" not in verdict
+    assert reason.startswith("  NOT_BLESSED: ndb 50, at most 30 allowed")
+    assert reason.endswith(". Train longer.")
     assert listen.startswith("listen:  python -m stftgan_tf.sample")
 
 

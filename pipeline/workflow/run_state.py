@@ -1,0 +1,127 @@
+"""How far the run of a training is, read from its files.
+
+The formats are those of `stftgan_tf.training`: `checkpoints` and `sessions`.
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from stftgan_tf.files import write_atomically
+from stftgan_tf.progress import clock
+
+_SESSIONS = "sessions.jsonl"
+_NAME = re.compile(r"(step|best|last)-(\d{8,})(?:-r\d+)?")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunState:
+    """How far a run is.
+
+    Attributes:
+      step: generator updates of the newest checkpoint.
+      secs: seconds trained until then.
+      digest: hash of all checkpoints; it changes with every weight.
+      sessions: the rows of sessions.jsonl.
+    """
+
+    step: int
+    secs: float
+    digest: str
+    sessions: list[dict[str, Any]]
+
+    def __str__(self) -> str:
+        """For example `step 300 after 14:59`."""
+        return f"step {self.step} after {clock(self.secs)}"
+
+    def to_record(self) -> dict[str, Any]:
+        """What the record of a training says about its run."""
+        return {
+            "step": self.step,
+            "secs": round(self.secs, 1),
+            "digest": self.digest,
+            "sessions": len(self.sessions),
+            "sessions_digest": _digest_of_rows(self.sessions),
+        }
+
+    def began_as(self, record: dict[str, Any]) -> bool:
+        """Whether this is the run of a record, perhaps trained further."""
+        count = record["sessions"]
+        rows = self.sessions[:count]
+        return _digest_of_rows(rows) == record["sessions_digest"]
+
+
+def read(run: Path) -> RunState | None:
+    """The state of a run; None if it contains no checkpoint."""
+    checkpoints = sorted(
+        path
+        for path in (run / "checkpoints").glob("*")
+        if _NAME.fullmatch(path.name)
+    )
+    if not checkpoints:
+        return None
+    newest = max(checkpoints, key=_age)
+    secs = 0.0
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        secs = float(json.loads((newest / "state.json").read_text())["secs"])
+    digest = hashlib.sha256()
+    for path in [*checkpoints, run / "manifest.json", run / "condition.npz"]:
+        for part in _identity(path):
+            digest.update(part)
+    return RunState(
+        _age(newest)[1], secs, digest.hexdigest(), _read_sessions(run)
+    )
+
+
+def note_change(run: Path, step: int) -> None:
+    """Notes that checkpoints were changed by something else than a training.
+
+    Args:
+      run: directory of the run.
+      step: of the last record, which no longer describes the run.
+    """
+    now = datetime.datetime.now(datetime.timezone.utc)
+    row = {
+        "started": now.isoformat(timespec="seconds"),
+        "step": step,
+        "record": None,
+        "changed": True,
+    }
+    text = "".join(json.dumps(r) + "\n" for r in [*_read_sessions(run), row])
+    write_atomically(run / _SESSIONS, text.encode())
+
+
+def _age(checkpoint: Path) -> tuple[bool, int]:
+    """Sorts those that a training resumes from last, by their step."""
+    kind, step = _NAME.fullmatch(checkpoint.name).groups()
+    return kind == "step", int(step)
+
+
+def _identity(path: Path) -> Iterator[bytes]:
+    """Bytes that change with the content of a checkpoint or a file."""
+    yield path.name.encode()
+    if path.is_file():
+        yield path.read_bytes()
+    # The index contains a checksum of each tensor.
+    for name in ("state.json", "weights.index"):
+        with contextlib.suppress(OSError):
+            yield (path / name).read_bytes()
+    for data in sorted(path.glob("weights.data-*")):
+        yield f"{data.name} {data.stat().st_size}".encode()
+
+
+def _read_sessions(run: Path) -> list[dict[str, Any]]:
+    with contextlib.suppress(FileNotFoundError):
+        text = (run / _SESSIONS).read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.splitlines()]
+    return []
+
+
+def _digest_of_rows(rows: list[dict[str, Any]]) -> str:
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()

@@ -1,0 +1,237 @@
+"""The training of a pipeline, which a later request may extend.
+
+Trainings that differ in `--steps` and `--minutes` only share one run, and each
+has its own record. A record names the one before it, and contains a hash of
+the run, so that a training by hand in between is noticed and recorded.
+"""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pipeline.workflow import run_state
+from pipeline.workflow.run_state import RunState
+from pipeline.workflow.step import Step, StepError, id_of
+from stftgan_tf.evaluation import lineage
+
+
+class Training(Step):
+    """The step `train`.
+
+    Attributes:
+      steps: generator updates in total.
+      minutes: time limit in total, or None.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        shards: Step,
+        settings: Any,
+        limits: tuple[int, float | None],
+        command: Callable[[Path], list[str]],
+    ):
+        """Derives the id from everything, that of the run without the limits.
+
+        Args:
+          root: directory of all outputs and records.
+          shards: the step that makes the data set.
+          settings: everything but the limits that the weights depend on.
+          limits: steps and minutes in total.
+          command: returns the words after `python -m` for an output path.
+        """
+        super().__init__(
+            "train", root, [shards], [settings, list(limits)], command
+        )
+        self.steps, self.minutes = limits
+        self.output = root / "train" / id_of("train", [shards], settings)
+
+    def is_current(self) -> bool:
+        """Whether the run is as the record of this step describes it."""
+        record = self._own_record()
+        state = run_state.read(self.output)
+        return bool(record and state and state.digest == record["digest"])
+
+    def check(self) -> None:
+        """Checks that the run can still be trained to the limits.
+
+        Raises:
+          StepError: if it is further.
+        """
+        state = run_state.read(self.output)
+        if state and self._is_beyond(state):
+            by_hand = _by_hand_text(self._by_hand(state))
+            raise StepError(
+                f"step train failed: {self.output} is at {state} already"
+                f"{by_hand}, which is more than {self._limits_text()}; use "
+                f"{self._flags_for(state)} or more to keep it, or --from=train "
+                "to train anew (the run is then kept under another name)"
+            )
+
+    def check_current(self, reader: str) -> None:
+        """Checks that a step may read the run under the record of this one.
+
+        Args:
+          reader: name of the step that reads the run.
+
+        Raises:
+          StepError: if the run was trained further, or changed.
+        """
+        record = self._own_record()
+        if record is None or self.is_current():
+            return
+        state = run_state.read(self.output)
+        where = "contains no checkpoint"
+        if state:
+            by_hand = _by_hand_text(self._by_hand(state))
+            where = f"is at {state} now{by_hand}"
+        remedy = f"{self._flags_for(state)}, or " if state else ""
+        raise StepError(
+            f"step {reader} failed: the record of this training, "
+            f"{self.record.name}, is of step {record['step']}, but "
+            f"{self.output} {where}; run again with {remedy}--from=train to "
+            "train anew (the run is then kept under another name)"
+        )
+
+    def notes(self) -> list[str]:
+        """What a user has to know about the run before this step."""
+        state = run_state.read(self.output)
+        if state is None:
+            return []
+        previous = self._previous(state)
+        changes, notes = self._by_hand(state), []
+        if not self.done():
+            where = f" (recorded in train-{previous['id']}.json)"
+            notes.append(
+                f"continues {self.output} at {state}{where if previous else ''}"
+            )
+        if changes:
+            kept = "its exports are of the recorded steps"
+            recorded = "the lineage will say so"
+            notes.append(
+                f"note: {self.output} was trained by hand"
+                f"{_by_hand_text(changes, '')}; "
+                f"{kept if self.done() else recorded}"
+            )
+        return notes
+
+    def run(self) -> None:
+        """Trains, and records what the run was before and is now.
+
+        Raises:
+          StepError: if the run is beyond the limits, or the command fails.
+          KeyboardInterrupt: if the command was interrupted.
+        """
+        state = run_state.read(self.output)
+        previous = self._previous(state) if state else None
+        if previous and _is_changed(state, previous["run"]):
+            run_state.note_change(self.output, previous["run"]["step"])
+        super().run()
+
+    def facts(self) -> dict[str, Any]:
+        """What the record contains beyond that of other steps."""
+        state = run_state.read(self.output)
+        if state is None:
+            return {}
+        facts: dict[str, Any] = {"run": state.to_record()}
+        if previous := self._previous(state):
+            facts["previous"] = previous
+        if by_hand := self._by_hand(state):
+            facts["by_hand"] = by_hand
+        return facts
+
+    def _own_record(self) -> dict[str, Any] | None:
+        """What the record says about the run, if there is one."""
+        if not self.record.is_file():
+            return None
+        return lineage.read(self.record).get("run")
+
+    def _previous(self, state: RunState) -> dict[str, Any] | None:
+        """The newest record of another training that this run continues."""
+        records = [
+            record
+            for path in self.record.parent.glob("train-*.json")
+            if path != self.record
+            and (record := lineage.read(path)).get("run")
+            and Path(record["output"]).name == self.output.name
+            and state.began_as(record["run"])
+            and record["run"]["step"] <= state.step
+        ]
+        return max(records, key=_age, default=None)
+
+    def _by_hand(self, state: RunState) -> list[dict[str, Any]]:
+        """Trainings of the run outside of this pipeline, since any record."""
+        records = [self._previous(state)]
+        if self.done():
+            records.append(lineage.read(self.record))
+        known = [
+            record["run"]
+            for record in records
+            if record and record.get("run") and state.began_as(record["run"])
+        ]
+        newest = max(known, key=lambda run: run["sessions"], default=None)
+        first = newest["sessions"] if newest else 0
+        changes = []
+        rows = state.sessions
+        ends = [row["step"] for row in rows[1:]] + [state.step]
+        for row, end in zip(rows[first:], ends[first:], strict=True):
+            is_change = row.get("changed") or end > row["step"]
+            if row["record"] is None and is_change:
+                changes.append(
+                    {
+                        "started": row["started"],
+                        "from_step": row["step"],
+                        "to_step": end,
+                    }
+                )
+        if not changes and newest and _is_changed(state, newest):
+            # Of no training: checkpoints were copied or removed.
+            step = newest["step"]
+            changes = [{"started": None, "from_step": step, "to_step": step}]
+            changes[0]["to_step"] = state.step
+        return changes
+
+    def _is_beyond(self, state: RunState) -> bool:
+        """Whether a training with these limits would have ended before."""
+        if state.step > self.steps:
+            return True
+        if self.minutes is None or state.secs < 61.2 * self.minutes + 5:
+            return False
+        # Ours may also have ended much later, by a slow last step.
+        last = state.sessions[-1] if state.sessions else {"record": None}
+        return last["record"] != self.record.stem
+
+    def _limits_text(self) -> str:
+        texts = [f"--steps={self.steps}"]
+        if self.minutes is not None:
+            texts.append(f"--minutes={self.minutes:g}")
+        return " or ".join(texts)
+
+    def _flags_for(self, state: RunState) -> str:
+        """The least limits that the run is within."""
+        flags = []
+        if state.step > self.steps or self.minutes is None:
+            flags.append(f"--steps={state.step}")
+        if self.minutes is not None and state.secs >= 60 * self.minutes:
+            flags.append(f"--minutes={math.floor(state.secs / 60) + 1}")
+        return " ".join(flags) or f"--steps={state.step}"
+
+
+def _age(record: dict[str, Any]) -> tuple[int, str]:
+    return record["run"]["sessions"], record["started"]
+
+
+def _is_changed(state: RunState, run: dict[str, Any]) -> bool:
+    """Whether the checkpoints are others although nothing was trained."""
+    same_sessions = len(state.sessions) == run["sessions"]
+    return same_sessions and state.digest != run["digest"]
+
+
+def _by_hand_text(changes: list[dict[str, Any]], lead: str = " by hand") -> str:
+    """For example ` by hand (from step 100 to 150)`, or nothing."""
+    spans = [
+        f"from step {change['from_step']} to {change['to_step']}"
+        for change in changes
+    ]
+    return f"{lead} ({', '.join(spans)})" if spans else ""
