@@ -1,7 +1,8 @@
 """Finds recordings with the same content, so that each content is used once.
 
-A copy would count twice, and its two names can be in different splits. Only
-equal bytes are found: a FLAC copy of a WAV file is another recording.
+A copy would count twice, and its two names can be in different splits. Copies
+whose encoded audio has the same bytes are found, whatever their tags are; a
+FLAC copy of a WAV file counts as another recording.
 """
 
 import hashlib
@@ -12,9 +13,12 @@ from collections.abc import Iterable, Iterator
 import apache_beam as beam
 
 from pipeline import remote, storage
-from pipeline.audio import tfds_records
+from pipeline.audio import payload, tfds_records
 from pipeline.beam.shards import JobContext
 from pipeline.sources.recordings import Duplicate, Recording
+
+# Number of bytes that are read at a time.
+_BLOCK_BYTES = 1 << 20
 
 # Files of the same size that agree in this many bytes at both ends are compared
 # whole. So most long files are not read once more.
@@ -118,11 +122,13 @@ def _summary(path: str) -> str:
     if not stat.S_ISREG(status.st_mode):
         raise OSError("not a regular file")
     with open(path, "rb") as file:
-        digest = hashlib.sha256(file.read(_END_BYTES))
-        if status.st_size > _END_BYTES:
-            file.seek(max(_END_BYTES, status.st_size - _END_BYTES))
-            digest.update(file.read(_END_BYTES))
-    return f"{status.st_size} {digest.hexdigest()}"
+        layout, start, stop = payload.find(file)
+        digest = hashlib.sha256(layout)
+        tail = max(start, stop - _END_BYTES)
+        for position in sorted({start, tail}):
+            file.seek(position)
+            digest.update(file.read(min(_END_BYTES, stop - position)))
+    return f"{stop - start} {digest.hexdigest()}"
 
 
 def _remote_summary(path: str) -> str:
@@ -137,9 +143,11 @@ def _whole(recording: Recording) -> str:
     try:
         if tfds_records.is_record_path(path):
             return _record_digest(path)
-        digest = hashlib.sha256()
         with storage.open_input(path) as file:
-            while block := file.read(1 << 20):
+            layout, start, stop = payload.find(file)
+            digest = hashlib.sha256(layout)
+            file.seek(start)
+            while block := file.read(min(_BLOCK_BYTES, stop - file.tell())):
                 digest.update(block)
         return digest.hexdigest()
     # Each file system raises its own exceptions.

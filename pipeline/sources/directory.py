@@ -76,6 +76,7 @@ def walk(root: Path) -> Files:
     unreadable: list[str] = []
     left_out: collections.Counter[str] = collections.Counter()
     visited: set[tuple[int, int]] = set()
+    extensions = containers.readable_extensions()
 
     def add_unreadable(error: OSError) -> None:
         unreadable.append(str(error.filename))
@@ -88,12 +89,13 @@ def walk(root: Path) -> Files:
             continue
         for name in filter(_hidden_kind, subdirectories):
             kind = _hidden_kind(name)
-            left_out[kind] += _count_audio(os.path.join(directory, name))
+            path = os.path.join(directory, name)
+            left_out[kind] += _count_audio(path, extensions)
         subdirectories[:] = sorted(
             name for name in subdirectories if not _hidden_kind(name)
         )
-        audio = [n for n in files if _is_recording(n, left_out)]
-        names = list(filter(is_audio, subdirectories)) + audio
+        names = [n for n in subdirectories if _is_audio(n, extensions)]
+        names += [n for n in files if _is_recording(n, extensions, left_out)]
         paths += [os.path.join(directory, name) for name in names]
     return Files(
         _with_names(paths, root), _with_names(unreadable, root), +left_out
@@ -125,9 +127,8 @@ def describe_left_out(left_out: Mapping[str, int]) -> str:
     return line
 
 
-def is_audio(name: str) -> bool:
-    """Whether a file's extension is one that can be decoded here."""
-    return name.lower().endswith(containers.readable_extensions())
+def _is_audio(name: str, extensions: tuple[str, ...]) -> bool:
+    return name.lower().endswith(extensions)
 
 
 def _was_visited(directory: str, visited: set[tuple[int, int]]) -> bool:
@@ -140,15 +141,17 @@ def _was_visited(directory: str, visited: set[tuple[int, int]]) -> bool:
     return False
 
 
-def _is_recording(name: str, left_out: collections.Counter[str]) -> bool:
+def _is_recording(
+    name: str, extensions: tuple[str, ...], left_out: collections.Counter[str]
+) -> bool:
     """Whether a file counts as a recording; counts it otherwise."""
     hidden = _hidden_kind(name)
-    if is_audio(name) and not hidden:
-        return True
-    if not hidden:
-        left_out[_extension(name)] += 1
-    elif is_audio(name):
+    if _is_audio(name, extensions):
+        if not hidden:
+            return True
         left_out[hidden] += 1
+    elif not hidden:
+        left_out[_extension(name)] += 1
     return False
 
 
@@ -167,10 +170,12 @@ def _extension(name: str) -> str:
     return extension or "without extension"
 
 
-def _count_audio(directory: str) -> int:
+def _count_audio(directory: str, extensions: tuple[str, ...]) -> int:
     """Number of audio files below a folder that does not count."""
     return sum(
-        is_audio(name) for _, _, names in os.walk(directory) for name in names
+        _is_audio(name, extensions)
+        for _, _, names in os.walk(directory)
+        for name in names
     )
 
 
@@ -184,11 +189,12 @@ def _list_remote(source: str) -> Files:
     except OSError as error:
         raise UserError(f"source {source}: {error.strerror}") from error
     files, left_out = [], collections.Counter()
+    extensions = containers.readable_extensions()
     for name in names:
         folder, _, file = name.rpartition("/")
         hidden = next(filter(None, map(_hidden_kind, folder.split("/"))), None)
         if hidden:
-            left_out[hidden] += is_audio(file)
-        elif _is_recording(file, left_out):
+            left_out[hidden] += _is_audio(file, extensions)
+        elif _is_recording(file, extensions, left_out):
             files.append((storage.join(source, name), name))
     return Files(files, [], +left_out)
