@@ -44,7 +44,7 @@ EXTRAS = {
         "tensorflow-io==0.37.1; python_version < '3.13'",
     ],
     # Decodes m4a, webm, wma and the other formats that libsndfile cannot.
-    "av": ["av>=14"],
+    "av": ["av>=16"],
     # The voices of the demo corpus.
     "demo": ["espeakng-loader"],
     "s3": ["apache-beam[aws]"],

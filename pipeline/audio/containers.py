@@ -1,18 +1,26 @@
-"""Checks of audio containers that libsndfile does not perform.
+"""Which files are audio, and where the audio is in them.
 
 libsndfile silently shortens a recording whose header declares more data than
-the file contains. Therefore this module compares the lengths in the header with
-the file size before a file is decoded.
+the file contains, and stops early at an MP3 or an Ogg file that consists of
+several. Therefore the structure of a file is examined before it is decoded.
 """
 
+import contextlib
+import dataclasses
 import importlib.util
-import math
+import io
+import mmap
 import os
-import re
-import struct
+import shutil
+import tempfile
+from collections.abc import Iterator
 from typing import BinaryIO
 
+from pipeline.audio import headers, mpeg, mpeg_tags
 from pipeline.audio.errors import AudioError
+from pipeline.audio.flac import flac_layout
+from pipeline.audio.layout import Layout
+from pipeline.audio.ogg import ogg_layout
 
 # Extensions of the files that libsndfile reads.
 EXTENSIONS = (
@@ -88,180 +96,135 @@ def readable_extensions() -> tuple[str, ...]:
     return EXTENSIONS + (AV_EXTENSIONS if has_av() else ())
 
 
-# Data sizes that streaming writers leave in a WAV header, because they do not
-# know the length yet: the largest unsigned number (ffmpeg), the largest signed
-# one, that plus 1, and 0x7FFFF000 rounded down to whole frames of up to 64 KiB
-# (sox).
-_UNKNOWN_SIZES = (0xFFFFFFFF, 0x7FFFFFFF, 0x80000000)
-_SOX_SIZES = range(0x7FFFF000 - 0xFFFF, 0x7FFFF000 + 1)
-
-# MPEG audio, layer III (ISO 11172-3 and 13818-3, section 2.4.2.3): bit rates
-# in kbit/s and sample rates in Hz by their index in the header, first of
-# MPEG 2, then of MPEG 1.
-_MPEG_KBPS = (
-    (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-    (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-)
-_MPEG_HZ = ((22050, 24000, 16000), (44100, 48000, 32000))
-
-# Size of the part of an MP3 that is searched for a variable bit rate.
-_MPEG_HEAD_BYTES = 1 << 20
-
-# Maximum size of an Ogg page, and the header flag of a stream's last page.
-_OGG_PAGE_BYTES, _OGG_LAST_PAGE = 65307, 4
+# First bytes of the files that PyAV decodes, by FFmpeg's name of the format.
+_AV_FORMATS = {
+    b"\x1a\x45\xdf\xa3": "matroska",
+    b"\x30\x26\xb2\x75\x8e\x66\xcf\x11": "asf",
+    b"#!AMR": "amr",
+    b"wvpk": "wv",
+    b"TTA1": "tta",
+    b"MAC ": "ape",
+    b"\x0b\x77": "ac3",
+    b"FLV\x01": "flv",
+    b"MP+": "mpc",
+    b"MPCK": "mpc8",
+}
+# Names of the first atom of an MPEG 4 or QuickTime file.
+_MOV_ATOMS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 
 
-def check_complete(file: BinaryIO) -> None:
-    """Checks that a file contains the data that its header declares.
+def inspect(file: BinaryIO) -> Layout:
+    """Examines the structure of a file.
 
     Leaves the file at its beginning.
 
     Raises:
-      AudioError: if the file is empty or truncated, or if libsndfile would
-        decode only part of it (an MP3 of unknown length, chained Ogg streams).
+      AudioError: if the file is empty or truncated, or if its parts cannot be
+        decoded as one recording.
     """
     size = file.seek(0, os.SEEK_END)
     if not size:
         raise AudioError("empty: no bytes")
+    layout = _inspect(file, size)
     file.seek(0)
-    header = file.read(24)
-    if header[:4] in (b"RIFF", b"RF64") and header[8:12] == b"WAVE":
-        _check_chunks(file, size, "<4sI", b"data")
-    elif header[:4] == b"RIFX":
-        _check_chunks(file, size, ">4sI", b"data")
-    elif header[:4] == b"FORM" and header[8:11] == b"AIF":
-        _check_chunks(file, size, ">4sI", b"SSND")
-    elif header[:4] == b"OggS":
-        _check_ogg(file, size)
-    elif header[:4] == b".snd":
-        _check_length(size, 12)
-        start, length = struct.unpack(">II", header[4:12])
-        _check_length(size - start, length)
-    elif header[:4] == b"riff":
-        _check_length(size, 24)
-        # The header of Sony's Wave64 gives the length of the whole file.
-        _check_length(size, *struct.unpack("<Q", header[16:24]))
-    elif header[:7] == b"NIST_1A":
-        _check_sphere(file, size)
-    elif header[:3] == b"ID3" or header[:1] == b"\xff":
-        _check_mpeg(file)
+    return layout
+
+
+def find_mpeg(file: BinaryIO) -> Layout | None:
+    """The layout of MPEG audio that follows something else; None if none."""
+    size = file.seek(0, os.SEEK_END)
+    with _mapped(file) as data:
+        return mpeg.mpeg_layout(data, 0, size)
+
+
+def _inspect(file: BinaryIO, size: int) -> Layout:
     file.seek(0)
+    head = file.read(64)
+    name, form = head[:4], head[8:12]
+    if name in (b"RIFF", b"RIFX", b"RF64", b"BW64") and form == b"WAVE":
+        return _inspect_wave(file, size)
+    if name == b"FORM" and form[:3] == b"AIF":
+        return headers.aiff_layout(file, size)
+    if name == b".snd":
+        return headers.au_layout(file, size)
+    if name == b"riff":
+        return headers.w64_layout(file, size)
+    if name == b"caff":
+        return headers.caf_layout(file, size)
+    if head[:7] == b"NIST_1A":
+        return headers.sphere_layout(file, size)
+    if name == b"OggS":
+        return ogg_layout(file, size)
+    if av_format := _av_format(head):
+        return Layout(av_format=av_format)
+    return _inspect_tagged(file, size)
 
 
-def mpeg_frame(header: bytes) -> tuple[int, int] | None:
-    """Parses the header of an MPEG layer III frame.
-
-    Args:
-      header: the first 4 bytes of the frame.
-
-    Returns:
-      (bit rate in kbit/s, size of the frame in bytes), or None if this is not
-      a valid header.
-    """
-    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE6 != 0xE2:
-        return None
-    # 3 is MPEG 1, 2 is MPEG 2, 0 is MPEG 2.5; 1 is reserved.
-    version, rate_index = header[1] >> 3 & 3, header[2] >> 2 & 3
-    is_mpeg1 = version == 3
-    kbps_index = header[2] >> 4
-    if version == 1 or rate_index == 3 or not 0 < kbps_index < 15:
-        return None
-    kbps = _MPEG_KBPS[is_mpeg1][kbps_index]
-    rate_hz = _MPEG_HZ[is_mpeg1][rate_index] // (1 if version else 2)
-    padding = header[2] >> 1 & 1
-    size = (144 if is_mpeg1 else 72) * 1000 * kbps // rate_hz + padding
-    return kbps, size
+def _inspect_wave(file: BinaryIO, size: int) -> Layout:
+    layout, mpeg_range = headers.wave_layout(file, size)
+    if mpeg_range is None:
+        return layout
+    return _inspect_mpeg(file, mpeg_range.start, mpeg_range.stop, layout.notes)
 
 
-def _check_chunks(
-    file: BinaryIO, size: int, layout: str, data_name: bytes
-) -> None:
-    """Checks the data chunk of a RIFF or AIFF file.
-
-    Args:
-      file: the file.
-      size: its size in bytes.
-      layout: of a chunk's header, for `struct`.
-      data_name: name of the chunk that contains the samples.
-    """
-    file.seek(12)
-    rf64_length = None
-    while len(chunk := file.read(8)) == 8:
-        name, length = struct.unpack(layout, chunk)
-        start = file.tell()
-        if name == b"ds64":
-            # RF64 (EBU Tech 3306, section 3.5), for files above 4 GB, stores
-            # 64-bit sizes here, first of the file and then of the data.
-            sizes = file.read(16)
-            if len(sizes) == 16:
-                rf64_length = struct.unpack("<QQ", sizes)[1]
-        if name == data_name:
-            declared = length if rf64_length is None else rf64_length
-            _check_length(size - start, declared)
-            return
-        file.seek(start + length + length % 2)
+def _inspect_tagged(file: BinaryIO, size: int) -> Layout:
+    """The layout of a file that may begin with ID3 tags."""
+    start = 0
+    while True:
+        file.seek(start)
+        head = file.read(mpeg_tags.HEAD_BYTES)
+        tag_bytes = mpeg_tags.tag_bytes(head) if head[:3] == b"ID3" else 0
+        if not tag_bytes:
+            break
+        start += tag_bytes
+    if head[:4] == b"fLaC":
+        return flac_layout(file, start, size)
+    # The sync word of AAC in ADTS: layer 0, which MPEG audio does not have.
+    if len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:
+        return Layout(av_format="aac")
+    if start or (len(head) > 1 and head[0] == 0xFF and head[1] >= 0xE0):
+        return _inspect_mpeg(file, 0, size)
+    return Layout()
 
 
-def _check_length(actual: int, declared: int) -> None:
-    """Checks that the file is not shorter than its header declares."""
-    is_unknown = declared in _UNKNOWN_SIZES or declared in _SOX_SIZES
-    if declared > actual and not is_unknown:
-        raise AudioError(f"truncated: {actual} of {declared} bytes of data")
+def _inspect_mpeg(
+    file: BinaryIO, start: int, stop: int, notes: tuple[str, ...] = ()
+) -> Layout:
+    with _mapped(file) as data:
+        layout = mpeg.mpeg_layout(data, start, stop)
+    if not layout:
+        raise AudioError("undecodable: no MPEG frames")
+    return dataclasses.replace(layout, notes=notes + layout.notes)
 
 
-def _check_sphere(file: BinaryIO, size: int) -> None:
-    """Checks NIST SPHERE, the format of TIMIT, whose header is text."""
-    file.seek(0)
-    header = file.read(1024)
-    fields = dict(re.findall(rb"(\w+) -i (\d+)", header))
-    names = (b"sample_count", b"channel_count", b"sample_n_bytes")
-    lines = header.split(None, 2)
-    if set(names) <= set(fields) and len(lines) == 3 and lines[1].isdigit():
-        length = math.prod(int(fields[name]) for name in names)
-        # The length of compressed data is unknown.
-        if b"shorten" not in header:
-            _check_length(size - int(lines[1]), length)
+def _av_format(head: bytes) -> str:
+    """FFmpeg's name of the format of a file that PyAV decodes."""
+    if head[4:8] in _MOV_ATOMS:
+        return "mov"
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return "avi"
+    for magic, av_format in _AV_FORMATS.items():
+        if head.startswith(magic):
+            return av_format
+    return ""
 
 
-def _check_mpeg(file: BinaryIO) -> None:
-    """Checks that an MP3 with a variable bit rate (VBR) gives its length.
-
-    A Xing or VBRI header in the first frame gives it. Without one, libsndfile
-    estimates the length from the first frame's bit rate and stops there.
-    """
-    file.seek(0)
-    tag, start = file.read(10), 0
-    if tag[:3] == b"ID3" and len(tag) == 10:
-        size = sum(x << 7 * n for n, x in enumerate(reversed(tag[6:10])))
-        start = 10 + size
-    file.seek(start)
-    data, position, rates = file.read(_MPEG_HEAD_BYTES), 0, set()
-    if re.search(b"Xing|Info|VBRI", data[4:64]):
+@contextlib.contextmanager
+def _mapped(file: BinaryIO) -> Iterator[mpeg.Bytes]:
+    """The content of a file, without reading all of it into memory."""
+    if isinstance(file, io.BytesIO):
+        yield file.getvalue()
         return
-    while frame := mpeg_frame(data[position : position + 4]):
-        kbps, size = frame
-        rates.add(kbps)
-        position += size
-    if len(rates) > 1:
-        raise AudioError(
-            "length: an MP3 with a variable bit rate and no length in its "
-            "header; encode it again"
+    with contextlib.ExitStack() as stack:
+        try:
+            descriptor = file.fileno()
+        # A remote file.
+        except (AttributeError, OSError):
+            copy = stack.enter_context(tempfile.TemporaryFile())
+            file.seek(0)
+            shutil.copyfileobj(file, copy)
+            copy.flush()
+            descriptor = copy.fileno()
+        yield stack.enter_context(
+            mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
         )
-
-
-def _check_ogg(file: BinaryIO, size: int) -> None:
-    """Checks that the last page ends the stream of the first page.
-
-    A complete file ends with a page that is flagged as the last one (RFC 3533,
-    section 6). If that page belongs to a different stream, the file is a chain
-    of streams, and libsndfile decodes only one of them.
-    """
-    file.seek(0)
-    first = file.read(18)
-    file.seek(max(0, size - _OGG_PAGE_BYTES))
-    tail = file.read()
-    last = tail.rfind(b"OggS")
-    if last < 0 or len(tail) < last + 18 or not tail[last + 5] & _OGG_LAST_PAGE:
-        raise AudioError("truncated: the Ogg stream does not end")
-    if tail[last + 14 : last + 18] != first[14:18]:
-        raise AudioError("chained: several Ogg streams; expected one")

@@ -292,5 +292,13 @@ def _serve(connection: Connection, arrays: BinaryIO) -> None:
         arrays.flush()
 
 
+def _silence_libraries() -> None:
+    """Hides the warnings that C libraries print, but no traceback."""
+    sys.stderr = open(os.dup(2), "w", errors="backslashreplace")
+    with open(os.devnull, "w") as null:
+        os.dup2(null.fileno(), 2)
+
+
 if __name__ == "__main__":
+    _silence_libraries()
     _serve(Connection(int(sys.argv[1])), open(int(sys.argv[2]), "wb"))

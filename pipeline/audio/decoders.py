@@ -1,8 +1,11 @@
-"""Decoders: libsndfile (soundfile), tensorflow-io, and TFDS records."""
+"""Decoders: libsndfile (soundfile), PyAV, tensorflow-io, and TFDS records."""
 
+import bisect
 import contextlib
 import dataclasses
+import functools
 import io
+import itertools
 import os
 import stat
 from collections.abc import Iterator
@@ -12,8 +15,11 @@ import numpy as np
 import soundfile
 
 from pipeline import storage
-from pipeline.audio import containers, tfds_records
+from pipeline.audio import containers, missing, tfds_records
+from pipeline.audio.av_decoder import AvDecoder
 from pipeline.audio.errors import AudioError
+from pipeline.audio.layout import Layout, PiecedFile
+from pipeline.audio.samples import as_float
 from stftgan_tf.config import AudioConfig
 from stftgan_tf.errors import first_line
 
@@ -23,9 +29,15 @@ _RATES_HZ = (1000, 768000)
 # libsndfile reports a huge length if the header does not give one.
 _UNKNOWN_FRAMES = 1 << 62
 
-# libsndfile estimates the length of an MP3 without a Xing header from the file
-# size; the estimate is off by at most one MPEG frame.
+# mpg123 may drop the first frame of an MP3 that was cut at its beginning.
 _MP3_FRAME_SAMPLES = 1152
+
+# Maximum number of samples that an encoder of MP3 adds at the ends, which are
+# removed (LAME stores two numbers of 12 bits).
+_MP3_PADDING_SAMPLES = 2 * 4095
+
+# Frames decoded at a time to get to a position.
+_SKIPPED_FRAMES = 1 << 16
 
 
 class Decoder(Protocol):
@@ -136,54 +148,148 @@ def _open(
     if tfds_records.is_record_path(path):
         record = tfds_records.read_record(path)
         if record.encoded is None:
-            return _ArrayDecoder(_as_float(record.samples), record.rate_hz)
+            return _ArrayDecoder(as_float(record.samples), record.rate_hz)
         encoded = io.BytesIO(record.encoded)
-        containers.check_complete(encoded)
-        return _open_sndfile(encoded, stack)
+        return _open_layout(encoded, containers.inspect(encoded), stack)
     if storage.is_remote(path):
         file = stack.enter_context(storage.open_input(path))
-        containers.check_complete(file)
-        return _open_sndfile(stack.enter_context(_keep_errors(file)), stack)
-    _check_regular_file(path)
-    with open(path, "rb") as file:
-        containers.check_complete(file)
+        layout = containers.inspect(file)
+        return _open_layout(
+            stack.enter_context(_keep_errors(file)), layout, stack
+        )
+    status = _check_regular_file(path)
+    layout = _local_layout(path, status.st_size, status.st_mtime_ns)
     if config.decoder == "tfio":
         return _TfioDecoder(path)
-    # As bytes, because a file name is not always valid UTF-8.
-    return _open_sndfile(os.fsencode(path), stack)
+    return _open_layout(path, layout, stack)
 
 
-def _check_regular_file(path: str) -> None:
+# The segments of a long recording are opened one by one.
+@functools.lru_cache(256)
+def _local_layout(path: str, size: int, mtime_ns: int) -> Layout:
+    """The layout of a local file, which its size and time tell apart."""
+    with open(path, "rb") as file:
+        return containers.inspect(file)
+
+
+def _check_regular_file(path: str) -> os.stat_result:
+    """The status of a regular file."""
     try:
-        mode = os.stat(path).st_mode
+        status = os.stat(path)
     # ValueError: an invalid path, such as one with a null byte.
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
-        raise AudioError("missing: no such file") from error
-    if stat.S_ISDIR(mode):
+        place = missing.explain(path)
+        raise AudioError(f"missing: no such file: {place}") from error
+    if stat.S_ISDIR(status.st_mode):
         # Raises PermissionError, a better reason, if it is unreadable.
         os.scandir(path).close()
     # Reading a FIFO or a device could block forever.
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(status.st_mode):
         raise AudioError("not a regular file")
+    return status
 
 
-def _open_sndfile(file: Any, stack: contextlib.ExitStack) -> "_SndfileDecoder":
-    return stack.enter_context(contextlib.closing(_SndfileDecoder(file)))
+def _open_layout(
+    source: str | BinaryIO, layout: Layout, stack: contextlib.ExitStack
+) -> Decoder:
+    """Opens a file.
+
+    Args:
+      source: the path of a local file, or an open file.
+      layout: its layout.
+      stack: closes it.
+    """
+    if layout.av_format:
+        file = _open_file(source, stack)
+        decoder = AvDecoder(file, layout.av_format, layout.notes)
+        return _closing(decoder, stack)
+    is_path = isinstance(source, str)
+    if not layout.streams or (is_path and layout.is_path_enough):
+        # As bytes, because a file name is not always valid UTF-8.
+        name = os.fsencode(source) if is_path else source
+        return _open_whole(name, source, layout, stack)
+    file = _open_file(source, stack)
+    decoders = [
+        _closing(_SndfileDecoder(PiecedFile(file, pieces), layout.notes), stack)
+        for pieces in layout.streams
+    ]
+    if len(decoders) > 1:
+        return _ChainDecoder(decoders)
+    return _checked(decoders[0], layout)
+
+
+def _open_whole(
+    name: bytes | BinaryIO,
+    source: str | BinaryIO,
+    layout: Layout,
+    stack: contextlib.ExitStack,
+) -> Decoder:
+    """Opens a file as it is."""
+    error, decoder = None, None
+    try:
+        decoder = _closing(_SndfileDecoder(name, layout.notes), stack)
+    except soundfile.LibsndfileError as libsndfile_error:
+        error = libsndfile_error
+    if decoder and (decoder.format != "MP3" or layout.mpeg_samples):
+        return _checked(decoder, layout)
+    # MPEG audio may follow other bytes.
+    file = _open_file(source, stack)
+    mpeg_layout = containers.find_mpeg(file)
+    if mpeg_layout:
+        return _open_layout(file, mpeg_layout, stack)
+    raise error or AudioError("undecodable: no MPEG frames")
+
+
+def _open_file(source: str | BinaryIO, stack: contextlib.ExitStack) -> BinaryIO:
+    if isinstance(source, str):
+        return stack.enter_context(open(source, "rb"))
+    return source
+
+
+def _closing(decoder: Any, stack: contextlib.ExitStack) -> Any:
+    return stack.enter_context(contextlib.closing(decoder))
+
+
+def _checked(decoder: "_SndfileDecoder", layout: Layout) -> "_SndfileDecoder":
+    """Checks the length of MPEG audio, which libsndfile may estimate."""
+    expected = layout.mpeg_samples
+    if expected is None:
+        return decoder
+    if decoder.frames < expected - _MP3_PADDING_SAMPLES:
+        raise AudioError(
+            f"length: libsndfile finds {decoder.frames} samples in MPEG frames "
+            f"of {expected}; encode the recording again"
+        )
+    # Layers I and II have no header that gives the length.
+    decoder.frames = min(decoder.frames, expected)
+    return decoder
+
+
+class _SoundFile(soundfile.SoundFile):
+    """A file of which `soundfile` knows whether libsndfile can seek in it."""
+
+    def seekable(self) -> bool:
+        # libsndfile says that it can seek in DWVW, but fails.
+        return super().seekable() and not self.subtype.startswith("DWVW")
 
 
 class _SndfileDecoder:
     """libsndfile, for a path or an open file."""
 
-    notes = ()
-
-    def __init__(self, file: Any):
-        self._file = soundfile.SoundFile(file)
+    def __init__(self, source: Any, notes: tuple[str, ...] = ()):
+        self._source, self.notes = source, notes
+        self._file = _SoundFile(source)
         self.rate_hz = self._file.samplerate
         self.frames, self.channels = self._file.frames, self._file.channels
-        self.slack = _MP3_FRAME_SAMPLES if self._file.format == "MP3" else 0
+        self.format = self._file.format
+        self.slack = _MP3_FRAME_SAMPLES if self.format == "MP3" else 0
+        # Position in a file in which libsndfile cannot seek; otherwise None.
+        self._position = None if self._file.seekable() else 0
 
     def read(self, start: int, count: int) -> np.ndarray:
         try:
+            if self._position is not None:
+                return self._read_sequentially(start, count)
             # Seeking is slow and can be inexact, so sequential reads avoid it.
             if start != self._file.tell():
                 self._file.seek(start)
@@ -193,6 +299,68 @@ class _SndfileDecoder:
 
     def close(self) -> None:
         self._file.close()
+
+    def _read_sequentially(self, start: int, count: int) -> np.ndarray:
+        if start < self._position:
+            self._file.close()
+            if not isinstance(self._source, bytes):
+                self._source.seek(0)
+            self._file, self._position = _SoundFile(self._source), 0
+        while self._position < start:
+            size = min(_SKIPPED_FRAMES, start - self._position)
+            if not len(self._read_on(size)):
+                break
+        return self._read_on(max(0, min(count, self.frames - start)))
+
+    def _read_on(self, count: int) -> np.ndarray:
+        samples = self._file.read(count, dtype="float32", always_2d=True)
+        self._position += len(samples)
+        return samples
+
+
+class _ChainDecoder:
+    """Several streams of a file, one after another."""
+
+    def __init__(self, decoders: list[Decoder]):
+        """Takes the decoders of the streams.
+
+        Raises:
+          AudioError: if they differ in sample rate or channels.
+        """
+        self._decoders, first = decoders, decoders[0]
+        self.rate_hz, self.channels = first.rate_hz, first.channels
+        for decoder in decoders:
+            if (decoder.rate_hz, decoder.channels) != (
+                self.rate_hz,
+                self.channels,
+            ):
+                raise AudioError(
+                    f"joined: a stream of {self.rate_hz} Hz with "
+                    f"{self.channels} channels and then one of "
+                    f"{decoder.rate_hz} Hz with {decoder.channels}; separate "
+                    "them"
+                )
+        self.notes = first.notes
+        self.slack = sum(decoder.slack for decoder in decoders)
+        self._stops = list(
+            itertools.accumulate(decoder.frames for decoder in decoders)
+        )
+        self.frames = self._stops[-1]
+
+    def read(self, start: int, count: int) -> np.ndarray:
+        """Up to `count` frames from `start`, float32 [frames, channels]."""
+        blocks = [np.zeros((0, self.channels), np.float32)]
+        index = bisect.bisect_right(self._stops, start)
+        while count > 0 and index < len(self._stops):
+            decoder, stop = self._decoders[index], self._stops[index]
+            wanted = min(count, stop - start)
+            block = decoder.read(start - (stop - decoder.frames), wanted)
+            blocks.append(block)
+            # A stream that ends early must not shift the next one.
+            if len(block) < wanted:
+                break
+            start, count, index = stop, count - wanted, index + 1
+        return np.concatenate(blocks)
 
 
 class _ExcerptDecoder:
@@ -263,7 +431,7 @@ class _TfioDecoder:
             samples = self._audio[start:stop].numpy()
         except (self._op_error, ValueError) as error:
             raise AudioError(f"undecodable: {first_line(error)}") from error
-        return _as_float(samples)
+        return as_float(samples)
 
 
 @contextlib.contextmanager
@@ -303,15 +471,3 @@ class _ErrorKeepingFile:
         except Exception as error:
             self.error = error
             return b""
-
-
-def _as_float(samples: np.ndarray) -> np.ndarray:
-    """Samples [N] or [N, C] of any type as float32 [N, C], full scale at 1."""
-    if samples.ndim == 1:
-        samples = samples[:, None]
-    if np.issubdtype(samples.dtype, np.floating):
-        return samples.astype(np.float32)
-    if samples.dtype == np.uint8:
-        return (samples.astype(np.float32) - 128) / 128
-    full_scale = -float(np.iinfo(samples.dtype).min)
-    return (samples / full_scale).astype(np.float32)
