@@ -4,6 +4,7 @@ import functools
 import struct
 from typing import BinaryIO
 
+from pipeline.audio.errors import AudioError
 from pipeline.audio.layout import Layout, replace_bytes
 
 STREAM_NOTE = "length missing in the header of a FLAC file"
@@ -12,6 +13,10 @@ LENGTH_NOTE = "wrong length in the header of a FLAC file"
 # The last frame usually lies within the first number of bytes before the end of
 # the file, and nearly always within the second.
 _TAIL_BYTES = (1 << 14, 1 << 18)
+
+# Files up to this size are searched for a second FLAC file.
+_JOINED_BYTES = 1 << 23
+_SIGNATURE = b"fLaC\0\0\0\x22"
 
 # Number of samples in a frame by its code (RFC 9639, section 9.1.1).
 _BLOCK_SAMPLES = {1: 192}
@@ -29,6 +34,9 @@ def flac_layout(file: BinaryIO, start: int, size: int) -> Layout:
       file: the file.
       start: position of the FLAC signature, after any tags.
       size: of the file.
+
+    Raises:
+      AudioError: if another FLAC file follows.
     """
     file.seek(start)
     header = file.read(42)
@@ -38,6 +46,7 @@ def flac_layout(file: BinaryIO, start: int, size: int) -> Layout:
     block_samples = struct.unpack(">H", header[8:10])[0]
     packed = struct.unpack(">Q", header[18:26])[0]
     declared = packed & (1 << 36) - 1
+    _check_joined(file, start, size)
     samples = None
     for tail_bytes in _TAIL_BYTES:
         file.seek(max(start + 42, size - tail_bytes))
@@ -51,6 +60,19 @@ def flac_layout(file: BinaryIO, start: int, size: int) -> Layout:
     notes = (LENGTH_NOTE if declared else STREAM_NOTE,)
     pieces = replace_bytes(size, {start + 18: changed})
     return Layout((pieces,), notes=notes)
+
+
+def _check_joined(file: BinaryIO, start: int, size: int) -> None:
+    """Checks that no other FLAC file follows, at least in a short file."""
+    if size > _JOINED_BYTES:
+        return
+    file.seek(start + 4)
+    # The signature, and the type and size of STREAMINFO.
+    if _SIGNATURE in file.read():
+        raise AudioError(
+            "joined: another FLAC file follows the first one in this file; "
+            "separate them"
+        )
 
 
 def _last_sample(tail: bytes, block_samples: int, declared: int) -> int | None:

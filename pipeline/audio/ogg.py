@@ -35,7 +35,9 @@ def ogg_layout(file: BinaryIO, size: int) -> Layout:
         starts.append(start)
         file.seek(start)
         page = file.read(27 + 255)
-        end = start + 27 + page[26] + sum(page[27 : 27 + page[26]])
+        if len(page) < 27:
+            break
+        end = start + _page_bytes(page)
         if page[27 + page[26] :].startswith(b"Speex"):
             av_format = "ogg"
     if len(starts) < 2:
@@ -50,8 +52,15 @@ def _check_end(file: BinaryIO, size: int) -> None:
     file.seek(max(0, size - _PAGE_BYTES))
     tail = file.read()
     last = tail.rfind(b"OggS")
-    if last < 0 or len(tail) < last + 27 or not tail[last + 5] & _LAST_PAGE:
+    page = tail[max(0, last) :]
+    is_last = last >= 0 and len(page) >= 27 and page[5] & _LAST_PAGE
+    if not is_last or len(page) < _page_bytes(page):
         raise AudioError("truncated: the Ogg stream does not end")
+
+
+def _page_bytes(page: bytes) -> int:
+    """Size of a page by its header."""
+    return 27 + page[26] + sum(page[27 : 27 + page[26]])
 
 
 def _find_all(file: BinaryIO, pattern: bytes) -> Iterator[int]:
