@@ -24,6 +24,12 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 ROOT = Path(__file__).resolve().parents[1]
 SPEECH = ROOT.parent / "shared" / "speech"
 
+CASES = ROOT.parent / "shared" / "cases"
+
+needs_cases = pytest.mark.skipif(
+    not CASES.is_dir(), reason=f"no inputs in {CASES}"
+)
+
 needs_speech = pytest.mark.skipif(
     not SPEECH.is_dir(), reason=f"no recordings in {SPEECH}"
 )

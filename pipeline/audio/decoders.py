@@ -7,6 +7,7 @@ import functools
 import io
 import itertools
 import os
+import re
 import stat
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Protocol
@@ -97,7 +98,7 @@ def open_recording(
         try:
             decoder = _open(excerpt.path, config, stack)
         except soundfile.LibsndfileError as error:
-            raise AudioError(f"undecodable: {error.error_string}") from error
+            raise AudioError(f"undecodable: {_reason(error)}") from error
         except OSError as error:
             reason = error.strerror or first_line(error)
             raise AudioError(f"unreadable: {reason}") from error
@@ -199,16 +200,14 @@ def _open_layout(
       layout: its layout.
       stack: closes it.
     """
+    file, is_local = source, isinstance(source, str)
+    if is_local:
+        file = stack.enter_context(open(source, "rb"))
     if layout.av_format:
-        file = _open_file(source, stack)
         decoder = AvDecoder(file, layout.av_format, layout.notes)
         return _closing(decoder, stack)
-    is_path = isinstance(source, str)
-    if not layout.streams or (is_path and layout.is_path_enough):
-        # As bytes, because a file name is not always valid UTF-8.
-        name = os.fsencode(source) if is_path else source
-        return _open_whole(name, source, layout, stack)
-    file = _open_file(source, stack)
+    if not layout.streams or (is_local and layout.is_file_enough):
+        return _open_whole(file, is_local, layout, stack)
     decoders = [
         _closing(_SndfileDecoder(PiecedFile(file, pieces), layout.notes), stack)
         for pieces in layout.streams
@@ -219,31 +218,34 @@ def _open_layout(
 
 
 def _open_whole(
-    name: bytes | BinaryIO,
-    source: str | BinaryIO,
-    layout: Layout,
-    stack: contextlib.ExitStack,
+    file: BinaryIO, is_local: bool, layout: Layout, stack: contextlib.ExitStack
 ) -> Decoder:
     """Opens a file as it is."""
+    # libsndfile is fastest with the descriptor of a local file. With its name
+    # it would take a file of unknown content with an extension like .au for
+    # samples without a header.
+    source = file.fileno() if is_local else file
     error, decoder = None, None
     try:
-        decoder = _closing(_SndfileDecoder(name, layout.notes), stack)
+        decoder = _closing(_SndfileDecoder(source, layout.notes), stack)
     except soundfile.LibsndfileError as libsndfile_error:
         error = libsndfile_error
     if decoder and (decoder.format != "MP3" or layout.mpeg_samples):
         return _checked(decoder, layout)
     # MPEG audio may follow other bytes.
-    file = _open_file(source, stack)
     mpeg_layout = containers.find_mpeg(file)
     if mpeg_layout:
         return _open_layout(file, mpeg_layout, stack)
     raise error or AudioError("undecodable: no MPEG frames")
 
 
-def _open_file(source: str | BinaryIO, stack: contextlib.ExitStack) -> BinaryIO:
-    if isinstance(source, str):
-        return stack.enter_context(open(source, "rb"))
-    return source
+def _reason(error: soundfile.LibsndfileError) -> str:
+    """Why libsndfile does not open a file."""
+    reason = error.error_string
+    # The last format that libsndfile tries has its header in another file.
+    if re.search("resource fork|bad (data|map) ", reason):
+        return "the format is not known"
+    return reason
 
 
 def _closing(decoder: Any, stack: contextlib.ExitStack) -> Any:
@@ -274,11 +276,11 @@ class _SoundFile(soundfile.SoundFile):
 
 
 class _SndfileDecoder:
-    """libsndfile, for a path or an open file."""
+    """libsndfile, for the descriptor of an open file, or an open file."""
 
     def __init__(self, source: Any, notes: tuple[str, ...] = ()):
         self._source, self.notes = source, notes
-        self._file = _SoundFile(source)
+        self._file = _SoundFile(source, closefd=False)
         self.rate_hz = self._file.samplerate
         self.frames, self.channels = self._file.frames, self._file.channels
         self.format = self._file.format
@@ -303,9 +305,12 @@ class _SndfileDecoder:
     def _read_sequentially(self, start: int, count: int) -> np.ndarray:
         if start < self._position:
             self._file.close()
-            if not isinstance(self._source, bytes):
+            if isinstance(self._source, int):
+                os.lseek(self._source, 0, os.SEEK_SET)
+            else:
                 self._source.seek(0)
-            self._file, self._position = _SoundFile(self._source), 0
+            self._file = _SoundFile(self._source, closefd=False)
+            self._position = 0
         while self._position < start:
             size = min(_SKIPPED_FRAMES, start - self._position)
             if not len(self._read_on(size)):

@@ -20,15 +20,15 @@ class Layout:
         it is.
       av_format: FFmpeg's name of the container, if PyAV must decode it.
       mpeg_samples: length of MPEG audio in sample frames, otherwise None.
-      is_path_enough: whether libsndfile decodes the same from the file's path,
-        which is faster.
+      is_file_enough: whether libsndfile decodes the same from a local file
+        as it is, which is faster.
       notes: what is wrong with the file and has been dealt with.
     """
 
     streams: tuple[tuple[Piece, ...], ...] = ()
     av_format: str = ""
     mpeg_samples: int | None = None
-    is_path_enough: bool = False
+    is_file_enough: bool = False
     notes: tuple[str, ...] = ()
 
 

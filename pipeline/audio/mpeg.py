@@ -148,7 +148,7 @@ class _Scan:
         return Layout(
             (tuple(head + self.spans),),
             mpeg_samples=samples,
-            is_path_enough=self._is_plain(),
+            is_file_enough=self._is_plain(),
             notes=notes,
         )
 
