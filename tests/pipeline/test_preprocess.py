@@ -194,11 +194,12 @@ def test_names_of_any_kind(recordings, tmp_path):
     good = [*map(os.fsencode, names), b"caf\xe9.wav"]
     source.mkdir()
     wav = (recordings / "3_adam_0.wav").read_bytes()
-    for name in [*good, b"bad\xe9.wav"]:
+    for number, name in enumerate([*good, b"bad\xe9.wav"]):
         path = os.path.join(os.fsencode(source), name)
         with open(path, "wb") as file:
-            # Each its own content, after the end of the chunks.
-            file.write(wav + name if name in good else b"x")
+            # Each has a last sample of its own, so that it is no copy.
+            samples = wav[:-1] + bytes([number])
+            file.write(samples if name in good else b"x")
     output = tmp_path / "out"
     more = ["--max_bad_fraction=0.5", "--set=split.eval_fraction=0"]
     assert preprocess_tiny(source, output, *more) == 0
