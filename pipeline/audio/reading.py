@@ -12,8 +12,11 @@ from collections.abc import Iterator
 import numpy as np
 import soxr
 
+from pipeline.audio import levels as levels_lib
+from pipeline.audio import speech
 from pipeline.audio.decoders import Decoder, open_recording
 from pipeline.audio.errors import AudioError
+from pipeline.audio.levels import Levels, Meter, WordLength
 from stftgan_tf.config import AudioConfig
 
 # Number of samples, of all channels together, that are decoded at a time.
@@ -23,11 +26,15 @@ _BLOCK_SAMPLES = 1 << 18
 # filter gives the same samples as for the whole recording.
 _MARGIN_SAMPLES = 4096
 
-# A signal below this (-100 dB of full scale) counts as silent: it is dither.
-_SILENCE = 1e-5
+# The word length matters only to blocks below this level (-30 dB of full
+# scale), twice the step of 8 bits.
+_QUIET = 10 ** (-30 / 20)
 
-# Silence at the ends is trimmed in steps of this length.
-_TRIM_SECS = 0.01
+# Channels cancel each other if their mean is so far below them (40 dB).
+_CANCELLED = 100.0
+
+# A recording is not amplified by more than this.
+MAX_GAIN_DB = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,17 +46,28 @@ class ChannelStats:
         nothing is trimmed.
       samples: number of samples from `start` to the trimmed silence at the
         end, at the target rate.
+      mean: of the samples (DC), which `load` and `read` subtract. It is in no
+        level.
       peak: largest absolute sample.
       rms: root mean square.
+      active: RMS of the active parts (`levels.active_level`).
+      noise: RMS of the noise floor; 0 if none is clear
+        (`levels.noise_floor`).
       source_frames: length of the whole recording in sample frames, at its
         own rate.
+      speech: first sample and end of each stretch of speech, at the target
+        rate, increasing.
     """
 
     start: int
     samples: int
+    mean: float
     peak: float
     rms: float
+    active: float
+    noise: float
     source_frames: int
+    speech: tuple[tuple[int, int], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +88,12 @@ class RecordingInfo:
     notes: tuple[str, ...] = ()
 
 
-def probe(path: str, config: AudioConfig, short_secs: float) -> RecordingInfo:
+def probe(
+    path: str,
+    config: AudioConfig,
+    short_secs: float,
+    find_speech: bool = False,
+) -> RecordingInfo:
     """Reads the header of a recording, and measures it if it is long.
 
     Args:
@@ -78,6 +101,7 @@ def probe(path: str, config: AudioConfig, short_secs: float) -> RecordingInfo:
       config: decoder, choice of channels, target rate.
       short_secs: maximum length of a short recording, which `load` decodes
         later.
+      find_speech: as for `measure`.
 
     Raises:
       AudioError: if the recording cannot be opened, or if it is long and
@@ -88,32 +112,35 @@ def probe(path: str, config: AudioConfig, short_secs: float) -> RecordingInfo:
         channels = decoder.channels if config.channels == "split" else 1
         notes = decoder.notes
     is_short = samples <= short_secs * config.sample_rate_hz
-    stats = None if is_short else measure(path, config)
+    stats = None if is_short else measure(path, config, find_speech)
     return RecordingInfo(samples, channels, stats, notes)
 
 
-def measure(path: str, config: AudioConfig) -> list[ChannelStats | None]:
+def measure(
+    path: str, config: AudioConfig, find_speech: bool = False
+) -> list[ChannelStats | None]:
     """Decodes a whole recording once, block by block.
 
     Args:
       path: a local file, a remote one (`s3://...`) or a record of a TFDS data
         set (`pipeline.audio.tfds_records`).
       config: decoder, choice of channels, target rate.
+      find_speech: whether only channels with speech are used.
 
     Returns:
       The statistics of the one channel, or of every channel if `channels` is
-      `split`. They are None for a silent channel if another is not silent.
+      `split`. They are None for a channel that is not used, if another is.
 
     Raises:
       AudioError: if the recording cannot be decoded to its end, is empty or
-        silent, or contains a sample that is not finite.
+        silent, contains a sample that is not finite, or no speech.
     """
     with open_recording(path, config) as decoder:
-        return _measure(decoder, config)[0]
+        return _measure(decoder, config, find_speech)[0]
 
 
 def load(
-    path: str, config: AudioConfig, channel: int
+    path: str, config: AudioConfig, channel: int, find_speech: bool = False
 ) -> tuple[ChannelStats | None, np.ndarray]:
     """Decodes a whole short recording into memory.
 
@@ -121,18 +148,22 @@ def load(
       path: as for `measure`.
       config: decoder, choice of channels, target rate.
       channel: index of the channel if `channels` is `split`, otherwise 0.
+      find_speech: as for `measure`.
 
     Returns:
       The channel's statistics, and all its samples, float32 [N], at the target
-      rate.
+      rate, without their mean.
 
     Raises:
       AudioError: for the same reasons as `measure`.
     """
     with open_recording(path, config) as decoder:
-        stats, blocks = _measure(decoder, config, channel)
+        stats, blocks = _measure(decoder, config, find_speech, channel)
         rate_hz = decoder.rate_hz
-    return stats[channel], _resample(np.concatenate(blocks), rate_hz, config)
+    samples, used = np.concatenate(blocks), stats[channel]
+    if used:
+        samples -= np.float32(used.mean)
+    return used, _resample(samples, rate_hz, config)
 
 
 def read(
@@ -141,7 +172,7 @@ def read(
     start: int,
     stop: int,
     channel: int = 0,
-    source_frames: int | None = None,
+    stats: ChannelStats | None = None,
 ) -> np.ndarray:
     """Samples [start, stop) of a recording at the target rate.
 
@@ -151,7 +182,8 @@ def read(
       start: first sample, at the target rate; may be negative.
       stop: end of the range; may exceed the recording's length.
       channel: index of the channel if `channels` is `split`, otherwise 0.
-      source_frames: length of the recording when it was measured.
+      stats: of the channel, whose mean is subtracted. Without them, nothing
+        is.
 
     Returns:
       float32 [stop - start], zeros outside of the recording.
@@ -161,9 +193,10 @@ def read(
         was measured.
     """
     with open_recording(path, config) as decoder:
-        if source_frames not in (None, decoder.frames):
+        if stats and stats.source_frames != decoder.frames:
             raise AudioError(
-                f"changed: {decoder.frames} samples; expected {source_frames}"
+                f"changed: {decoder.frames} samples; expected "
+                f"{stats.source_frames}"
             )
         rate_hz = decoder.rate_hz
         divisor = math.gcd(rate_hz, config.sample_rate_hz)
@@ -182,6 +215,8 @@ def read(
                 f"{source_start} on"
             )
         samples = _select_channels(block, config)[channel]
+    if stats:
+        samples = samples - np.float32(stats.mean)
     samples = _resample(samples, rate_hz, config)
     first = step * target_step
     return slice_padded(samples, start - first, stop - first)
@@ -206,49 +241,46 @@ def slice_padded(samples: np.ndarray, start: int, stop: int) -> np.ndarray:
 
 
 def gain(stats: ChannelStats, config: AudioConfig) -> float:
-    """The factor that brings a recording to the configured level."""
+    """The factor that brings a recording to the configured level.
+
+    It is at most `MAX_GAIN_DB`.
+    """
     if config.level == "none":
         return 1.0
     level = stats.peak if config.level == "peak" else stats.rms
-    return 10 ** (config.level_db / 20) / level
+    return min(10 ** (config.level_db / 20) / level, 10 ** (MAX_GAIN_DB / 20))
 
 
 def _measure(
-    decoder: Decoder, config: AudioConfig, kept_channel: int | None = None
+    decoder: Decoder,
+    config: AudioConfig,
+    find_speech: bool,
+    kept_channel: int | None = None,
 ) -> tuple[list[ChannelStats | None], list[np.ndarray]]:
     """`measure` for an open recording, and the blocks of `kept_channel`."""
-    rate_hz = decoder.rate_hz
-    trim_step = max(1, round(_TRIM_SECS * rate_hz))
-    meters: list[_Meter] = []
+    measurement = _Measurement(decoder, config, find_speech)
     kept_blocks = []
-    for block in _blocks(decoder, trim_step):
-        channels = _select_channels(block, config)
-        meters = meters or [_Meter(trim_step) for _ in channels]
-        for meter, samples in zip(meters, channels, strict=True):
-            meter.add(samples)
+    for block in _blocks(decoder):
+        channels = measurement.add(block)
         if kept_channel is not None:
             kept_blocks.append(channels[kept_channel])
-    count = meters[0].count if meters else 0
+    count = measurement.count
     if count < decoder.frames - decoder.slack:
         raise AudioError(
             f"truncated: {count} of {decoder.frames} samples decoded"
         )
-    if not count * config.sample_rate_hz // rate_hz:
+    if not count * config.sample_rate_hz // decoder.rate_hz:
         raise AudioError(f"empty: {count} samples")
-    stats = [meter.stats(rate_hz, decoder.frames, config) for meter in meters]
-    if not any(stats):
-        raise AudioError(
-            "silent: constant, or nothing above -100 dB of full scale"
-        )
-    return stats, kept_blocks
+    return measurement.stats(), kept_blocks
 
 
-def _blocks(decoder: Decoder, trim_step: int) -> Iterator[np.ndarray]:
+def _blocks(decoder: Decoder) -> Iterator[np.ndarray]:
     """The recording as float32 blocks [frames, channels]."""
-    # Whole trim steps, so that their peaks do not depend on the block size.
-    steps = max(1, _BLOCK_SAMPLES // decoder.channels // trim_step)
+    # Whole blocks of the meter, which so do not depend on these.
+    step = Meter(decoder.rate_hz).step
+    steps = max(1, _BLOCK_SAMPLES // decoder.channels // step)
     start = 0
-    while len(block := decoder.read(start, steps * trim_step)):
+    while len(block := decoder.read(start, steps * step)):
         yield block
         start += len(block)
 
@@ -273,44 +305,102 @@ def _resample(
     return soxr.resample(samples, rate_hz, config.sample_rate_hz)
 
 
-class _Meter:
-    """Accumulates the length, level and trimmed ends of one channel."""
+class _Measurement:
+    """Measures the channels of a recording while it streams."""
 
-    def __init__(self, trim_step: int):
-        self._trim_step = trim_step
-        self.count, self._sum, self._square_sum = 0, 0.0, 0.0
-        self._peaks: list[np.ndarray] = []
+    def __init__(
+        self, decoder: Decoder, config: AudioConfig, find_speech: bool
+    ):
+        self._rate_hz, self._frames = decoder.rate_hz, decoder.frames
+        self._config, self._find_speech = config, find_speech
+        self._meters: list[Meter] = []
+        self._word_length = WordLength()
+        # Level of the loudest channel where their mean is quiet.
+        self._unmixed = 0.0
 
-    def add(self, samples: np.ndarray) -> None:
-        """Adds samples [N]; only the last call may end within a trim step."""
-        samples64 = samples.astype(np.float64)
-        # Not BLAS, whose rounding depends on the number of threads.
-        square_sum = float(np.einsum("n,n->", samples64, samples64))
-        if not math.isfinite(square_sum):
-            raise AudioError("not finite: NaN or infinity among samples")
-        self.count += len(samples)
-        self._sum += float(samples64.sum())
-        self._square_sum += square_sum
-        starts = np.arange(0, len(samples), self._trim_step)
-        self._peaks.append(np.maximum.reduceat(np.abs(samples), starts))
+    @property
+    def count(self) -> int:
+        """Number of samples in a channel."""
+        return self._meters[0].count if self._meters else 0
 
-    def stats(
-        self, rate_hz: int, source_frames: int, config: AudioConfig
-    ) -> ChannelStats | None:
-        """The statistics of all samples; None if the channel is silent."""
-        peaks = np.concatenate(self._peaks)
-        power = self._square_sum / self.count
-        # The mean does not count, because a constant signal is silent.
-        deviation = math.sqrt(max(0.0, power - (self._sum / self.count) ** 2))
-        peak = float(peaks.max())
-        if peak < _SILENCE or deviation < _SILENCE:
-            return None
-        first, last = 0, self.count
-        if config.trim_db:
-            loud = np.flatnonzero(peaks > peak * 10 ** (-config.trim_db / 20))
-            first = int(loud[0]) * self._trim_step
-            last = min(last, (int(loud[-1]) + 1) * self._trim_step)
-        start = first * config.sample_rate_hz // rate_hz
-        stop = max(start + 1, last * config.sample_rate_hz // rate_hz)
-        rms = math.sqrt(power)
-        return ChannelStats(start, stop - start, peak, rms, source_frames)
+    def add(self, block: np.ndarray) -> list[np.ndarray]:
+        """Adds a block [N, C]; returns the channels [N] that are used."""
+        channels = _select_channels(block, self._config)
+        if not self._meters:
+            self._meters = [
+                Meter(self._rate_hz, self._find_speech) for _ in channels
+            ]
+        pairs = zip(self._meters, channels, strict=True)
+        # A list, because each channel must be added.
+        if min([meter.add(samples) for meter, samples in pairs]) < _QUIET:
+            self._word_length.add(block)
+            if self._config.channels == "mean" and block.shape[1] > 1:
+                loudest = float(block.std(axis=0).max())
+                self._unmixed = max(self._unmixed, loudest)
+        return channels
+
+    def stats(self) -> list[ChannelStats | None]:
+        """The statistics of each channel; None if it is not used.
+
+        Raises:
+          AudioError: if no channel is.
+        """
+        levels = [meter.levels() for meter in self._meters]
+        step = self._word_length.step
+        reasons = [levels_lib.silence(channel, step) for channel in levels]
+        if all(reasons):
+            raise AudioError(f"silent: {self._hint(levels) or reasons[0]}")
+        stats = [
+            None if reason else self._channel_stats(channel)
+            for channel, reason in zip(levels, reasons, strict=True)
+        ]
+        if self._find_speech:
+            stats = [s if s and s.speech else None for s in stats]
+            if not any(stats):
+                raise AudioError(
+                    "no speech: nothing rises above the noise for long enough"
+                )
+        return stats
+
+    def _hint(self, levels: list[Levels]) -> str:
+        """The reason if only the mean of the channels is silent."""
+        if self._unmixed > _CANCELLED * levels[0].rms:
+            return (
+                "the channels cancel each other; set audio.channels to first "
+                "or split"
+            )
+        return ""
+
+    def _channel_stats(self, levels: Levels) -> ChannelStats:
+        """The statistics of a channel that is not silent."""
+        peaks, peak = levels.peaks, float(levels.peaks.max())
+        first, last = 0, len(peaks)
+        if self._config.trim_db:
+            low = peak * 10 ** (-self._config.trim_db / 20)
+            loud = np.flatnonzero(peaks > low)
+            first, last = int(loud[0]), int(loud[-1]) + 1
+        start = self._position(levels, first)
+        stop = max(start + 1, self._position(levels, last))
+        active = levels_lib.active_level(levels.powers)
+        runs = []
+        if self._find_speech:
+            runs = speech.stretches(levels.emphasised).tolist()
+        return ChannelStats(
+            start=start,
+            samples=stop - start,
+            mean=levels.mean,
+            peak=peak,
+            rms=levels.rms,
+            active=active,
+            noise=levels_lib.noise_floor(levels.powers, active),
+            source_frames=self._frames,
+            speech=tuple(
+                (self._position(levels, low), self._position(levels, high))
+                for low, high in runs
+            ),
+        )
+
+    def _position(self, levels: Levels, block: int) -> int:
+        """First sample of a block, at the target rate."""
+        sample = min(levels.count, block * levels.step)
+        return sample * self._config.sample_rate_hz // self._rate_hz

@@ -12,6 +12,7 @@ import soundfile
 import soxr
 
 from pipeline import storage
+from pipeline.audio.reading import MAX_GAIN_DB
 from pipeline.beam import names, schema, statistics
 from pipeline.sources.recordings import Source
 from stftgan_tf.config import Config
@@ -50,9 +51,11 @@ def _manifest(
     config: Config, source: Source, summary: dict[str, Any]
 ) -> dict[str, Any]:
     windows = dict.fromkeys(records.SPLITS, 0)
+    frames = dict.fromkeys(records.SPLITS, 0)
     for shard in summary["shards"]:
         windows[shard["split"]] += shard["records"]
-    secs = config.stride_samples / config.audio.sample_rate_hz
+        frames[shard["split"]] += shard["frames"]
+    secs = config.stft.frame_step / config.audio.sample_rate_hz
     dead = {letter["path"] for letter in summary["dead_letters"]}
     return {
         "format_version": records.FORMAT_VERSION,
@@ -66,8 +69,9 @@ def _manifest(
         "notes": summary["notes"],
         "names": names.facts(source, config),
         "windows": windows,
-        "hours": {k: v * secs / 3600 for k, v in windows.items()},
+        "hours": {k: v * secs / 3600 for k, v in frames.items()},
         "silent_windows": sum(s["silent"] for s in summary["shards"]),
+        "gain_db": _gains(summary["shards"]),
         "clipped_share": summary["clipped_share"],
         "moments": summary["moments"],
         "shards": [
@@ -81,6 +85,23 @@ def _manifest(
             "scipy": scipy.__version__,
             "apache_beam": beam.__version__,
         },
+    }
+
+
+def _gains(shards: list[dict[str, Any]]) -> dict[str, Any]:
+    """What recordings were amplified by, in dB, and how many by the maximum."""
+    counts = collections.Counter()
+    for shard in shards:
+        # JSON has no other keys than strings.
+        counts.update({float(k): v for k, v in shard["gains"].items()})
+    gains = sorted(counts.elements())
+    if not gains:
+        return {"min": None, "median": None, "max": None, "limited": 0}
+    return {
+        "min": gains[0],
+        "median": gains[len(gains) // 2],
+        "max": gains[-1],
+        "limited": sum(gain >= MAX_GAIN_DB for gain in gains),
     }
 
 

@@ -6,11 +6,12 @@ first and split into several segments, so that the memory in use does not depend
 on its length.
 """
 
+import bisect
 import dataclasses
 import hashlib
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from pipeline.audio import reading
 from pipeline.audio.decoder_process import Request
 from pipeline.audio.errors import AudioError
 from pipeline.audio.reading import ChannelStats, RecordingInfo
+from pipeline.beam.placement import window_grid, window_starts
 from pipeline.sources.recordings import Recording
 from stftgan_tf.config import Config
 from stftgan_tf.data import records
@@ -26,6 +28,12 @@ from stftgan_tf.dsp import stft
 
 # Longer recordings are split into segments of this length.
 SEGMENT_SECS = 60.0
+
+# A window with speech has at least this level relative to the noise floor.
+NOISE_MARGIN_DB = 6.0
+
+# `window.silence_db` from here on keeps all windows.
+KEEP_ALL_DB = 100.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,9 +48,11 @@ class Segment:
       channel: index of the channel if `audio.channels` is `split`.
       stats: of the channel of a long recording; None for a short recording,
         which is a single segment.
+      starts: first sample of each window; None for a short recording.
       first_window: index of the first window within the recording.
       windows: number of windows; for a short recording it is an estimate from
         the length in its header.
+      notes: of the decoder, in the first segment of a recording.
     """
 
     recording: Recording
@@ -51,24 +61,38 @@ class Segment:
     key: str
     channel: int
     stats: ChannelStats | None
+    starts: Sequence[int] | None
     first_window: int
     windows: int
+    notes: tuple[str, ...] = ()
 
 
 def split_of(recording: Recording, config: Config) -> str:
     """`train` or `eval`, by hash of the speaker or the recording."""
     split = config.split
     if split.by == "regex":
-        match = re.search(split.eval_regex, recording.name)
-        return "eval" if match else "train"
-    speaker = recording.speaker if split.by == "speaker" else ""
-    # All excerpts of a file are in the same split.
+        # An excerpt is matched with its times, or as its file.
+        texts = (recording.id, recording.name)
+        held_out = any(re.search(split.eval_regex, text) for text in texts)
+    else:
+        held_out = split_share(recording, split.by) < split.eval_fraction
+    return "eval" if held_out else "train"
+
+
+def split_share(recording: Recording, by: str) -> float:
+    """The place of a recording in [0, 1); the first ones are held out.
+
+    Args:
+      recording: the recording.
+      by: `speaker`, where it is known, or `recording`. All excerpts of a file
+        have the same place.
+    """
+    speaker = recording.speaker if by == "speaker" else ""
     identity = (
         f"speaker {speaker}" if speaker else f"recording {recording.name}"
     )
     # Without the data set's name: a directory that is renamed keeps its split.
-    share = int(_sha256(identity)[:13], 16) / 16**13
-    return "eval" if share < split.eval_fraction else "train"
+    return int(_sha256(identity)[:13], 16) / 16**13
 
 
 def plan(
@@ -87,10 +111,12 @@ def plan(
       AudioError: if the recording cannot be used. For a short recording most
         errors are raised by `cut`.
     """
-    info = decode(Request(reading.probe, recording.path, (SEGMENT_SECS,)))
+    info = decode(_request(recording, config, reading.probe, SEGMENT_SECS))
     segments: list[Segment] = []
     for channel in range(info.channels):
         segments += _plan_channel(recording, config, info, channel)
+    if info.notes and segments:
+        segments[0] = dataclasses.replace(segments[0], notes=info.notes)
     return segments
 
 
@@ -100,19 +126,21 @@ def _plan_channel(
     name = recording.id
     if info.channels > 1:
         name = f"{name}#{channel}"
+    parts: list[Sequence[int] | None] = [None]
     stats = info.stats[channel] if info.stats else None
     if stats:
         _check_length(stats, config)
-        windows, _ = window_grid(stats.samples, config)
-        rate = config.audio.sample_rate_hz
-        each = max(1, int(SEGMENT_SECS * rate / config.stride_samples))
+        parts = list(_parts(window_starts(stats, config), config))
+        # Not in each segment: there may be many.
+        stats = dataclasses.replace(stats, speech=())
     elif info.stats:
         # This channel is silent; another one is not.
         return
-    else:
-        windows, _ = window_grid(info.samples, config)
-        each = windows
-    for first in range(0, windows, each):
+    first = 0
+    for starts in parts:
+        windows = (
+            len(starts) if starts else window_grid(info.samples, config)[0]
+        )
         yield Segment(
             recording=recording,
             name=name,
@@ -121,9 +149,22 @@ def _plan_channel(
             key=_sha256(recording.dataset, name, str(first)),
             channel=channel,
             stats=stats,
+            starts=starts,
             first_window=first,
-            windows=min(each, windows - first),
+            windows=windows,
         )
+        first += windows
+
+
+def _parts(starts: Sequence[int], config: Config) -> Iterator[Sequence[int]]:
+    """Divides the starts of windows into those of segments."""
+    stride, first = config.stride_samples, 0
+    rate = config.audio.sample_rate_hz
+    size = max(1, int(SEGMENT_SECS * rate / stride)) * stride
+    while first < len(starts):
+        stop = bisect.bisect_left(starts, starts[first] + size, first)
+        yield starts[first:stop]
+        first = stop
 
 
 def _check_length(stats: ChannelStats, config: Config) -> None:
@@ -134,42 +175,32 @@ def _check_length(stats: ChannelStats, config: Config) -> None:
         )
 
 
-def window_grid(samples: int, config: Config) -> tuple[int, int]:
-    """The number of windows of a recording, and where the first one starts.
-
-    Returns:
-      (count, offset): window i starts at sample i * stride - offset. The grid
-      is centred on the recording.
-    """
-    size, stride = config.window_samples, config.stride_samples
-    strides = max(0, samples - size) / stride
-    rounded = np.ceil(strides) if config.window.tail == "pad" else strides + 0.5
-    count = 1 + int(rounded)
-    covered = size + (count - 1) * stride
-    return count, (covered - samples) // 2
-
-
 def request(segment: Segment, config: Config) -> Request:
     """The decoder's request whose result `cut` takes."""
-    path, stats = segment.recording.path, segment.stats
-    if not stats:
-        return Request(reading.load, path, (segment.channel,))
-    first = segment.first_window
-    span = _span(stats, config, first, first + segment.windows)
-    return Request(
-        reading.read, path, (*span, segment.channel, stats.source_frames)
-    )
+    recording, channel = segment.recording, segment.channel
+    if not segment.starts:
+        return _request(recording, config, reading.load, channel)
+    span = _span(segment.starts, config)
+    args = (*span, channel, segment.stats)
+    return _request(recording, config, reading.read, *args)
 
 
-def _span(
-    stats: ChannelStats, config: Config, first: int, last: int
-) -> tuple[int, int]:
-    """Samples [start, stop) that the windows [first, last) cover."""
-    _, offset = window_grid(stats.samples, config)
-    origin = stats.start - offset
-    stride = config.stride_samples
-    stop = (last - 1) * stride + config.window_samples
-    return origin + first * stride, origin + stop
+def _request(
+    recording: Recording,
+    config: Config,
+    function: Callable[..., Any],
+    *args: Any,
+) -> Request:
+    """A request for a recording, which may be an excerpt of a file."""
+    if function is not reading.read:
+        args = (*args, config.window.place == "speech")
+    start_secs, end_secs = recording.start_secs, recording.end_secs
+    return Request(function, recording.path, args, start_secs, end_secs)
+
+
+def _span(starts: Sequence[int], config: Config) -> tuple[int, int]:
+    """Samples [start, stop) that windows cover."""
+    return starts[0], starts[-1] + config.window_samples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,15 +210,17 @@ class SegmentWindows:
     Attributes:
       windows: W float32 [T, F], log-magnitudes.
       audible: bool [W], false if a window is more than `window.silence_db`
-        below its recording.
+        below the active level of its recording, or contains only its noise.
       frames: float32 [T', F], all frames that the windows are cut from.
       counts: int [T'], the number of audible windows that contain each frame.
+      gain_db: what the recording was amplified by.
     """
 
     windows: list[np.ndarray]
     audible: np.ndarray
     frames: np.ndarray
     counts: np.ndarray
+    gain_db: float
 
 
 def cut(segment: Segment, result: Any, config: Config) -> SegmentWindows | None:
@@ -207,50 +240,73 @@ def cut(segment: Segment, result: Any, config: Config) -> SegmentWindows | None:
     """
     if isinstance(result, AudioError):
         raise result
-    stats, samples, windows = segment.stats, result, segment.windows
-    if not stats:
+    stats, samples, starts = segment.stats, result, segment.starts
+    if not starts:
         stats, recording = result
         if not stats:
             return None
         _check_length(stats, config)
-        windows, _ = window_grid(stats.samples, config)
-        span = _span(stats, config, 0, windows)
-        samples = reading.slice_padded(recording, *span)
+        starts = window_starts(stats, config)
+        samples = reading.slice_padded(recording, *_span(starts, config))
     gain = reading.gain(stats, config.audio)
     samples *= np.float32(gain)
-    return _cut(samples, windows, stats.rms * gain, config)
+    offsets = np.subtract(starts, starts[0])
+    audible = _audible(
+        samples, offsets, gain * _threshold(stats, config), config
+    )
+    return _cut(samples, offsets, audible, gain, config)
+
+
+def _threshold(stats: ChannelStats, config: Config) -> float:
+    """The RMS of the quietest windows that are kept, without gain."""
+    window = config.window
+    threshold = stats.active * 10 ** (-window.silence_db / 20)
+    # Speech was found above the noise, and may fill little of its window.
+    if window.place == "speech" or window.silence_db >= KEEP_ALL_DB:
+        return threshold
+    return max(threshold, stats.noise * 10 ** (NOISE_MARGIN_DB / 20))
 
 
 def _cut(
-    samples: np.ndarray, windows: int, rms: float, config: Config
+    samples: np.ndarray,
+    offsets: np.ndarray,
+    audible: np.ndarray,
+    gain: float,
+    config: Config,
 ) -> SegmentWindows:
-    """Windows of samples to which the gain has been applied."""
+    """Windows that start at `offsets` [W] of amplified samples."""
     frames = stft.log_spectrogram(samples, config)
-    audible = _audible(samples, windows, rms, config)
     parts, counts = [], np.zeros(len(frames), np.int64)
-    for index, is_audible in enumerate(audible):
-        start = index * config.window.stride_frames
+    for start, is_audible in zip(
+        offsets // config.stft.frame_step, audible, strict=True
+    ):
         part = slice(start, start + config.window.frames)
         parts.append(frames[part])
         counts[part] += is_audible
-    return SegmentWindows(parts, audible, frames, counts)
+    return SegmentWindows(parts, audible, frames, counts, 20 * math.log10(gain))
 
 
 def _audible(
-    samples: np.ndarray, windows: int, rms: float, config: Config
+    samples: np.ndarray, offsets: np.ndarray, threshold: float, config: Config
 ) -> np.ndarray:
-    """Whether each window [W] is loud enough, relative to the recording."""
-    size, stride = config.window_samples, config.stride_samples
+    """Whether the RMS of each window [W], around its mean, is high enough."""
+    size = config.window_samples
     # The energy of all windows at once, from the energy of pieces that
     # overlapping windows share.
-    piece = math.gcd(size, stride)
-    squares = np.square(samples.reshape(-1, piece))
-    energy = squares.sum(axis=1, dtype=np.float64).cumsum()
-    energy = np.concatenate([[0.0], energy])
-    first = np.arange(windows) * (stride // piece)
-    power = (energy[first + size // piece] - energy[first]) / size
-    threshold = rms**2 * 10 ** (-config.window.silence_db / 10)
-    return power >= threshold
+    piece = math.gcd(size, *offsets.tolist())
+    pieces = samples.reshape(-1, piece)
+    energy = _total(np.square(pieces))
+    sums = _total(pieces)
+    first, last = offsets // piece, (offsets + size) // piece
+    mean = (sums[last] - sums[first]) / size
+    power = (energy[last] - energy[first]) / size - np.square(mean)
+    return power >= threshold**2
+
+
+def _total(pieces: np.ndarray) -> np.ndarray:
+    """Sums of the first 0, 1, ... pieces [P, S], float64 [P + 1]."""
+    totals = pieces.sum(axis=1, dtype=np.float64).cumsum()
+    return np.concatenate([[0.0], totals])
 
 
 def encode(

@@ -57,6 +57,8 @@ class ShardResult:
       bytes: size of the file.
       sha256: of the file, hexadecimal.
       silent: number of windows that were dropped.
+      frames: number of frames in the windows, each counted once per segment.
+      gains: number of channels by their gain, in dB, rounded to 0.1 dB.
       labels: number of windows of each label.
       speakers: number of windows of each speaker.
       dead_letters: unusable recordings, as `dead_letter` encodes them.
@@ -70,6 +72,8 @@ class ShardResult:
     bytes: int
     sha256: str
     silent: int
+    frames: int
+    gains: dict[float, int]
     labels: dict[int, int]
     speakers: dict[str, int]
     dead_letters: list[str]
@@ -143,6 +147,8 @@ class WriteShard(beam.DoFn):
             bytes=0,
             sha256="",
             silent=0,
+            frames=0,
+            gains={},
             labels={},
             speakers={},
             dead_letters=[],
@@ -179,6 +185,10 @@ class WriteShard(beam.DoFn):
             writer.write(record)
         audible = int(content.audible.sum())
         result.silent += len(content.audible) - audible
+        result.frames += int(np.count_nonzero(content.counts))
+        if not segment.first_window:
+            gain_db = round(content.gain_db, 1)
+            result.gains[gain_db] = result.gains.get(gain_db, 0) + 1
         if not audible:
             return
         speaker, label = segment.recording.speaker, segment.recording.label

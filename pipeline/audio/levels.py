@@ -1,0 +1,294 @@
+"""Levels of a channel: silence, active level, noise floor.
+
+All follow from the power of blocks of 10 ms, so that a recording of any length
+is measured while it streams. The mean of the recording (DC) counts as no
+signal: each block's power is taken around its own mean.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from pipeline.audio.errors import AudioError
+
+# No recording has a sum of squares this large, however it is scaled.
+_DAMAGED_POWER = 1e30
+
+# Length of a block.
+BLOCK_SECS = 0.01
+
+# Pre-emphasis, 1 - 0.95 z^-d, which weakens rumble and hum below speech; the
+# delay d is one sample at this rate.
+_EMPHASIS, _EMPHASIS_HZ = 0.95, 16000
+
+# What is shorter than this many blocks is a click and no signal.
+_SUSTAINED_BLOCKS = 3
+
+# Below -100 dB of full scale there is nothing but noise, whatever the format.
+_MIN_LEVEL = 1e-5
+
+# Dither has an RMS of half a step of its word length, noise shaping raises it
+# to about one step. Signals exceed two steps: -84 dB of full scale in 16 bits.
+_MIN_STEPS = 2.0
+
+# A muted microphone: steady noise below -75 dB of full scale. Speech and music
+# at that level are not steady.
+_MIN_STEADY_LEVEL = 10 ** (-75 / 20)
+_STEADY_DB = 10.0
+
+# ITU-T P.56 (2011), method B: activity outlasts the signal by 200 ms, and its
+# threshold is 15.9 dB below the active level.
+_HANGOVER_BLOCKS = 20
+_P56_MARGIN_DB = 15.9
+
+# The noise floor is steady within this range, and at least this far below the
+# active level; otherwise a recording has no clear floor.
+_FLOOR_BINS = 7
+_MIN_RANGE_DB = 15.0
+# Levels this close to the active level are not floor; those far below it are
+# digital silence. The floor has the first share of those in between, and the
+# second of all: words in digital silence have fewer that are similar.
+_NEAR_DB, _FAR_DB = 10, 60
+_MIN_QUIET_SHARE, _MIN_SHARE = 0.6, 0.2
+
+# A power that stands for zero: -200 dB.
+_ZERO = 1e-20
+
+
+@dataclasses.dataclass(frozen=True)
+class Levels:
+    """Levels of one channel of a recording.
+
+    Attributes:
+      step: samples in a block; the last block may have fewer.
+      count: samples in the recording.
+      mean: of all samples.
+      rms: root mean square around the mean.
+      peaks: float32 [B], largest absolute deviation from the mean.
+      powers: float32 [B], mean square around each block's own mean.
+      emphasised: float32 [B], the same after pre-emphasis; empty if it is not
+        asked for.
+    """
+
+    step: int
+    count: int
+    mean: float
+    rms: float
+    peaks: np.ndarray
+    powers: np.ndarray
+    emphasised: np.ndarray
+
+
+class Meter:
+    """Accumulates the levels of one channel.
+
+    Args:
+      rate_hz: sample rate.
+      emphasise: whether levels after pre-emphasis are needed.
+    """
+
+    def __init__(self, rate_hz: int, emphasise: bool = False):
+        self.step = max(1, round(BLOCK_SECS * rate_hz))
+        self._delay = max(1, round(rate_hz / _EMPHASIS_HZ)) * emphasise
+        self.count, self._sum, self._square_sum = 0, 0.0, 0.0
+        self._parts: list[tuple[np.ndarray, ...]] = []
+
+    def add(self, samples: np.ndarray) -> float:
+        """Adds samples [N]; only the last call may end within a block.
+
+        Returns:
+          Their sustained level (`sustained`).
+
+        Raises:
+          AudioError: if a sample is not finite.
+        """
+        whole = len(samples) // self.step * self.step
+        self._add(samples[:whole].reshape(-1, self.step))
+        if whole < len(samples):
+            self._add(samples[whole:][None])
+        return sustained(self._parts[-1][0]) if self._parts else 0.0
+
+    def _add(self, blocks: np.ndarray) -> None:
+        """Adds blocks [B, S]."""
+        if not blocks.size:
+            return
+        size = blocks.shape[1]
+        wide = blocks.astype(np.float64)
+        # Not BLAS, whose rounding depends on the number of threads.
+        squares = np.einsum("bs,bs->b", wide, wide)
+        sums = wide.sum(axis=1)
+        square_sum = float(squares.sum())
+        # A damaged float can be finite, and its power too large for float32.
+        if not square_sum < _DAMAGED_POWER:
+            raise AudioError("not finite: NaN or infinity among samples")
+        self.count += blocks.size
+        self._sum += float(sums.sum())
+        self._square_sum += square_sum
+        powers = squares / size - np.square(sums / size)
+        starts, flat = np.arange(0, blocks.size, size), blocks.ravel()
+        self._parts.append(
+            (
+                np.maximum(powers, 0).astype(np.float32),
+                np.minimum.reduceat(flat, starts),
+                np.maximum.reduceat(flat, starts),
+                self._emphasised(blocks),
+            )
+        )
+
+    def _emphasised(self, blocks: np.ndarray) -> np.ndarray:
+        """Power of blocks [B, S] after pre-emphasis, float32 [B]."""
+        delay, size = self._delay, blocks.shape[1]
+        if not delay:
+            return np.zeros(0, np.float32)
+        if size <= delay:
+            return np.zeros(len(blocks), np.float32)
+        # Not across blocks, so that they can be added in any portions.
+        high = blocks[:, delay:] - np.float32(_EMPHASIS) * blocks[:, :-delay]
+        high -= high.mean(axis=1, keepdims=True)
+        return np.einsum("bs,bs->b", high, high) / np.float32(size - delay)
+
+    def levels(self) -> Levels:
+        """The levels of all samples, at least one."""
+        parts = map(np.concatenate, zip(*self._parts, strict=True))
+        powers, low, high, emphasised = parts
+        mean = self._sum / self.count
+        power = self._square_sum / self.count - mean**2
+        return Levels(
+            step=self.step,
+            count=self.count,
+            mean=mean,
+            rms=math.sqrt(max(0.0, power)),
+            peaks=np.maximum(high - np.float32(mean), np.float32(mean) - low),
+            powers=powers,
+            emphasised=emphasised,
+        )
+
+
+class WordLength:
+    """Finds the step between the values of samples, from the samples.
+
+    So 16-bit audio is known in every container, also as 24 bits or floats.
+    """
+
+    def __init__(self):
+        self._bits, self._is_fine = 0, False
+
+    def add(self, samples: np.ndarray) -> None:
+        """Adds samples of any shape, float32 in [-1, 1]."""
+        scaled = samples * np.float32(1 << 23)
+        whole = scaled.astype(np.int32)
+        self._is_fine |= bool((scaled != whole).any())
+        self._bits |= int(np.bitwise_or.reduce(whole, axis=None))
+
+    @property
+    def step(self) -> float:
+        """The step, in full scales: 2**-15 for 16 bits; 0 if unknown."""
+        if self._is_fine or not self._bits:
+            return 0.0
+        return (self._bits & -self._bits) / (1 << 23)
+
+
+def sustained(powers: np.ndarray) -> float:
+    """The level [RMS] that is exceeded for 3 blocks in a row, anywhere."""
+    return math.sqrt(_eroded(powers).max())
+
+
+def silence(levels: Levels, step: float) -> str:
+    """Why nothing is audible; empty if something is.
+
+    Args:
+      levels: of a channel.
+      step: of the word length, in full scales; 0 if unknown.
+    """
+    loudest = sustained(levels.powers)
+    if loudest < max(_MIN_LEVEL, _MIN_STEPS * step):
+        peak = float(levels.peaks.max())
+        if peak > max(_MIN_LEVEL, 4 * _MIN_STEPS * step):
+            return "nothing but clicks of less than 30 ms"
+        if loudest < _MIN_LEVEL:
+            return "constant, or nothing above -100 dB of full scale"
+        bits = 1 - round(math.log2(step))
+        return f"no signal above the noise of its own word length, {bits} bits"
+    if loudest < _MIN_STEADY_LEVEL:
+        floor = math.sqrt(np.percentile(levels.powers, 10))
+        if loudest < floor * 10 ** (_STEADY_DB / 20):
+            return "no signal above steady noise of less than -75 dB (muted?)"
+    return ""
+
+
+def active_level(powers: np.ndarray) -> float:
+    """The RMS of the active parts, after ITU-T P.56, method B.
+
+    The activity is that of sustained signals, so a click is none.
+
+    Args:
+      powers: float32 [B], of the blocks.
+    """
+    # A block is active from a threshold on if 3 blocks in a row, of which it is
+    # one or which end at most 200 ms before it, exceed the threshold.
+    reach = _SUSTAINED_BLOCKS + _HANGOVER_BLOCKS
+    peaks = _latest_max(_eroded(powers), reach, len(powers))
+    bins = _decibels(peaks)
+    low = int(bins.min())
+    counts = np.bincount(bins - low)[::-1].cumsum()
+    energy = np.bincount(bins - low, weights=powers)[::-1].cumsum()
+    mean = energy / np.maximum(counts, 1)
+    thresholds = low + np.arange(len(counts))[::-1]
+    margins = 10 * np.log10(np.maximum(mean, _ZERO)) - thresholds
+    index = int(np.argmax(margins >= _P56_MARGIN_DB))
+    if margins[index] < _P56_MARGIN_DB:
+        index = -1
+    return math.sqrt(mean[index])
+
+
+def noise_floor(powers: np.ndarray, active: float) -> float:
+    """The RMS of the steady noise between the active parts; 0 if there is none.
+
+    Args:
+      powers: float32 [B], of the blocks.
+      active: the active level.
+    """
+    bins = _decibels(powers)
+    top = math.floor(20 * math.log10(active)) - _NEAR_DB
+    bottom = top - _FAR_DB
+    is_quiet = (bins >= bottom) & (bins < top)
+    counts = np.bincount(bins[is_quiet] - bottom, minlength=_FAR_DB)
+    near = np.convolve(counts, np.ones(_FLOOR_BINS, int), "valid")
+    low = int(near.argmax())
+    least = max(_MIN_QUIET_SHARE * counts.sum(), _MIN_SHARE * len(powers))
+    if near[low] < least:
+        return 0.0
+    low += bottom
+    power = powers[(bins >= low) & (bins < low + _FLOOR_BINS)].mean()
+    if 10 * math.log10(power) > 20 * math.log10(active) - _MIN_RANGE_DB:
+        return 0.0
+    return math.sqrt(power)
+
+
+def _eroded(powers: np.ndarray) -> np.ndarray:
+    """The minimum of each 3 neighbouring blocks, [B - 2].
+
+    A recording of up to 3 blocks has one value, its maximum.
+    """
+    if len(powers) <= _SUSTAINED_BLOCKS:
+        return powers.max(keepdims=True)
+    return np.minimum(np.minimum(powers[:-2], powers[1:-1]), powers[2:])
+
+
+def _latest_max(values: np.ndarray, size: int, count: int) -> np.ndarray:
+    """Entry i [count] is the largest of the `size` values that end at i."""
+    padded = np.zeros(size - 1 + count, values.dtype)
+    padded[size - 1 :][: len(values)] = values
+    width = 1
+    while width < size:
+        # Two overlapping maxima of `width` values cover up to twice as many.
+        shift = min(width, size - width)
+        padded = np.maximum(padded[:-shift], padded[shift:])
+        width += shift
+    return padded
+
+
+def _decibels(powers: np.ndarray) -> np.ndarray:
+    """Powers in whole dB, rounded down."""
+    return np.floor(10 * np.log10(np.maximum(powers, _ZERO))).astype(int)
