@@ -165,7 +165,8 @@ def _run(args: argparse.Namespace) -> int:
         int(train_labels.max()) + 1,
         config.audio.sample_rate_hz,
     )
-    classifier.fit(train, train_labels)
+    # Trained for longer than in `evaluate`, whose cost must be small.
+    classifier.fit(train, train_labels, 40 * len(train) // 64)
     table = Table(train, classifier, min(len(held_out), _SAMPLES))
     table.row("held out", held_out, labels)
     converted = through_windows(held_out, shards, config)

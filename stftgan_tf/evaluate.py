@@ -4,7 +4,7 @@ Prints each metric for real windows of the evaluation split and for generated
 windows, and decides whether the export may be published. The output directory
 contains evaluation.json with all metrics; BLESSED or NOT_BLESSED, decided by
 the bless section of the config; and examples.npz, which stftgan_tf.report
-shows.
+shows. Each reason against a model comes with advice on what to do about it.
 """
 
 import argparse
@@ -41,6 +41,13 @@ def _parser() -> argparse.ArgumentParser:
         "bless.max_worse limits how much worse this export may be (default: "
         "no comparison)",
     )
+    parser.add_argument(
+        "--run",
+        type=cli.local_path,
+        metavar="DIR",
+        help="directory of the run; if the export is not blessed, the advice "
+        "on what to do uses its history (default: only what the export knows)",
+    )
     config_lib.add_arguments(parser, default=None)
     return parser
 
@@ -59,7 +66,7 @@ def _run(args: argparse.Namespace) -> int:
     # Fails before the evaluation, which takes long, not after it.
     refuse_existing(output, blessing.LAYOUT, overwrite=True)
     evaluation = evaluator.evaluate(
-        args.model, args.data, config, args.set, args.last_blessed
+        args.model, args.data, config, args.set, args.last_blessed, args.run
     )
     evaluation.save(output)
     print(evaluation)

@@ -21,6 +21,10 @@ from stftgan_tf.metrics.embedding import in_batches
 # Windows converted to audio at a time.
 _BATCH = 32
 
+# Training windows that are converted to audio, which costs more than anything
+# else here: as many as this number of samples, within limits.
+_TRAINING_SAMPLES, _FEWEST, _MOST = 8_000_000, 500, 1000
+
 
 class AudioMetrics:
     """Compares audio with the audio of the training windows."""
@@ -38,14 +42,12 @@ class AudioMetrics:
           shards: the data set.
           config: STFT, phase reconstruction, and the evaluate section.
         """
-        labelled = train[1] >= 0
-        windows, self._labels = train[0][labelled], train[1][labelled]
+        rows = _spread(np.flatnonzero(train[1] >= 0), config)
+        self._labels = train[1][rows]
         self._names = shards.manifest["labels"]
-        audio = to_audio(windows, shards.moments, config)
-        self._classifier = trained_classifier(
-            audio, self._labels, shards, config
+        self._classifier, self._training = trained_classifier(
+            train[0][rows], self._labels, shards, config
         )
-        _, self._training = self._classifier(audio)
         settings = config.evaluate
         self._samples = settings.samples
         self._bins = clusters.BinTest(
@@ -126,22 +128,34 @@ def to_audio(
     return in_batches(convert, windows, _BATCH)
 
 
+def _spread(rows: np.ndarray, config: Config) -> np.ndarray:
+    """As many of the rows as are converted to audio, spread evenly."""
+    affordable = _TRAINING_SAMPLES // config.window_samples
+    count = max(min(max(affordable, _FEWEST), _MOST), config.evaluate.clusters)
+    if len(rows) <= count:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, count).astype(int)]
+
+
 def trained_classifier(
-    audio: np.ndarray,
+    windows: np.ndarray,
     labels: np.ndarray,
     shards: dataset.Shards,
     config: Config,
-) -> classifier.Classifier:
-    """A classifier trained on this audio.
+) -> tuple[classifier.Classifier, np.ndarray]:
+    """A classifier trained on the audio of windows, and their embeddings.
 
-    Its weights are stored in the data set's directory and read from there the
-    next time, unless that is remote or not writable.
+    Both are stored in the data set's directory and read from there the next
+    time, unless that is remote or not writable.
 
     Args:
-      audio: float32 [B, N], all labelled training windows.
+      windows: float32 [B, T, F], labelled training windows.
       labels: int [B].
       shards: the data set.
       config: phase reconstruction, and the seed of the evaluate section.
+
+    Returns:
+      The classifier, and embeddings float32 [B, 64].
     """
     model = classifier.Classifier(
         config.window_samples,
@@ -151,21 +165,22 @@ def trained_classifier(
     )
     key = _cache_key(shards, config)
     path = Path(shards.home, f"classifier-{key}.npz")
-    # The name in earlier versions.
-    old_path = path.with_name(f"judge-{key}.npz")
     local = not dataset.is_remote(shards.home)
-    if local and (model.load(path) or model.load(old_path)):
-        return model
+    vectors = model.load(path) if local else None
+    if vectors is not None and len(vectors) == len(windows):
+        return model, vectors
+    audio = to_audio(windows, shards.moments, config)
     model.fit(audio, labels)
+    _, vectors = model(audio)
     try:
         if local:
-            model.save(path)
+            model.save(path, vectors)
     except OSError as error:
         print(
             f"the classifier was not saved to {path}: {error.strerror}",
             file=sys.stderr,
         )
-    return model
+    return model, vectors
 
 
 def _cache_key(shards: dataset.Shards, config: Config) -> str:

@@ -6,6 +6,7 @@ and the checks, an empty file named BLESSED or NOT_BLESSED, and
 """
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,8 +52,10 @@ _AT_MOST = (
         "some kinds of windows are too frequent or too rare",
     ),
     ("frechet", "max_frechet", "dimensions", "far from real speech"),
-    ("memorised", "max_memorised", None, "training windows are copied"),
 )
+
+# Why a Frechet distance that is fine by itself may fail.
+WORSE_THAN_LAST = "worse than the last blessed export"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,9 +114,11 @@ def checks(
     for name, share, failing in _AT_LEAST:
         add(name, "at least", getattr(limits, share) * real[name], failing)
     for name, allowance, unit, failing in _AT_MOST:
-        scale = metrics[unit] if unit else 1
-        limit = real[name] + getattr(limits, allowance) * scale
+        limit = real[name] + getattr(limits, allowance) * metrics[unit]
         add(name, "at most", limit, failing)
+    # Copies among the real windows do not permit the generator to copy.
+    copied = "training windows are copied"
+    add("memorised", "at most", limits.max_memorised, copied)
     name = "label_recognised"
     if None not in (real.get(name), generated.get(name)):
         failing = "samples do not match the requested label"
@@ -123,13 +128,33 @@ def checks(
         last_generated, last_real = last["generated"], last["real"]
         ratio = last_generated["frechet"] / max(last_real["frechet"], 1e-4)
         limit = limits.max_worse * ratio * real["frechet"]
-        add("frechet", "at most", limit, "worse than the last blessed export")
+        add("frechet", "at most", limit, WORSE_THAN_LAST)
     return result
 
 
 def reasons(results: list[Check]) -> list[str]:
     """Why an export is not blessed; empty if it is blessed."""
     return [str(check) for check in results if not check.passed]
+
+
+def verdict_lines(evaluation: Mapping[str, Any]) -> list[str]:
+    """The verdict as lines: BLESSED, or each reason with what to do about it.
+
+    Reasons with the same remedy state it once.
+
+    Args:
+      evaluation: its `reasons`, and its `remedies`, which evaluations of
+        earlier versions do not have.
+    """
+    lines, stated = [], set()
+    remedies = evaluation.get("remedies", ())
+    for reason, remedy in itertools.zip_longest(
+        evaluation["reasons"], remedies, fillvalue=""
+    ):
+        advice = "" if not remedy or remedy in stated else f". {remedy}"
+        stated.add(remedy)
+        lines.append(f"{NOT_BLESSED}: {reason}{advice}")
+    return lines or [BLESSED]
 
 
 def write(
@@ -142,7 +167,8 @@ def write(
 
     Args:
       directory: replaced if it contains an evaluation.
-      metrics: the metrics, and the export's `digest`.
+      metrics: the metrics, the export's `digest`, and `remedies`, one for
+        each failed check.
       results: all checks.
       examples: the windows that the report shows.
 

@@ -3,9 +3,14 @@
 It is trained on real audio, augmented in level, position and background noise.
 A classifier trained on clean audio alone is overconfident: it assigns a high
 probability to audio that has none of the labels.
+
+The cost of the training is fixed: the number of steps and the size of the
+input do not depend on the data set.
 """
 
+import itertools
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import keras
@@ -18,8 +23,9 @@ from stftgan_tf.files import atomic_file
 from stftgan_tf.metrics.embedding import in_batches
 from stftgan_tf.progress import Progress
 
-# Features: 32 ms frames every 8 ms, 40 mel bands.
-_FRAME_SECS, _STEP_SECS, _BANDS = 0.032, 0.008, 40
+# Features: 40 mel bands of 32 ms frames, every 8 ms; in long windows further
+# apart, so that there are at most 64.
+_FRAME_SECS, _STEP_SECS, _BANDS, _MAX_FRAMES = 0.032, 0.008, 40, 64
 # A band below this level counts as silent (-80 dB of a full-scale sine).
 _FLOOR = 1e-4
 
@@ -28,14 +34,17 @@ GAIN_DB = (-12.0, 6.0)
 SHIFT_SECS = 0.06
 SNR_DB = (5.0, 40.0)
 
-EPOCHS, _BATCH = 40, 64
-_EMBEDDING = 64
+_BATCH, _EMBEDDING = 64, 64
+
+# The training ends after MAX_STEPS, or earlier after _PATIENCE measurements
+# of the held-out windows (one in _HELD_OUT) without a lower loss.
+MAX_STEPS, _MEASURE_EVERY, _PATIENCE, _HELD_OUT = 400, 40, 3, 10
 
 # Samples classified at a time.
 _CALL_BATCH = 256
 
 # Increase this whenever the same windows would give different weights.
-VERSION = 2
+VERSION = 3
 
 
 class Classifier:
@@ -63,12 +72,55 @@ class Classifier:
         probabilities, vectors = in_batches(self._predict, audio, _CALL_BATCH)
         return probabilities, vectors
 
-    def fit(self, audio: np.ndarray, labels: np.ndarray) -> None:
-        """Trains on real audio float32 [B, N] with labels int [B]."""
-        progress = Progress("classifier", EPOCHS, "epochs")
+    def fit(
+        self,
+        audio: np.ndarray,
+        labels: np.ndarray,
+        max_steps: int | None = None,
+    ) -> None:
+        """Trains on real audio; keeps the weights that are best on held-out.
+
+        Args:
+          audio: float32 [B, N]; one row in ten is held out.
+          labels: int [B].
+          max_steps: the longest training, in batches of 64 rows; MAX_STEPS
+            by default. It ends earlier when the held-out loss has stopped
+            falling.
+        """
+        max_steps = max_steps or MAX_STEPS
+        progress = Progress("classifier", max_steps, "steps")
+        held_out = np.arange(len(audio)) % _HELD_OUT == _HELD_OUT - 1
+        batches = self._batches(audio[~held_out], labels[~held_out])
+        step = self._train_step(max_steps)
+        lowest, weights, misses, done = np.inf, None, 0, 0
+        while done < max_steps and misses < _PATIENCE:
+            for batch in itertools.islice(batches, _MEASURE_EVERY):
+                step(*batch)
+                done += 1
+                progress.update(done)
+            loss = self._loss(audio[held_out], labels[held_out])
+            misses = 0 if loss < lowest else misses + 1
+            if not misses:
+                lowest, weights = loss, self._model.get_weights()
+        progress.close(done)
+        # None if there are too few rows to hold one out.
+        if weights:
+            self._model.set_weights(weights)
+
+    def _batches(
+        self, audio: np.ndarray, labels: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Augmented batches and their labels without end, in random order."""
         rng = np.random.default_rng(self._seed)
-        steps = EPOCHS * -(-len(audio) // _BATCH)
-        schedule = keras.optimizers.schedules.CosineDecay(2e-3, steps)
+        while True:
+            order = rng.permutation(len(audio))
+            for part in slices(len(audio), _BATCH):
+                rows = order[part]
+                yield augment(audio[rows], self._rate_hz, rng), labels[rows]
+
+    def _train_step(self, max_steps: int) -> Callable[..., None]:
+        """A function of a batch and its labels that updates the weights."""
+        schedule = keras.optimizers.schedules.CosineDecay(8e-3, max_steps)
         optimizer = keras.optimizers.Adam(schedule)
         cross_entropy = keras.losses.SparseCategoricalCrossentropy()
 
@@ -83,24 +135,27 @@ class Classifier:
             optimizer.apply(tape.gradient(loss, variables), variables)
 
         optimizer.build(self._model.trainable_variables)
-        for epoch in range(EPOCHS):
-            order = rng.permutation(len(audio))
-            for part in slices(len(audio), _BATCH):
-                rows = order[part]
-                step(augment(audio[rows], self._rate_hz, rng), labels[rows])
-            progress.update(epoch + 1)
-        progress.close(EPOCHS)
+        return step
 
-    def save(self, path: Path) -> None:
-        """Writes the weights to an .npz file."""
+    def _loss(self, audio: np.ndarray, labels: np.ndarray) -> float:
+        """Mean cross entropy, NaN without rows."""
+        if not len(audio):
+            return np.nan
+        probabilities = self(audio)[0][np.arange(len(labels)), labels]
+        return float(-np.log(np.maximum(probabilities, 1e-7)).mean())
+
+    def save(self, path: Path, vectors: np.ndarray) -> None:
+        """Writes the weights, and embeddings of audio, to an .npz file."""
         with atomic_file(path) as file:
-            np.savez(file, *self._model.get_weights())
+            np.savez(file, *self._model.get_weights(), vectors=vectors)
 
-    def load(self, path: Path) -> bool:
-        """Reads the weights; returns whether the file could be read."""
+    def load(self, path: Path) -> np.ndarray | None:
+        """Reads the weights; returns the embeddings, None if unreadable."""
         try:
             with np.load(path) as file:
-                self._model.set_weights([file[name] for name in file.files])
+                vectors = file["vectors"]
+                names = [name for name in file.files if name != "vectors"]
+                self._model.set_weights([file[name] for name in names])
         # NumPy raises the last two for a file with a single array.
         except (
             OSError,
@@ -109,15 +164,20 @@ class Classifier:
             zipfile.BadZipFile,
             AttributeError,
             TypeError,
+            KeyError,
+            IndexError,
         ):
-            return False
-        return True
+            return None
+        return np.asarray(vectors)
 
     def _log_mel(self, audio: tf.Tensor) -> tf.Tensor:
         """Log-mel spectra [B, T, bands, 1] of audio [B, N]."""
         # A window may be shorter than a frame.
         length = min(round(_FRAME_SECS * self._rate_hz), audio.shape[1])
-        step = round(_STEP_SECS * self._rate_hz)
+        step = max(
+            round(_STEP_SECS * self._rate_hz),
+            -(-(audio.shape[1] - length) // (_MAX_FRAMES - 1)),
+        )
         magnitudes = tf.abs(tf.signal.stft(audio, length, step))
         bins = magnitudes.shape[-1]
         matrix = tf.signal.linear_to_mel_weight_matrix(
@@ -153,12 +213,13 @@ def _network(shape: tuple[int, ...], classes: int, seed: int) -> keras.Model:
         x = layers.Conv2D(
             width,
             3,
-            strides=1 if index == 0 else 2,
+            strides=2,
             padding="same",
             use_bias=False,
             kernel_initializer=keras.initializers.HeNormal(seed=seed + index),
         )(x)
-        x = layers.BatchNormalization()(x)
+        # The averages must settle within a few hundred steps.
+        x = layers.BatchNormalization(momentum=0.9)(x)
         x = layers.ReLU()(x)
     x = layers.Flatten()(layers.AveragePooling2D((2, 1), padding="same")(x))
     x = layers.Dropout(0.3, seed=seed)(x)

@@ -20,15 +20,13 @@ from stftgan_tf.config import Config
 from stftgan_tf.data import dataset, integrity
 from stftgan_tf.errors import UserError
 from stftgan_tf.evaluation import blessing, examples
+from stftgan_tf.evaluation import remedies as remedy_lib
 from stftgan_tf.evaluation.audio_metrics import AudioMetrics, to_audio
+from stftgan_tf.evaluation.generation import audio_of, generate
 from stftgan_tf.evaluation.window_metrics import WindowMetrics
 from stftgan_tf.files import stable_digest
 from stftgan_tf.metrics import distances, registry
-from stftgan_tf.progress import Progress
-from stftgan_tf.saved_model import loading
-
-# Samples generated at a time.
-_BATCH = 32
+from stftgan_tf.saved_model import contract, layout, loading
 
 # Largest number of training windows that take part in the comparison.
 _MAX_TRAINING = 20000
@@ -61,11 +59,22 @@ class Evaluation:
         """Why the export is not blessed; empty if it is blessed."""
         return blessing.reasons(self.checks)
 
+    @property
+    def remedies(self) -> list[str]:
+        """What to do about each reason."""
+        return list(self.metrics["remedies"])
+
     def __str__(self) -> str:
         """The table of metrics, and why the export is not blessed."""
-        reasons = [f"{blessing.NOT_BLESSED}: {r}" for r in self.reasons]
+        verdict = {"reasons": self.reasons, "remedies": self.remedies}
+        notes = []
+        if leaked := self.metrics["leaked"]:
+            notes = [
+                f"left out {leaked} evaluation windows that are also training "
+                "windows (python -m pipeline.validate names them)"
+            ]
         return "\n".join(
-            [table(self.metrics), *(reasons or [blessing.BLESSED])]
+            [table(self.metrics), *notes, *blessing.verdict_lines(verdict)]
         )
 
     def save(self, directory: Path) -> None:
@@ -84,6 +93,7 @@ def evaluate(
     config: Config | None = None,
     overrides: Sequence[str] = (),
     last_blessed: str | Path | None = None,
+    run: str | Path | None = None,
 ) -> Evaluation:
     """Evaluates an export.
 
@@ -96,19 +106,39 @@ def evaluate(
         export; only without `config`.
       last_blessed: evaluation of the last blessed export, or its pushed
         version; this export must not be much worse.
+      run: directory of the run, whose history the remedies use.
 
     Raises:
-      UserError: if the export, the data set or the last evaluation cannot be
-        read, they do not belong together, or there are too few windows.
+      UserError: if the export, the data set, the last evaluation or the run
+        cannot be read, they do not belong together, or there are too few
+        windows.
     """
     last = blessing.read(Path(last_blessed)) if last_blessed else None
     # The evaluation is only valid for the files that were loaded.
     with stable_digest(Path(model_dir)) as digest:
         model = loading.load(Path(model_dir))
+        if last_blessed:
+            _check_comparable(Path(last_blessed), model.path)
         config = config or _saved_config(model, overrides)
         shards = dataset.open_shards(data_dir, config)
         check_data(model, shards)
-        return evaluate_loaded(model, digest, shards, config, last)
+        history = remedy_lib.read_history(
+            model.metadata, Path(run) if run else None
+        )
+        return evaluate_loaded(model, digest, shards, config, last, history)
+
+
+def _check_comparable(last_blessed: Path, model: Path) -> None:
+    """Raises UserError if a version generates other audio than an export."""
+    if not (last_blessed / layout.METADATA).is_file():
+        # An evaluation, which does not say.
+        return
+    changes = contract.audio_changes(last_blessed, model)
+    if changes:
+        raise UserError(
+            f"{model} cannot be compared with {last_blessed}, whose audio is "
+            f"different: {'; '.join(changes)}; leave out --last_blessed"
+        )
 
 
 def config_of(model_dir: Path, overrides: Sequence[str] = ()) -> Config:
@@ -126,6 +156,7 @@ def evaluate_loaded(
     shards: dataset.Shards,
     config: Config,
     last: dict[str, Any] | None = None,
+    history: remedy_lib.History | None = None,
 ) -> Evaluation:
     """Evaluates a loaded export.
 
@@ -135,6 +166,8 @@ def evaluate_loaded(
       shards: the data set.
       config: settings of the evaluation and the blessing.
       last: evaluation of the last blessed export, from `blessing.read`.
+      history: of the training, for the remedies; by default what the export
+        knows about it.
 
     Raises:
       UserError: if the training split has fewer windows than clusters, or
@@ -144,6 +177,12 @@ def evaluate_loaded(
         metrics, selection = _measure(model, shards, config)
     checks = blessing.checks(metrics, config.bless, last)
     metrics |= {
+        "remedies": remedy_lib.remedies(
+            checks,
+            metrics,
+            config_lib.from_dict(model.metadata["config"]),
+            history or remedy_lib.read_history(model.metadata, None),
+        ),
         "digest": digest,
         "data_digest": data_digest(shards),
         "evaluate": dataclasses.asdict(config.evaluate),
@@ -210,72 +249,58 @@ def check_data(model: loading.LoadedModel, shards: dataset.Shards) -> None:
             )
 
 
-def generate(
-    model: loading.LoadedModel, labels: np.ndarray, count: int, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Generates samples with consecutive seeds.
-
-    Args:
-      model: the export.
-      labels: int [N], -1 where unknown. From a model with labels, each label
-        is requested with the frequency that it has here.
-      count: number of samples.
-      seed: the first seed.
-
-    Returns:
-      Windows [count, T, F], audio [count, N], and the requested labels
-      [count]; None if the model has no labels.
-    """
-    requested = None
-    if model.has_labels:
-        known = labels[labels >= 0]
-        requested = np.random.default_rng(seed).choice(known, count)
-    progress = Progress("sample", count, "windows")
-    windows, audio, done = [], [], 0
-    for batch in model.batches(seed, count, _BATCH, requested):
-        windows.append(batch["window"])
-        audio.append(batch["audio"])
-        done += len(batch["window"])
-        progress.update(done)
-    progress.close(done)
-    return np.concatenate(windows), np.concatenate(audio), requested
-
-
 def _measure(
     model: loading.LoadedModel, shards: dataset.Shards, config: Config
 ) -> tuple[dict[str, Any], examples.Examples]:
     """Metrics and examples of real and of generated windows."""
     settings, moments = config.evaluate, shards.moments
     train, real = _real_windows(shards, config)
-    windows, audio, labels = generate(
-        model, train[1], settings.samples, settings.seed
-    )
     window_metrics = WindowMetrics(train[0], moments, config)
+    leaked = window_metrics.are_in_training(real[0])
+    real = real[0][~leaked], real[1][~leaked]
+    _check_counts(shards, len(train[0]), len(real[0]), settings.clusters)
+    with_audio = _uses_classifier(train[1], config)
+    count, seed = settings.samples, settings.seed
+    samples = generate(model, train[1], count, seed, with_audio)
+    windows, labels = samples.windows, samples.labels
     real_vectors, vectors = (
         window_metrics.embed(real[0]),
         window_metrics.embed(windows),
     )
     metrics: dict[str, Any] = {
         "model": str(model.path),
+        "leaked": int(leaked.sum()),
         "clusters": settings.clusters,
         "dimensions": window_metrics.dimensions,
         "real": window_metrics.measure(real[0], real_vectors, real[0]),
         "generated": window_metrics.measure(windows, vectors, real[0]),
         "bins": window_metrics.shares(windows, real[0]),
     }
-    if _enough_labels(train[1], settings.clusters):
+    if with_audio:
         audio_metrics = AudioMetrics(train, shards, config)
         real_audio = to_audio(real[0], moments, config)
         size = len(real_audio)
         metrics["real"] |= audio_metrics.measure(real_audio, real[1], size)
-        metrics["generated"] |= audio_metrics.measure(audio, labels, size)
-    if labels is None:
-        labels = np.full(len(windows), -1)
+        metrics["generated"] |= audio_metrics.measure(
+            samples.audio, labels, size
+        )
+
+    def generated_audio(rows: np.ndarray) -> np.ndarray:
+        if with_audio:
+            return samples.audio[rows]
+        return audio_of(
+            model, seed + rows, None if labels is None else labels[rows]
+        )
+
     selection = examples.select(
         examples.Windows(*train, window_metrics.training),
         examples.Windows(*real, real_vectors),
-        examples.Windows(windows, labels, vectors),
-        audio,
+        examples.Windows(
+            windows,
+            np.full(len(windows), -1) if labels is None else labels,
+            vectors,
+        ),
+        generated_audio,
         lambda x: to_audio(x, moments, config),
     )
     return metrics, selection
@@ -290,20 +315,30 @@ def _real_windows(
     real = dataset.load_windows(shards, config, "eval", settings.samples)
     rows = distances.distinct_rows(real[0])
     real = real[0][rows], real[1][rows]
-    smallest = config_lib.MIN_EVALUATION_WINDOWS
-    if len(train[0]) < settings.clusters or len(real[0]) < smallest:
-        raise UserError(
-            f"{shards.root} has {len(train[0])} training and {len(real[0])} "
-            f"evaluation windows; expected at least {settings.clusters} "
-            f"(evaluate.clusters) and {smallest}"
-        )
+    _check_counts(shards, len(train[0]), len(real[0]), settings.clusters)
     return train, real
 
 
-def _enough_labels(labels: np.ndarray, clusters: int) -> bool:
+def _check_counts(
+    shards: dataset.Shards, training: int, real: int, clusters: int
+) -> None:
+    """Raises UserError if there are too few windows to compare."""
+    smallest = config_lib.MIN_EVALUATION_WINDOWS
+    if training < clusters or real < smallest:
+        raise UserError(
+            f"{shards.root} has {training} training windows and {real} "
+            "distinct evaluation windows that are not training windows; "
+            f"expected at least {clusters} (evaluate.clusters) and {smallest}: "
+            "add recordings, or change the config's split section"
+        )
+
+
+def _uses_classifier(labels: np.ndarray, config: Config) -> bool:
     """Whether a classifier can be trained and its embedding be clustered."""
+    if config.evaluate.classifier == "off":
+        return False
     known = labels[labels >= 0]
-    return len(known) >= clusters and len(np.unique(known)) > 1
+    return len(known) >= config.evaluate.clusters and len(np.unique(known)) > 1
 
 
 def _saved_config(

@@ -79,7 +79,7 @@ def select(
     training: Windows,
     real: Windows,
     generated: Windows,
-    audio: np.ndarray,
+    generated_audio: Callable[[np.ndarray], np.ndarray],
     to_audio: Callable[[np.ndarray], np.ndarray],
 ) -> Examples:
     """Chooses the windows to show.
@@ -88,7 +88,8 @@ def select(
       training: windows of the training split.
       real: windows of the evaluation split.
       generated: generated windows.
-      audio: float32 [B, N], the audio of the generated windows.
+      generated_audio: audio [B, N] of the generated windows with these
+        indices.
       to_audio: converts real windows [B, T, F] to audio [B, N].
     """
     search = NearestNeighbors(n_neighbors=1).fit(training.vectors)
@@ -107,7 +108,9 @@ def select(
         windows={k: np.float16(x) for k, x in windows.items()},
         audio={
             k: _pcm16(
-                audio[rows] if group is generated else to_audio(windows[k])
+                generated_audio(rows)
+                if group is generated
+                else to_audio(windows[k])
             )
             for k, (group, rows) in groups.items()
         },

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import scipy.linalg
-import scipy.spatial
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.neighbors import NearestNeighbors
 
@@ -36,8 +35,13 @@ def diversity_ratio(fake: np.ndarray, real: np.ndarray) -> float:
 
     1 means as varied as the data; a collapsed generator is near 0.
     """
-    distance = scipy.spatial.distance.pdist
-    return float(distance(fake).mean() / distance(real).mean())
+    return _mean_distance(fake) / _mean_distance(real)
+
+
+def _mean_distance(vectors: np.ndarray) -> float:
+    """Mean distance between two different vectors."""
+    total = sum(d.sum(dtype=float) for d in _distances(vectors, vectors))
+    return float(total / (len(vectors) * (len(vectors) - 1)))
 
 
 def nearest_ratio(fake: np.ndarray, real: np.ndarray) -> float:

@@ -42,11 +42,14 @@ class LoadedModel:
       path: its directory.
       metadata: contents of `metadata.json`.
       signatures: callables by name that return dicts of tensors.
+      module: the SavedModel, which keeps the variables of the signatures
+        alive.
     """
 
     path: Path
     metadata: dict[str, Any]
     signatures: Any
+    module: Any = None
 
     @property
     def sample_rate_hz(self) -> int:
@@ -294,14 +297,15 @@ def load(path: str | Path) -> LoadedModel:
         )
     try:
         metadata = json.loads(file.read_text(encoding="utf-8"))
-        signatures = tf.saved_model.load(str(path)).signatures
+        module = tf.saved_model.load(str(path))
+        signatures = module.signatures
         missing = set(SIGNATURES) - set(signatures)
         if missing:
             raise KeyError(f"no signature {min(missing)}; export it again")
     except _DAMAGE as error:
         reason = first_line(error)
         raise UserError(f"export {path} is damaged: {reason}") from error
-    return LoadedModel(path=path, metadata=metadata, signatures=signatures)
+    return LoadedModel(path, metadata, signatures, module)
 
 
 def signature_defs(path: Path) -> dict[str, Any]:

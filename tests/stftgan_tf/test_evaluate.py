@@ -65,8 +65,12 @@ def test_the_same_export_gets_the_same_evaluation(
         np.testing.assert_array_equal(arrays[0][name], arrays[1][name])
     lines = output.out.splitlines()
     assert lines[0].split() == ["metric", "real", "generated", "best"]
-    failed = [f"NOT_BLESSED: {reason}" for reason in second["reasons"]]
+    failed = blessing.verdict_lines(second)
     assert lines[-1 - len(failed) : -1] == failed
+    # 20 steps are all that the config asks for.
+    assert len(second["remedies"]) == len(second["reasons"]) == len(failed)
+    assert failed[0].endswith(". " + second["remedies"][0])
+    assert "train longer, for instance --steps" in failed[0]
     assert lines[-1] == f"evaluations/{export.name}"
 
 

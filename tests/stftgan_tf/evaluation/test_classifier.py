@@ -17,7 +17,7 @@ def tones(count, seed):
 @pytest.fixture(scope="module")
 def trained_classifier():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(classifier, "EPOCHS", 25)
+        patch.setattr(classifier, "MAX_STEPS", 80)
         result = classifier.Classifier(2000, 3, 8000)
         result.fit(*tones(40, 0))
     return result
@@ -35,19 +35,21 @@ def test_labels_of_new_audio_are_recognised(trained_classifier):
 
 
 def test_weights_are_read_back(trained_classifier, tmp_path):
-    trained_classifier.save(tmp_path / "x.npz")
+    vectors = np.float32([[1, 2], [3, 4]])
+    trained_classifier.save(tmp_path / "x.npz", vectors)
     restored = classifier.Classifier(2000, 3, 8000)
-    assert restored.load(tmp_path / "x.npz")
+    read = restored.load(tmp_path / "x.npz")
+    np.testing.assert_array_equal(read, vectors)
     audio, _ = tones(3, 3)
     for first, second in zip(
         restored(audio), trained_classifier(audio), strict=True
     ):
         np.testing.assert_array_equal(first, second)
-    assert not restored.load(tmp_path / "missing.npz")
+    assert restored.load(tmp_path / "missing.npz") is None
     (tmp_path / "x.npz").write_bytes(b"PK\x03\x04 cut")
-    assert not restored.load(tmp_path / "x.npz")
+    assert restored.load(tmp_path / "x.npz") is None
     np.save(tmp_path / "array.npy", np.zeros(3))
-    assert not restored.load(tmp_path / "array.npy")
+    assert restored.load(tmp_path / "array.npy") is None
 
 
 @pytest.mark.parametrize("samples", [2, 100, 479, 480])
@@ -82,3 +84,26 @@ def test_shifts_by_hand(monkeypatch):
         (0, 1, 2, 3, 4),
         (0, 0, 1, 2, 3),
     }
+
+
+def test_the_training_ends_when_the_held_out_loss_stops_falling(
+    monkeypatch, capsys
+):
+    monkeypatch.setattr(classifier, "_MEASURE_EVERY", 2)
+    model = classifier.Classifier(2000, 3, 8000)
+    losses = iter([0.9, 0.5, 0.6, 0.7, 0.6])
+    outputs, held_out = [], []
+
+    def loss(audio, labels):
+        # One row in ten is held out.
+        assert len(audio) == len(labels) == 12
+        held_out[:] = [audio]
+        outputs.append(model(audio)[0])
+        return next(losses)
+
+    monkeypatch.setattr(model, "_loss", loss)
+    model.fit(*tones(40, 0))
+    assert "classifier: 10 steps" in capsys.readouterr().err
+    # The weights of the lowest loss are kept.
+    np.testing.assert_array_equal(model(*held_out)[0], outputs[1])
+    assert not np.array_equal(outputs[1], outputs[-1])

@@ -24,7 +24,7 @@ def selection():
         training,
         windows(np.arange(40)),
         generated,
-        audio,
+        lambda rows: audio[rows],
         lambda x: np.repeat(x[:, 0, :1], 4, axis=1),
     )
 
