@@ -21,7 +21,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from pipeline import arguments, preprocess
+from pipeline import arguments, preprocess, versions
 from pipeline.workflow import history, loop, plan, summary, worker
 from pipeline.workflow.step import STEPS, Step
 from stftgan_tf import cli
@@ -29,6 +29,7 @@ from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
 from stftgan_tf.errors import UsageError
 from stftgan_tf.files import locked
+from stftgan_tf.saved_model import contract
 
 EXAMPLE = "python -m pipeline.run --source my_recordings --minutes 60"
 
@@ -244,6 +245,8 @@ def _run_steps(
     """Runs what has to run; ends with a summary, also after a failure."""
     root = request.root
     root.mkdir(parents=True, exist_ok=True)
+    if steps[-1].name == "push" and not steps[-1].done():
+        _warn_of_contract(request)
     message = f"another pipeline is running in {root}; wait for it to end"
     with locked(root / ".lock", message):
         for step in rerun:
@@ -254,6 +257,22 @@ def _run_steps(
             for line in summary.lines(steps, request.base_path):
                 print(line, flush=True)
     return 0
+
+
+def _warn_of_contract(request: plan.Request) -> None:
+    """Says before the training that the push will be refused."""
+    served = versions.newest_version(request.base_path)
+    if served is None or request.new_contract:
+        return
+    changes = contract.planned_changes(served, request.config)
+    if changes:
+        print(
+            f"note: the push will be refused, because clients of {served} rely "
+            f"on what this config changes: {'; '.join(changes)}; use "
+            "--new_contract, or another --base_path",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _status(args: argparse.Namespace) -> int:

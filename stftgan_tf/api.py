@@ -185,26 +185,28 @@ def export(
     output: str | Path,
     secs: float = 5.0,
     overwrite: bool = False,
+    checkpoint: str = "best",
 ) -> Path:
-    """Exports the averaged generator of a run's best checkpoint.
+    """Exports the averaged generator of a run's checkpoint.
 
     Args:
       run: the run.
       output: directory of the SavedModel; it appears complete or not at all.
       secs: shortest duration that `LoadedModel.long` generates.
       overwrite: whether an existing export is replaced.
+      checkpoint: `best` by the watch, `last`, or the number of a step.
 
     Returns:
       `output`.
 
     Raises:
-      UsageError: if `secs` is out of range.
-      UserError: if there is no run, no checkpoint can be read, or the output
-        exists.
+      UsageError: if `secs` or `checkpoint` is out of range.
+      UserError: if there is no run, no such checkpoint can be read, or the
+        output exists.
     """
     from stftgan_tf.saved_model import writing
 
-    return writing.export(run, output, secs, overwrite).path
+    return writing.export(run, output, secs, overwrite, checkpoint).path
 
 
 @explain_missing_packages

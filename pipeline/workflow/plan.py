@@ -177,7 +177,6 @@ def _evaluate(
             f"--output={output}",
             *_run_flag(run),
             *last_blessed_flag(request.base_path, export.output),
-            *_run_flag(run),
         ],
     )
 

@@ -106,14 +106,14 @@ def _age(checkpoint: Path) -> tuple[bool, int]:
 def _identity(path: Path) -> Iterator[bytes]:
     """Bytes that change with the content of a checkpoint or a file."""
     yield path.name.encode()
-    if path.is_file():
-        yield path.read_bytes()
-    # The index contains a checksum of each tensor.
-    for name in ("state.json", "weights.index"):
+    # Of a checkpoint the index, which contains a checksum of each tensor.
+    for file in (path, path / "state.json", path / "weights.index"):
+        # A training that is running may remove it.
         with contextlib.suppress(OSError):
-            yield (path / name).read_bytes()
+            yield file.read_bytes()
     for data in sorted(path.glob("weights.data-*")):
-        yield f"{data.name} {data.stat().st_size}".encode()
+        with contextlib.suppress(OSError):
+            yield f"{data.name} {data.stat().st_size}".encode()
 
 
 def _read_sessions(run: Path) -> list[dict[str, Any]]:

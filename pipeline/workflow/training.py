@@ -102,10 +102,14 @@ class Training(Step):
         previous = self._previous(state)
         changes, notes = self._by_hand(state), []
         if not self.done():
-            where = f" (recorded in train-{previous['id']}.json)"
-            notes.append(
-                f"continues {self.output} at {state}{where if previous else ''}"
-            )
+            if self._is_beyond(state):
+                # Its error will say the same.
+                return []
+            where = ""
+            if previous:
+                step = previous["run"]["step"]
+                where = f" (train-{previous['id']}.json records step {step})"
+            notes.append(f"continues {self.output} at {state}{where}")
         if changes:
             kept = "its exports are of the recorded steps"
             recorded = "the lineage will say so"

@@ -60,9 +60,12 @@ def assist(steps: list[Step], rerun: bool) -> int:
 def _train(training: Step) -> int:
     """Trains beside the leader until it has recorded the training as done.
 
+    Raises StepError where the leader does.
+
     A leader that is killed at the very end starts again, and needs this
     worker again.
     """
+    training.check()
     while not training.done():
         with process.running(training.command()) as child:
             while child.poll() is None:

@@ -39,25 +39,37 @@ def changes(served: Path, export: Path) -> list[str]:
     return result
 
 
-def audio_changes(served: Path, export: Path | Config) -> list[str]:
+def audio_changes(served: Path, export: Path) -> list[str]:
     """The changes of the audio alone; figures of other audio do not compare.
-
-    Args:
-      served: directory of a version or an export.
-      export: directory of another one, or a config to train and export with.
 
     Raises:
       UserError: if metadata.json is damaged.
     """
-    if isinstance(export, Config):
-        new = {
-            "sample_rate_hz": export.audio.sample_rate_hz,
-            "samples": export.window_samples,
-            "config": export.to_dict(),
-        }
-    else:
-        new = _metadata(export)
-    return _differences(_audio_of(_metadata(served)), _audio_of(new))
+    return _differences(
+        _audio_of(_metadata(served)), _audio_of(_metadata(export))
+    )
+
+
+def planned_changes(served: Path, config: Config) -> list[str]:
+    """The changes that are certain before a model is trained.
+
+    Args:
+      served: directory of a version.
+      config: of the training.
+
+    Raises:
+      UserError: if metadata.json is damaged.
+    """
+    old = _metadata(served)
+    new = {
+        "sample_rate_hz": config.audio.sample_rate_hz,
+        "samples": config.window_samples,
+        "config": config.to_dict(),
+    }
+    result = _differences(_audio_of(old), _audio_of(new))
+    if config.model.condition != "label":
+        result += _differences(_labels_of(old), _labels_of(new))
+    return result
 
 
 def _metadata(export: Path) -> dict[str, Any]:

@@ -190,7 +190,10 @@ def restore_average(
     path, state = _first(
         directory, paths, lambda path: (path, _read(path, checkpoint))
     )
-    return Choice(state, path.name, _reason(path, state, which, every[0]))
+    reason = _reason(path, state, which, every[0])
+    if newest and path.name.startswith((_BEST, _LAST)):
+        reason += f"; the newest is of step {_order(newest[0])[0]}"
+    return Choice(state, path.name, reason)
 
 
 def _described(paths: Iterable[Path]) -> list[str]:

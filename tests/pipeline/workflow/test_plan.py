@@ -144,3 +144,12 @@ def test_the_fingerprint_changes_with_the_recordings(recordings, tmp_path):
     assert fingerprint(copy) != before[0] and fingerprint(table) != before[1]
     assert fingerprint(link) == before[2] != fingerprint(link, pattern="1*")
     assert fingerprint("tfds:a") != fingerprint("tfds:b")
+    # A file that is left out anyway changes nothing.
+    fewer = {"exclude": ("1*", "*.txt")}
+    before = fingerprint(copy, **fewer)
+    assert before != fingerprint(copy)
+    os.utime(copy / "1_adam_0.wav", (0, 0))
+    assert before == fingerprint(copy, **fewer)
+    steps = plan.steps(dataclasses.replace(request, **fewer))
+    command = steps[0].command()
+    assert "--exclude=1*" in command and "--exclude=*.txt" in command

@@ -55,7 +55,7 @@ def test_a_longer_training_continues_and_names_the_one_before(training):
     short.run()
     assert long.notes() == [
         f"continues {long.output} at step 100 after 00:01 "
-        f"(recorded in {short.record.name})"
+        f"({short.record.name} records step 100)"
     ]
     long.run()
     record = lineage.read(long.record)
@@ -102,6 +102,7 @@ def test_what_was_exported_of_a_shorter_training_stays(training, tmp_path):
 def test_fewer_steps_than_the_run_has_are_refused(training):
     training(300).run()
     between = training(200)
+    assert between.notes() == []
     with pytest.raises(
         StepError,
         match=r"step train failed: .* is at step 300 after 00:01 already, "

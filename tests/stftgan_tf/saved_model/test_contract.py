@@ -20,11 +20,11 @@ def copy_with(export, directory, **metadata):
 def test_an_export_keeps_its_own_contract(export, labelled, tiny):
     assert contract.changes(export, export) == []
     assert contract.changes(labelled.path, labelled.path) == []
-    assert contract.audio_changes(export, tiny) == []
+    assert contract.planned_changes(export, tiny) == []
 
 
 def test_an_export_without_labels_changes_that_of_one_with_labels(
-    export, labelled
+    export, labelled, tiny
 ):
     changes = contract.changes(labelled.path, export)
     assert "labels 10 (0, 1, 2, 3, 4, 5, ...) -> none" in changes
@@ -32,6 +32,9 @@ def test_an_export_without_labels_changes_that_of_one_with_labels(
     assert "serving_default.inputs.label int64 -> none" in changes
     assert not any("audio" in change for change in changes)
     assert contract.audio_changes(labelled.path, export) == []
+    assert contract.planned_changes(labelled.path, tiny) == [
+        "labels 10 (0, 1, 2, 3, 4, 5, ...) -> none"
+    ]
     assert "labels none -> 10 (0, 1, 2, 3, 4, 5, ...)" in contract.changes(
         export, labelled.path
     )
@@ -54,7 +57,7 @@ def test_other_audio_is_another_contract(export, tmp_path, tiny):
     assert contract.changes(export, other) == expected
     assert contract.audio_changes(export, other) == expected
     config = config_lib.load("tiny", ["audio.sample_rate_hz=16000"])
-    assert contract.audio_changes(export, config)[0] == expected[0]
+    assert contract.planned_changes(export, config)[0] == expected[0]
 
 
 def test_labels_in_another_order_are_another_contract(labelled, tmp_path):
