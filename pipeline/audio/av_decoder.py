@@ -16,7 +16,7 @@ from pipeline.audio.samples import as_float
 from stftgan_tf.errors import first_line
 
 # Up to this many samples, of all channels together, are kept in memory.
-_KEPT_SAMPLES = 1 << 24
+KEPT_SAMPLES = 1 << 24
 
 # Decoding starts this long before a position, so that the state of the decoder
 # is that of decoding from the beginning.
@@ -104,7 +104,7 @@ class AvDecoder:
         self._stream = stream = _Stream(self._file, self._format)
         for _, block in stream.blocks():
             frames += len(block)
-            if frames * stream.channels <= _KEPT_SAMPLES:
+            if frames * stream.channels <= KEPT_SAMPLES:
                 kept.append(block)
         self.close()
         if not frames:
@@ -115,7 +115,7 @@ class AvDecoder:
                 f"truncated: {frames / stream.rate_hz:.2f} of "
                 f"{declared:.2f} s decoded"
             )
-        if frames * stream.channels <= _KEPT_SAMPLES:
+        if frames * stream.channels <= KEPT_SAMPLES:
             self._kept = np.concatenate(kept)
         origin = stream.origin if stream.is_exact else None
         return _Properties(stream.rate_hz, stream.channels, frames, origin)
@@ -209,6 +209,8 @@ class _Stream:
         self.is_exact = True
         self._count = 0
         codec = self._stream.codec_context
+        if not codec:
+            raise AudioError("undecodable: FFmpeg does not know the codec")
         self._is_wma = codec.name in ("wmav1", "wmav2")
         if self._is_wma:
             codec.flags2 |= av.codec.context.Flags2.skip_manual

@@ -113,6 +113,19 @@ _AV_FORMATS = {
 _MOV_ATOMS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 
 
+# Formats that consist of frames only, so that joined files are one.
+_FRAME_FORMATS = ("aac", "ac3", "amr")
+
+# By the first bytes of a file: the function that gives its layout, and the
+# number of bytes that all files of the format begin with.
+_LAYOUTS = {
+    b".snd": (headers.au_layout, 7),
+    b"caff": (headers.caf_layout, 12),
+    b"riff": (headers.w64_layout, 16),
+    b"NIST_1A": (headers.sphere_layout, 8),
+}
+
+
 def inspect(file: BinaryIO) -> Layout:
     """Examines the structure of a file.
 
@@ -145,19 +158,27 @@ def _inspect(file: BinaryIO, size: int) -> Layout:
         return _inspect_wave(file, size)
     if name == b"FORM" and form[:3] == b"AIF":
         return headers.aiff_layout(file, size)
-    if name == b".snd":
-        return headers.au_layout(file, size)
-    if name == b"riff":
-        return headers.w64_layout(file, size)
-    if name == b"caff":
-        return headers.caf_layout(file, size)
-    if head[:7] == b"NIST_1A":
-        return headers.sphere_layout(file, size)
     if name == b"OggS":
         return ogg_layout(file, size)
+    for magic, (layout_of, magic_bytes) in _LAYOUTS.items():
+        if head.startswith(magic):
+            _check_joined(file, head[:magic_bytes])
+            return layout_of(file, size)
     if av_format := _av_format(head):
+        if av_format not in _FRAME_FORMATS:
+            _check_joined(file, head[:16])
         return Layout(av_format=av_format)
     return _inspect_tagged(file, size)
+
+
+def _check_joined(file: BinaryIO, start: bytes) -> None:
+    """Checks that a file does not start again, which decoders overlook."""
+    with _mapped(file) as data:
+        if data.find(start, 1) > 0:
+            raise AudioError(
+                "joined: another file of the same format follows the first "
+                "one; separate them"
+            )
 
 
 def _inspect_wave(file: BinaryIO, size: int) -> Layout:

@@ -1,14 +1,47 @@
 """Signals and sound files that the tests of this directory share."""
 
+import dataclasses
 import os
 import tempfile
 
 import numpy as np
 import soundfile
 
+from pipeline.audio import decoders
+from stftgan_tf.config import AudioConfig
 from tests.conftest import noise
 
 RATE = 8000
+
+
+@dataclasses.dataclass
+class Decoded:
+    """A recording as a decoder gives it."""
+
+    rate_hz: int
+    samples: np.ndarray
+    notes: tuple[str, ...]
+
+
+def decode(source, block=10_000):
+    """Decodes a file or an excerpt from its beginning to its end."""
+    config = AudioConfig(sample_rate_hz=RATE)
+    source = source if isinstance(source, decoders.Excerpt) else str(source)
+    with decoders.open_recording(source, config) as decoder:
+        blocks, count = [], 0
+        while len(samples := decoder.read(count, block)):
+            blocks.append(samples)
+            count += len(samples)
+        assert decoder.frames - decoder.slack <= count <= decoder.frames
+        samples = np.concatenate(blocks) if blocks else np.zeros((0, 1))
+        return Decoded(decoder.rate_hz, samples, decoder.notes)
+
+
+def decode_part(source, start, count):
+    """Decodes a part of a file."""
+    config = AudioConfig(sample_rate_hz=RATE)
+    with decoders.open_recording(str(source), config) as decoder:
+        return decoder.read(start, count)
 
 
 def sine(rate, secs=1.0, hz=440.0, amplitude=0.5):
