@@ -87,7 +87,10 @@ def summary(choices: Sequence[Choice], facts: Facts) -> list[str]:
     """The choices in about ten lines for the terminal."""
     lines = [f"{'recordings':12s} {recordings_line(facts)}"]
     for choice in choices:
-        lines.append(f"{choice.topic:12s} {choice.summary} ({choice.reason})")
+        # The recipe is no choice: there is only one.
+        if choice.topic != "recipe":
+            text = f"{choice.summary} ({choice.reason})"
+            lines.append(f"{choice.topic:12s} {text}")
     return lines
 
 

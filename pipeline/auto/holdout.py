@@ -139,9 +139,9 @@ def _split_of_pieces(facts: Facts) -> tuple[Choice, float]:
     files = len(facts.by_recording)
     if files < facts.recordings:
         raise UserError(
-            f"the source lists {facts.recordings} excerpts of {files} files, "
-            "and all excerpts of a file are in the same split; add files, or "
-            "say with split.by=regex which excerpts are held out"
+            f"the source lists {facts.recordings} excerpts of "
+            f"{_files(files)}, and all excerpts of a file are in the same "
+            "split; add files, or write a config in which split.by is regex"
         )
     held_out = [
         piece.end_secs - piece.start_secs
@@ -152,17 +152,25 @@ def _split_of_pieces(facts: Facts) -> tuple[Choice, float]:
     share = sum(held_out) / facts.secs
     if not held_out:
         raise UserError(
-            f"{facts.recordings} recordings of {facts.secs:.0f} s are too "
-            "little to hold out a part for the evaluation; expected at least "
-            f"{_MIN_RECORDINGS} recordings, or one of half a minute"
+            f"{facts.secs:.0f} s of audio in {_files(files)} are too little to "
+            "hold out a part for the evaluation; expected at least "
+            f"{_MIN_RECORDINGS} files, or half a minute"
         )
     count = "one recording" if facts.recordings == 1 else "few long recordings"
     return (
         Choice(
             "split",
-            f"{len(held_out)} pieces held out, {share:.0%} of the audio",
+            f"{_pieces(len(held_out))} held out, {share:.0%} of the audio",
             f"{count}, so the evaluation hears the same speakers and rooms",
             {"split.by": "regex", "split.eval_regex": PIECES_REGEX},
         ),
         share,
     )
+
+
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count} files"
+
+
+def _pieces(count: int) -> str:
+    return "1 piece" if count == 1 else f"{count} pieces"

@@ -180,13 +180,17 @@ def _stretches(
 def _used_frames(
     magnitudes: list[np.ndarray], runs: list[list[tuple[int, int]]]
 ) -> np.ndarray:
-    """The frames [T, F] from the first to the last stretch of each excerpt."""
-    used = [
-        frames[part[0][0] : part[-1][1]]
-        for frames, part in zip(magnitudes, runs, strict=True)
-        if part
-    ]
-    return np.concatenate(used or magnitudes)
+    """The frames [T, F] that windows would contain.
+
+    These are all from the first to the last stretch of each excerpt, unless
+    most of them are pauses.
+    """
+    pairs = [(f, r) for f, r in zip(magnitudes, runs, strict=True) if r]
+    spans = [frames[run[0][0] : run[-1][1]] for frames, run in pairs]
+    parts = [frames[a:b] for frames, run in pairs for a, b in run]
+    if sum(map(len, parts)) < 0.5 * sum(map(len, spans)):
+        spans = parts
+    return np.concatenate(spans or magnitudes)
 
 
 def _bandwidth(magnitudes: np.ndarray, rate_hz: int) -> float:

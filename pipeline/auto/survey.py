@@ -65,6 +65,7 @@ class Facts:
       bandwidth_hz: highest frequency that most recordings contain.
       lengths_secs: 5th, 50th and 95th percentile of the recordings' length.
       word_secs: 90th percentile of the length of a stretch of speech.
+      stretches: number of stretches of speech in all recordings, estimated.
       kind: `words`, `speech` or `texture`.
       active_share: share of the audio that is not a pause.
       contrast_db: level of loud above quiet moments, in the median.
@@ -84,6 +85,7 @@ class Facts:
     bandwidth_hz: float
     lengths_secs: tuple[float, float, float]
     word_secs: float
+    stretches: int
     kind: str
     active_share: float
     contrast_db: float
@@ -115,11 +117,14 @@ def survey(open_source: Callable[[AudioConfig], Source]) -> Facts:
     names = read_names(open_source, kind_of(sounds) == "words")
     source = open_source(names.applied_to(AUDIO))
     lengths = _lengths(recordings, chosen, results)
+    heard = sum(s.heard_secs for s in sounds)
+    stretches = sum(len(s.stretches_secs) for s in sounds)
     return Facts(
         recordings=len(recordings),
         surveyed=len(chosen),
         unusable=len(chosen) - len(sounds),
         secs=sum(lengths),
+        stretches=round(stretches / heard * sum(lengths)),
         names=names,
         by_recording=_groups(source.recordings, lengths, "recording"),
         by_speaker=_groups(source.recordings, lengths, "speaker"),

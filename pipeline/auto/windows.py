@@ -60,8 +60,7 @@ def windows_of(facts: Facts, rate_hz: int) -> Windows:
         stride, place = frames // 2, "grid"
     shape = Windows(rate_hz, frames, stride, place, 0)
     if place == "speech":
-        count = facts.secs * facts.active_share / max(facts.word_secs, 0.3)
-        count = max(count, facts.recordings - facts.unusable)
+        count = max(facts.stretches, facts.recordings - facts.unusable)
     else:
         count = _grid_windows(facts, shape)
     return dataclasses.replace(shape, count=round(count))
@@ -162,7 +161,7 @@ def choose_placement(facts: Facts, windows: Windows) -> Choice:
         summary, why = "one per recording", "recordings are as long as a window"
     else:
         summary = "every half window"
-        why = "speech goes on, so every position is as good as another"
+        why = "the sound goes on, so any position is as good as another"
     if facts.kind == "speech":
         values["window.silence_db"] = 20.0
     return Choice("placement", summary, why, values)
