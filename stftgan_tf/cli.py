@@ -108,8 +108,11 @@ def local_path(text: str) -> Path:
     """The argparse type of a path on this machine.
 
     Raises:
-      ArgumentTypeError: if it is a URL, which would become a directory here.
+      ArgumentTypeError: if it is empty, or a URL, which would become a
+        directory here.
     """
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty")
     if "://" in text:
         raise argparse.ArgumentTypeError(
             f"{text} is remote; expected a local path"

@@ -49,27 +49,28 @@ class Layout:
         last = name.rpartition("/")[2]
         return any(fnmatch.fnmatchcase(last, p) for p in _UNIMPORTANT)
 
-    def check(self, directory: str, names: Iterable[str], data: bytes) -> None:
-        """Checks a directory that may be replaced.
+    def check(
+        self, directory: str, names: Iterable[str], data: bytes | None
+    ) -> None:
+        """Checks a directory that may be replaced and is not empty.
 
         Args:
           directory: for the message.
           names: relative paths of its files.
-          data: content of the marker, or b"" if there is none.
+          data: content of the marker, or None if there is none.
 
         Raises:
           UserError: if it contains files of another kind.
         """
-        names = list(names)
         reason = None
-        if self.marker not in names:
+        if data is None:
             reason = f"something else (no {self.marker})"
         elif self.content.encode() not in data:
             reason = f"a {self.marker} of something else"
         elif foreign := self.foreign(names):
             more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
             reason = f"files of yours ({', '.join(foreign[:3])}{more})"
-        if names and reason:
+        if reason:
             raise UserError(
                 f"{directory} contains {reason}, so it is not replaced; choose "
                 "another --output, or move its files away"
@@ -120,12 +121,14 @@ def refuse_existing(target: Path, layout: Layout, overwrite: bool) -> None:
         )
     if not overwrite:
         raise UserError(f"{target} exists; use --overwrite to replace it")
+    if not any(target.iterdir()):
+        return
     marker = target / layout.marker
-    data = marker.read_bytes() if marker.is_file() else b""
-    layout.check(str(target), _file_names(target), data)
+    data = marker.read_bytes() if marker.is_file() else None
+    layout.check(str(target), file_names(target), data)
 
 
-def _file_names(directory: Path) -> Iterator[str]:
+def file_names(directory: Path) -> Iterator[str]:
     """Relative paths of all files; a link counts as a file."""
     for root, directories, names in os.walk(directory):
         links = [d for d in directories if os.path.islink(Path(root, d))]
@@ -215,6 +218,8 @@ def locked(
 
 def _try_lock(path: Path, wait: bool = False) -> filelock.BaseFileLock | None:
     """The lock, or None if it is already held."""
+    # A file that cannot be created is an error; FileLock would try for ever.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o644))
     # So that any thread may release it.
     lock = filelock.FileLock(path, thread_local=False)
     try:

@@ -47,6 +47,9 @@ def test_local_path_refuses_a_url(capsys):
         parser.parse_args(["--run=s3://a/b"])
     assert stop.value.code == 2
     assert "s3://a/b is remote; expected" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--run="])
+    assert "--run: the path is empty" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -132,6 +133,17 @@ def test_output_file_replaces_only_an_earlier_output(tmp_path):
     # A file that a user has just created with `mktemp` or `touch`.
     path.write_bytes(b"")
     write_output(path, b"mark", b"mark")
+
+
+@pytest.mark.parametrize("wait", [False, True])
+def test_directory_that_cannot_be_written_is_an_error_at_once(wait):
+    with pytest.raises(OSError, match="/proc/"):
+        if wait:
+            with locked(Path("/proc/a.lock")):
+                pass
+        else:
+            with published_dir(Path("/proc/a"), X):
+                pass
 
 
 def test_leftovers_are_removed_and_an_old_target_is_restored(tmp_path):
