@@ -104,9 +104,12 @@ def recordings_line(facts: Facts) -> str:
     low, median, high = facts.lengths_secs
     text = (
         f"{_count(facts.recordings, 'recording')} of {kind}, "
-        f"{_duration(facts.secs)} in total, {low:.1f} to {high:.1f} s each "
-        f"(median {median:.1f})"
+        f"{_duration(facts.secs)}"
     )
+    if facts.recordings > 1:
+        text += (
+            f" in total, {low:.1f} to {high:.1f} s each (median {median:.1f})"
+        )
     if facts.surveyed < facts.recordings:
         text += f", judged by {facts.surveyed}"
     if facts.unusable:
