@@ -52,7 +52,12 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__, EXAMPLE)
-    config_lib.add_arguments(parser, default=_AUTO)
+    config_lib.add_arguments(
+        parser,
+        default=_AUTO,
+        meaning=f"{_AUTO}, which chooses one for the recordings and writes it "
+        "to ROOT/auto.yaml",
+    )
     arguments.add_source(parser)
     _add_root(parser, None, "pipelines/<name of the source>")
     parser.add_argument(

@@ -9,7 +9,7 @@ from stftgan_tf.config.schema import Config
 def add_arguments(
     parser: argparse.ArgumentParser,
     default: str | None,
-    meaning: str = "the config stored in the export",
+    meaning: str | None = None,
 ) -> None:
     """Adds `--config`, `--set` and `--print_config` to a command.
 
@@ -17,15 +17,15 @@ def add_arguments(
       parser: the command's parser.
       default: the default of `--config`; None for a command that uses the
         config stored in its input by default.
-      meaning: what the help says of a default that is None.
+      meaning: what the help says of the default.
     """
+    meaning = meaning or default or "the config stored in the export"
     names = ", ".join(sorted(shipped_configs()))
     parser.add_argument(
         "--config",
         default=default,
         metavar="NAME_OR_FILE",
-        help=f"shipped config ({names}) or YAML file (default: "
-        f"{default or meaning})",
+        help=f"shipped config ({names}) or YAML file (default: {meaning})",
     )
     parser.add_argument(
         "--set",

@@ -116,6 +116,11 @@ def find(name: str | Path) -> Path:
         bare = path.stem
     if bare in configs:
         return configs[bare]
+    if bare == "auto":
+        raise ConfigError(
+            "auto chooses a config only in python -m pipeline.run, which "
+            "writes it to ROOT/auto.yaml; name that file here"
+        )
     nearest = difflib.get_close_matches(bare, configs, n=1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ";"
     raise ConfigError(
