@@ -1,6 +1,7 @@
 """The files of a data set beside its shards: manifest, statistics, schema."""
 
 import collections
+import dataclasses
 import importlib.metadata
 import json
 from typing import Any
@@ -107,7 +108,8 @@ def _gains(shards: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _duplicates(source: Source, summary: dict[str, Any]) -> dict[str, Any]:
     """Skipped names of the same file, and files with the same content."""
-    duplicates = [*source.duplicates, *map(tuple, summary["duplicates"])]
+    duplicates = [dataclasses.astuple(d) for d in source.duplicates]
+    duplicates += summary["duplicates"]
     return {
         "duplicates": len(duplicates),
         "duplicate_example": duplicates[0][:2] if duplicates else None,

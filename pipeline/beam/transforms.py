@@ -7,7 +7,7 @@ are grouped by shard, and one DoFn decodes, cuts and writes its shard.
 import collections
 import dataclasses
 import json
-from typing import Any, NamedTuple
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
@@ -32,7 +32,8 @@ from pipeline.sources.recordings import Duplicate, Recording
 SUMMARY = ".summary.json"
 
 
-class Note(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Note:
     """What is wrong with a recording and has been dealt with."""
 
     id: str
@@ -202,7 +203,7 @@ def _write_summary(
         "clipped_share": moments.clipped_share(context.config),
         "histogram": moments.histogram.tolist(),
         "dead_letters": letters,
-        "duplicates": copies,
+        "duplicates": [dataclasses.astuple(copy) for copy in copies],
         "notes": dict(sorted(counts.items())),
     }
     path = storage.join(context.root, SUMMARY)

@@ -222,7 +222,12 @@ def _elsewhere(absent: list[Entry], directory: str) -> str:
             f"; {count:,} of them exist relative to the current directory: "
             "move the manifest there, or write paths relative to the manifest"
         )
-    first, *rest = absent[0].name.split("/")
+    name = absent[0].name
+    if "\\" in name and os.path.exists(
+        os.path.join(directory, name.replace("\\", "/"))
+    ):
+        return "; it exists with / instead of \\"
+    first, *rest = name.split("/")
     while rest:
         if os.path.exists(os.path.join(directory, *rest)):
             return f"; {'/'.join(rest)} exists there, without {first}/"

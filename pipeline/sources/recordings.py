@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pipeline import storage
 from pipeline.audio import containers
@@ -57,7 +57,8 @@ class Recording:
         return f"{self.name}@{_seconds(self.start_secs)}-{end}"
 
 
-class Duplicate(NamedTuple):
+@dataclasses.dataclass(frozen=True, order=True)
+class Duplicate:
     """An entry whose audio another one, the first by name, already has.
 
     Attributes:

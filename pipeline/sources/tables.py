@@ -93,13 +93,17 @@ def parse_csv(source: str, text: str) -> Table:
     reader = csv.reader(
         lines, delimiter=delimiter, skipinitialspace=True, strict=True
     )
-    rows, columns, start = [], None, 1
+    rows, columns, width, start = [], None, 0, 1
     try:
         for cells in reader:
             cells = [cell.strip() for cell in cells]
             if any(cells) and columns is None:
                 columns = _columns(source, cells)
+                width = len(cells)
             elif any(cells):
+                # Spreadsheets write empty columns at the end.
+                if len(cells) == width and not any(cells[len(columns) :]):
+                    cells = cells[: len(columns)]
                 _check_cells(source, start, cells, columns)
                 values = dict(zip(columns, cells, strict=True))
                 rows.append(Row(start, values))
@@ -168,6 +172,8 @@ def _delimiter(text: str) -> str:
 
 def _columns(source: str, cells: list[str]) -> list[str]:
     columns = [cell.lower() for cell in cells]
+    while not columns[-1]:
+        columns.pop()
     for name in columns:
         if columns.count(name) > 1:
             raise UserError(

@@ -42,6 +42,7 @@ def test_csv(tmp_path, touch, write):
         "file;label\r\na.wav;x\r\nb.wav;y\r\n",
         "label\tfile\nx\ta.wav\ny\tb.wav",
         "File, Label \n a.wav , x \n,\nb.wav,y\n",
+        "file,label,,\na.wav,x,,\nb.wav,y,,\n,,,\n",
         'file,text,label\na.wav,"one, ""two""\nthree",x\nb.wav,5" nail,y\n',
     ],
 )
@@ -103,6 +104,7 @@ def test_excerpts_of_a_file(write):
         ("file,label\na.wav,x,\n", "line 2, has 3 fields; expected 2"),
         ("file,label\n,x\n", "line 2: expected a file"),
         ("file,label\na.wav,x\n\n ,y\n", "line 4: expected a file"),
+        ("file,label,,\na.wav,x,,z\n", "line 2, has 4 fields; expected 2"),
         ("file,label,label\na.wav,x,y\n", "has the column label twice"),
         ('file,label\na.wav,"x\ny"\n', "line 2: label contains a line break"),
         (
@@ -199,3 +201,6 @@ def test_a_file_whose_name_differs_only_in_its_unicode_form(
         read(path)
     with pytest.raises(UserError, match="differs only in upper and lower case"):
         read(write("file\nA.WAV\n"))
+    touch("in/a.wav")
+    with pytest.raises(UserError, match=r"it exists with / instead of \\"):
+        read(write("file\nin\\a.wav\n"))
