@@ -223,10 +223,10 @@ def _reason(path: Path, state: State, which: str, preferred: Path) -> str:
             "there was none"
         )
     frechet = state.metrics.get("frechet")
-    value = "" if frechet is None else f", {frechet:.4g}"
+    value = "" if frechet is None else f"Frechet distance {frechet:.4g}, "
     return (
-        f"the best by the watch: the lowest Frechet distance{value}, of all "
-        "measurements without an alarm or copies"
+        f"the best by the watch: {value}of the measurements without an alarm "
+        "or copies the latest that is about as low as the lowest"
     )
 
 

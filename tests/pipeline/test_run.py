@@ -11,8 +11,9 @@ import pytest
 
 from pipeline import run
 from pipeline.workflow.step import STEPS
+from stftgan_tf.evaluation import blessing, lineage
 from stftgan_tf.files import locked
-from tests.conftest import ROOT, worker_environments
+from tests.conftest import ROOT, run_command, worker_environments
 
 FLAGS = [
     "--config=tiny",
@@ -52,7 +53,13 @@ def test_from_recordings_to_a_version(place, capfd):
     assert "blessed: no, " in captured.out
     error = captured.err.rstrip().splitlines()[-1]
     assert error.startswith("error: step push failed: ")
-    assert "is not blessed: " in error and not base.exists()
+    assert "is not blessed, for " in error and not base.exists()
+    # Each reason appears once, with what to do.
+    evaluation = blessing.read(next((root / "evaluate").iterdir()))
+    for reason in evaluation["reasons"]:
+        assert (captured.out + captured.err).count(reason) == 1
+    for remedy in set(evaluation["remedies"]) - {""}:
+        assert (captured.out + captured.err).count(remedy) == 1
     (page,) = (root / "report").glob("*/report.html")
     assert f"report:  {page}" in captured.out
     text = page.read_text()
@@ -203,6 +210,78 @@ def test_workers_train_together_and_the_first_leads(place):
     (run_,) = (path for path in runs if "-before-" not in path.name)
     assert "2 replicas" in (run_ / "log-1.txt").read_text()
     assert len(list((root / "records").iterdir())) == 4
+
+
+@pytest.mark.slow
+def test_a_pipeline_is_extended(place, capfd):
+    """Killed in the middle, trained by hand, and asked for less again."""
+    flags, root, base = place
+    flags += ["--unblessed"]
+    assert run.main([*flags, "--steps=40"]) == 0
+    first = (base / "1" / "pushed.json").read_bytes()
+    (run_,) = (root / "train").iterdir()
+    job = start([*flags, "--steps=400"])
+    while not list(run_.glob("checkpoints/step-00000060")):
+        assert job.poll() is None, job.communicate()
+        time.sleep(0.01)
+    job.kill()
+    job.communicate()
+    # What was made of the shorter training is still up to date.
+    capfd.readouterr()
+    assert run.main([*flags, "--steps=40"]) == 0
+    out = capfd.readouterr().out
+    assert states(out) == dict.fromkeys(STEPS, "up to date")
+    by_hand = run_command(
+        "stftgan_tf.train", f"--run={run_}", "--resume", "--steps=200"
+    )
+    assert by_hand.returncode == 0, by_hand.stderr
+    assert run.main([*flags, "--steps=150"]) == 1
+    error = capfd.readouterr().err.splitlines()[-1]
+    assert "at step 200 " in error and "by hand (from step " in error
+    assert run.main([*flags, "--steps=240"]) == 0
+    out = capfd.readouterr().out
+    assert "was trained by hand (from step " in out
+    assert run.main(["lineage", str(base / "2")]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    trained = [line.strip() for line in lines if " to step " in line]
+    assert "to step 240 " in trained[0] and "to step 40 " in trained[1]
+    assert "of step 40, BY HAND from step " in trained[0]
+    assert (base / "1" / "pushed.json").read_bytes() == first
+    # Trained anew, the lineage of the versions stays what it was.
+    assert run.main([*flags, "--steps=40", "--from=train"]) == 0
+    capfd.readouterr()
+    assert run.main(["lineage", str(base / "2")]) == 0
+    assert capfd.readouterr().out.splitlines()[-4:] == lines[-4:]
+    assert run.main([*flags, "--steps=60", "--until=train"]) == 0
+    (record,) = (
+        record
+        for path in root.glob("records/train-*.json")
+        if (record := lineage.read(path))["run"]["step"] == 60
+    )
+    assert record["previous"]["run"]["step"] == 40
+    assert "by_hand" not in record and "by_hand" not in record["previous"]
+
+
+@pytest.mark.slow
+def test_another_contract_is_refused_and_forced(place, capfd):
+    flags, _, base = place
+    flags += ["--unblessed"]
+    assert run.main(flags) == 0
+    capfd.readouterr()
+    flags.append("--set=stft.frame_step=16")
+    assert run.main(flags) == 1
+    error = capfd.readouterr().err
+    assert "note: the push will be refused, because clients of " in error
+    assert "STFT 64/32 -> 64/16" in error.splitlines()[-1]
+    assert error.splitlines()[-1].startswith("error: step push failed: ")
+    assert run.main([*flags, "--new_contract"]) == 0
+    assert "note: " not in capfd.readouterr().err
+    record = json.loads((base / "2" / "pushed.json").read_text())
+    assert "STFT 64/32 -> 64/16" in record["new_contract"]["changes"]
+    assert run.main(["lineage", str(base / "2")]) == 0
+    assert "new contract, compared with version 1: STFT" in (
+        capfd.readouterr().out
+    )
 
 
 @pytest.mark.slow
