@@ -76,8 +76,10 @@ def _speech_starts(stats: ChannelStats, config: Config) -> tuple[int, ...]:
             placement = _merge(placements.pop(), placement, stats, config)
         placements.append(placement)
     stride, step = config.stride_samples, config.stft.frame_step
+    origin = placements[0].first
     return tuple(
-        placement.first // step * step + index * stride
+        # Whole frames apart, so that windows can share frames.
+        origin + (placement.first - origin) // step * step + index * stride
         for placement in placements
         for index in range(placement.count)
     )

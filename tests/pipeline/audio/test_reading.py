@@ -173,4 +173,37 @@ def test_a_recording_that_has_changed_is_not_used(tmp_path):
     assert stats.source_frames == 3 * RATE
     write(path, samples=noise(2 * RATE))
     with pytest.raises(AudioError, match="changed: 16000 samples; .* 24000"):
-        reading.read(path, CONFIG, 0, RATE, 0, stats.source_frames)
+        reading.read(path, CONFIG, 0, RATE, 0, stats)
+
+
+@pytest.mark.parametrize("rate", [8000, 44100])
+@pytest.mark.parametrize("mean", [-0.5, 0.001, 0.5])
+def test_a_constant_is_removed_before_anything_else(tmp_path, rate, mean):
+    path = str(tmp_path / "a.wav")
+    wave = sine(rate, 5.0, amplitude=0.1) * (sine(rate, 5.0, 1.0, 1.0) > 0)
+    wave -= wave.mean()
+    soundfile.write(path, wave + mean, rate, subtype="PCM_24")
+    trimmed = dataclasses.replace(CONFIG, trim_db=40.0)
+    (stats,) = reading.measure(path, trimmed)
+    assert stats.mean == pytest.approx(mean, abs=1e-6)
+    assert stats.peak == pytest.approx(0.1, rel=0.01)
+    # 5 of 10 half seconds sound, the last of which ends at 4.5 s.
+    assert stats.rms == pytest.approx(0.1 / 2, rel=0.01)
+    assert stats.samples == pytest.approx(4.5 * RATE, abs=160)
+    gain_db = 20 * np.log10(reading.gain(stats, CONFIG))
+    assert gain_db == pytest.approx(17, abs=0.1)
+    # The same samples, whether a recording is read as a whole or in parts.
+    _, whole = reading.load(path, CONFIG, 0)
+    assert abs(whole.mean()) < 1e-4
+    part = reading.read(path, CONFIG, -100, 3 * RATE, 0, stats)
+    assert not part[:100].any()
+    np.testing.assert_allclose(part[100:], whole[: 3 * RATE], atol=1e-5)
+
+
+def test_the_gain_is_limited(tmp_path):
+    path = str(tmp_path / "a.wav")
+    soundfile.write(path, sine(RATE, amplitude=3e-4), RATE, subtype="PCM_24")
+    (stats,) = reading.measure(path, CONFIG)
+    assert reading.gain(stats, CONFIG) == pytest.approx(1000)
+    soft = dataclasses.replace(CONFIG, level="none")
+    assert reading.gain(stats, soft) == 1

@@ -12,6 +12,7 @@ from pipeline.beam import segments
 from pipeline.sources.recordings import Recording
 from stftgan_tf import config as config_lib
 from tests.conftest import noise
+from tests.pipeline.beam.cutting import contents
 
 RATE = 8000
 
@@ -114,19 +115,81 @@ def test_segments_have_the_windows_of_the_whole_recording(
 
 def test_a_window_far_below_its_recording_is_silent(tiny, tmp_path):
     loud = np.random.default_rng(0).uniform(-0.5, 0.5, 544)
-    samples = np.concatenate([loud, np.zeros(32), loud * 0.02])
+    # No steady noise: it fades by 24 dB.
+    quiet = loud * 0.02 * np.logspace(0, -1.2, 544)
     path = tmp_path / "a.wav"
-    soundfile.write(path, samples, RATE)
+    soundfile.write(path, np.concatenate([loud, np.zeros(32), quiet]), RATE)
     config = with_window(tiny, stride_frames=18)
     (segment,) = plan(recording(path), config)
     assert segment.windows == 2
-    for silence_db, kept in ((20.0, [True, False]), (40.0, [True, True])):
+    for silence_db, kept in ((30.0, [True, False]), (50.0, [True, True])):
         gated = with_window(config, silence_db=silence_db)
         content = cut(segment, gated)
         assert content.audible.tolist() == kept
         # 18 frames from start to start, 16 frames long.
         frames = np.flatnonzero(content.counts)
         assert frames.tolist() == [*range(16), *range(18, 34)][: 16 * sum(kept)]
+
+
+def seconds(counts, rms_db):
+    """White noise of `counts` seconds, at a level in dB."""
+    noise = np.random.default_rng(0).standard_normal(int(counts * RATE))
+    return noise * 10 ** (rms_db / 20)
+
+
+@pytest.mark.parametrize("noise_db", [-60, -40])
+@pytest.mark.parametrize("segment_secs", [60.0, 10.0])
+def test_noise_between_speech_is_in_no_window(
+    tiny, tmp_path, monkeypatch, noise_db, segment_secs
+):
+    monkeypatch.setattr(segments, "SEGMENT_SECS", segment_secs)
+    path, samples = tmp_path / "a.wav", seconds(60, noise_db)
+    # 20 times 0.2 s of speech, 0.1 s apart, in a minute of noise.
+    for start in range(20):
+        at = int((30 + 0.3 * start) * RATE)
+        samples[at : at + RATE // 5] += seconds(0.2, -20)
+    soundfile.write(path, samples + 0.25, RATE, subtype="FLOAT")
+    _, parts = contents(path, tiny)
+    audible = np.concatenate([part.audible for part in parts])
+    starts = np.arange(len(audible)) * tiny.stride_samples / RATE
+    assert np.flatnonzero(audible).size == pytest.approx(6 / 0.064, abs=20)
+    assert starts[audible].min() > 29.9 and starts[audible].max() < 36
+    # All windows are kept if that is asked for.
+    everything = with_window(tiny, silence_db=100.0)
+    assert all(part.audible.all() for part in contents(path, everything)[1])
+
+
+@pytest.mark.parametrize("kind", ["noise", "tone", "fading tone", "gusts"])
+def test_textures_keep_all_windows(tiny, tmp_path, kind):
+    times = np.arange(4 * RATE) / RATE
+    samples = {
+        "noise": seconds(4, -20),
+        "tone": 0.1 * np.sin(2 * np.pi * 60 * times),
+        "fading tone": 0.1 * np.sin(2 * np.pi * 440 * times) * 2**-times,
+        # 12 dB from the loudest to the quietest.
+        "gusts": seconds(4, -20) * 2 ** np.sin(2 * np.pi * times),
+    }
+    soundfile.write(tmp_path / "a.wav", samples[kind], RATE, subtype="FLOAT")
+    (segment,) = plan(recording(tmp_path / "a.wav"), tiny)
+    assert cut(segment, tiny).audible.all()
+
+
+def test_a_constant_part_of_a_recording_is_silent(tiny, tmp_path):
+    path = tmp_path / "a.wav"
+    # Speech with an offset, before and after which there are zeros.
+    parts = [np.zeros(RATE), 0.3 + seconds(1, -20), np.zeros(RATE)]
+    soundfile.write(path, np.concatenate(parts), RATE, subtype="FLOAT")
+    (segment,) = plan(recording(path), tiny)
+    audible = cut(segment, tiny).audible
+    assert audible.sum() == pytest.approx(1 / 0.064, abs=5)
+
+
+def test_a_window_has_its_gain(tiny, tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, noise(RATE) / 10 + 0.5, RATE, subtype="FLOAT")
+    (segment,) = plan(recording(path), tiny)
+    # From a peak of 0.05 to -3 dB of full scale.
+    assert cut(segment, tiny).gain_db == pytest.approx(23.02, abs=0.05)
 
 
 def test_trimmed_silence_is_in_no_window(tiny, tmp_path):
