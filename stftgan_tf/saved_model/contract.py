@@ -69,6 +69,8 @@ def planned_changes(served: Path, config: Config) -> list[str]:
     result = _differences(_audio_of(old), _audio_of(new))
     if config.model.condition != "label":
         result += _differences(_labels_of(old), _labels_of(new))
+    elif not _labels_of(old)["labels"]:
+        result.append("labels none -> those of the recordings")
     return result
 
 

@@ -38,6 +38,11 @@ def test_an_export_without_labels_changes_that_of_one_with_labels(
     assert "labels none -> 10 (0, 1, 2, 3, 4, 5, ...)" in contract.changes(
         export, labelled.path
     )
+    config = config_lib.load("tiny", ["model.condition=label"])
+    assert contract.planned_changes(labelled.path, config) == []
+    assert contract.planned_changes(export, config) == [
+        "labels none -> those of the recordings"
+    ]
 
 
 def test_other_audio_is_another_contract(export, tmp_path, tiny):
