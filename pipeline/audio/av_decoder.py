@@ -107,14 +107,13 @@ class AvDecoder:
             if frames * stream.channels <= KEPT_SAMPLES:
                 kept.append(block)
         self.close()
+        secs = frames / stream.rate_hz if frames else 0.0
+        if stream.declared_secs - secs > _TOLERANCE_SECS:
+            raise AudioError(
+                f"truncated: {secs:.2f} of {stream.declared_secs:.2f} s decoded"
+            )
         if not frames:
             raise AudioError("empty: 0 samples")
-        declared = stream.declared_secs
-        if declared - frames / stream.rate_hz > _TOLERANCE_SECS:
-            raise AudioError(
-                f"truncated: {frames / stream.rate_hz:.2f} of "
-                f"{declared:.2f} s decoded"
-            )
         if frames * stream.channels <= KEPT_SAMPLES:
             self._kept = np.concatenate(kept)
         origin = stream.origin if stream.is_exact else None
@@ -301,11 +300,17 @@ class _Stream:
         return max(0, delay - _skipped(packet.iter_sidedata()))
 
     def _packet_frames(self, packet: Any) -> int | None:
-        """Length of a packet if the container gives it exactly."""
+        """Length of the last packet if the container gives it exactly."""
         scale = self._stream.time_base * self.rate_hz
-        if self._format != "mov" or scale.denominator != 1:
+        is_known = packet.pts is not None and packet.duration
+        if self._format != "mov" or scale.denominator != 1 or not is_known:
             return None
-        return int(packet.duration * scale) if packet.duration else None
+        stop = packet.pts + packet.duration
+        # The length of the stream may be rounded to milliseconds.
+        declared = self._stream.duration
+        if declared and (stop - declared) * scale > self.rate_hz / 1000:
+            stop = max(packet.pts, declared)
+        return int((stop - packet.pts) * scale)
 
     def _declared_secs(self) -> float:
         stream, container = self._stream, self._container

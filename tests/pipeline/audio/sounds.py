@@ -1,10 +1,12 @@
 """Signals and sound files that the tests of this directory share."""
 
 import dataclasses
+import importlib.util
 import os
 import tempfile
 
 import numpy as np
+import pytest
 import soundfile
 
 from pipeline.audio import decoders
@@ -12,6 +14,9 @@ from stftgan_tf.config import AudioConfig
 from tests.conftest import noise
 
 RATE = 8000
+
+HAS_AV = importlib.util.find_spec("av") is not None
+needs_av = pytest.mark.skipif(not HAS_AV, reason="PyAV is not installed")
 
 
 @dataclasses.dataclass

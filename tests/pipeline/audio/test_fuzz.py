@@ -1,7 +1,6 @@
 """Damaged files of every container: each is decoded or a dead letter."""
 
 import collections
-import importlib.util
 import io
 
 import numpy as np
@@ -13,9 +12,7 @@ from pipeline.audio.decoder_process import DecoderProcess, Request
 from pipeline.audio.errors import AudioError
 from stftgan_tf.config import AudioConfig
 from tests.conftest import CASES, noise
-from tests.pipeline.audio.sounds import RATE, encode_with_av
-
-HAS_AV = importlib.util.find_spec("av") is not None
+from tests.pipeline.audio.sounds import HAS_AV, RATE, encode_with_av
 
 # Enough for each file; a decoder that takes longer hangs.
 TIMEOUT_SECS = 20.0
