@@ -140,24 +140,28 @@ def _about_recordings(manifest: dict[str, Any]) -> list[str]:
     from pipeline.sources import directory
 
     lines = names.describe(manifest)
-    count = manifest["duplicates"]
-    if count:
-        name, first = manifest["duplicate_example"]
-        lines.append(
-            f"skipped {count:,} duplicates, such as {name!r}, which is the "
-            f"same as {first!r}"
-        )
-    if manifest["duplicates_with_other_label"]:
-        lines.append(
-            f"{manifest['duplicates_with_other_label']:,} duplicates have "
-            "another label than the recording that is kept, the first by name"
-        )
+    if manifest["duplicates"]:
+        lines.append(_about_duplicates(manifest))
     if manifest["left_out"]:
         lines.append(directory.describe_left_out(manifest["left_out"]))
     notes = [f"{count:,} {text}" for text, count in manifest["notes"].items()]
     if notes:
         lines.append(f"notes: {'; '.join(notes)}")
     return lines
+
+
+def _about_duplicates(manifest: dict[str, Any]) -> str:
+    name, first = manifest["duplicate_example"]
+    same = "is listed twice"
+    if name != first:
+        same = f"has the same content as {first!r}"
+    count, other = manifest["duplicates"], ""
+    if number := manifest["duplicates_with_other_label"]:
+        other = f"; {number:,} of them with another label than the one kept"
+    return (
+        f"skipped {count:,} {'duplicate' if count == 1 else 'duplicates'}, "
+        f"such as {name!r}, which {same}{other}"
+    )
 
 
 if __name__ == "__main__":

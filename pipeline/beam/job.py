@@ -94,8 +94,8 @@ def preprocess(
         settings.tfds_data_dir,
         settings.exclude,
     )
-    for warning in recordings.warnings + names.check(recordings, config):
-        logging.warning("%s", warning)
+    _warn(recordings.warnings)
+    _warn(names.check(recordings, config))
     paths = [recording.path for recording in recordings.recordings]
     checks.check_paths(paths, output, config.audio)
     with (
@@ -105,6 +105,11 @@ def preprocess(
         ) as staging,
     ):
         return _write_data_set(config, recordings, staging, options, settings)
+
+
+def _warn(warnings: list[str]) -> None:
+    for warning in warnings:
+        logging.warning("%s", warning)
 
 
 def _quiet_beam(local: bool) -> None:

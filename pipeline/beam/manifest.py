@@ -110,6 +110,8 @@ def _duplicates(source: Source, summary: dict[str, Any]) -> dict[str, Any]:
     """Skipped names of the same file, and files with the same content."""
     duplicates = [dataclasses.astuple(d) for d in source.duplicates]
     duplicates += summary["duplicates"]
+    # The most doubtful one is the example.
+    duplicates.sort(key=lambda duplicate: not duplicate[2])
     return {
         "duplicates": len(duplicates),
         "duplicate_example": duplicates[0][:2] if duplicates else None,

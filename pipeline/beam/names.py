@@ -131,16 +131,20 @@ def _reason(
         return f"it is empty for {names}"
     if not pattern:
         return f"audio.name_regex is empty; set it, or {key}=folder"
+    column = ""
+    if source.unit == "rows":
+        column = f"there is no column {field}, and "
+    regex = f"audio.name_regex '{pattern}'"
     if not _has_group(source, config, field):
-        return f"audio.name_regex '{pattern}' has no group (?P<{field}>...)"
+        return f"{column}{regex} has no group (?P<{field}>...)"
     hint = _case_hint(pattern, lacking)
     if any(re.search(pattern, r.name) for r in lacking):
-        return f"audio.name_regex '{pattern}' gives an empty one for {names}"
+        return f"{column}{regex} gives an empty one for {names}"
     if len(lacking) < len(source.recordings):
-        return f"audio.name_regex '{pattern}' does not match {names}{hint}"
+        return f"{column}{regex} does not match {names}{hint}"
     return (
-        f"0 of {len(lacking):,} {source.unit} match audio.name_regex "
-        f"'{pattern}', such as {names}{hint}"
+        f"{column}0 of {len(lacking):,} {source.unit} match {regex}, such as "
+        f"{names}{hint}"
     )
 
 

@@ -321,8 +321,10 @@ def test_the_summary(shards):
     assert "60 of 60 names give a label (10: 0, 1, 2, ...); 60 give a" in text
     assert "give a speaker (2: adam, dora)" in text
     assert "2 of 2 speakers are in both splits" in text
-    assert "skipped 2 duplicates, such as 'b.wav', which is the same" in text
-    assert "1 duplicates have another label" in text
+    assert (
+        "skipped 2 duplicates, such as 'b.wav', which has the same content as "
+        "'a.wav'; 1 of them with another label than the one kept"
+    ) in text
     assert "left out 3 files: 2 .m4a, 1 hidden" in text
     assert "notes: 3 data size of a stream" in text
     assert "the evaluation split is empty" in text
