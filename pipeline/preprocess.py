@@ -127,6 +127,11 @@ def summary(manifest: dict[str, Any], secs: float) -> str:
         f"{clipped:.2f} % of the values are more than 3 standard deviations "
         "from the mean",
     ]
+    limited = manifest["gain_db"]["limited"]
+    if limited:
+        lines.append(
+            f"limited the gain of very quiet recordings to 60 dB: {limited:,}"
+        )
     lines += _about_recordings(manifest)
     if not windows["eval"]:
         lines.append("the evaluation split is empty; check split.by")

@@ -122,7 +122,10 @@ def _duplicates(source: Source, summary: dict[str, Any]) -> dict[str, Any]:
 def _decoder_version(config: Config) -> str:
     if config.audio.decoder == "tfio":
         return f"tensorflow-io {importlib.metadata.version('tensorflow-io')}"
-    return f"libsndfile {soundfile.__libsndfile_version__}"
+    version = f"libsndfile {soundfile.__libsndfile_version__}"
+    if has_av():
+        version += f", PyAV {importlib.metadata.version('av')}"
+    return version
 
 
 def _stats(

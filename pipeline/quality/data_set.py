@@ -52,6 +52,7 @@ def summary(manifest: dict[str, Any]) -> str:
         # Manifests of the first version do not have it.
         "duplicates": f"{manifest.get('duplicates', 0)} skipped",
         "silent windows": f"{manifest['silent_windows']} dropped",
+        "gain": _gain(manifest),
         "above 3 sigma": f"{100 * manifest['clipped_share']:.3f} % of values",
         "labels": ", ".join(manifest["labels"]) or "none",
     }
@@ -62,6 +63,18 @@ def summary(manifest: dict[str, Any]) -> str:
     versions = manifest["versions"].items()
     rows["made with"] = ", ".join(f"{name} {text}" for name, text in versions)
     return "\n".join(f"{name:16s} {value}" for name, value in rows.items())
+
+
+def _gain(manifest: dict[str, Any]) -> str:
+    """What the recordings were amplified by."""
+    # Older manifests do not have it.
+    gain = manifest.get("gain_db")
+    if not gain or gain["median"] is None:
+        return "unknown"
+    return (
+        f"{gain['min']:g} to {gain['max']:g} dB, median {gain['median']:g}, "
+        f"limited for {gain['limited']} recordings"
+    )
 
 
 def _split_summary(manifest: dict[str, Any], split: str) -> str:

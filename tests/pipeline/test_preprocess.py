@@ -304,6 +304,54 @@ def test_the_help_has_an_example(capsys):
     assert preprocess.EXAMPLE in capsys.readouterr().out
 
 
+def words(count, peak_db, noise_db=-80):
+    """2 s of noise with `count` words of 120 ms."""
+    rng = np.random.default_rng(count)
+    samples = rng.uniform(-1, 1, 16_000) * 10 ** (noise_db / 20)
+    for start in np.arange(count) * 4000 + 2000:
+        word = rng.uniform(-1, 1, 960)
+        samples[start : start + 960] = word * 10 ** (peak_db / 20)
+    return samples
+
+
+def test_windows_on_the_speech_of_recordings(tmp_path, tiny):
+    source, output = tmp_path / "source", tmp_path / "out"
+    source.mkdir()
+    for name, samples in {
+        "one.wav": words(1, -3),
+        "three.wav": 0.2 + words(3, -23, -60),
+        "quiet.wav": words(1, -70, -120),
+        "none.wav": words(0, 0, -30),
+    }.items():
+        soundfile.write(source / name, samples, 8000, "FLOAT")
+    more = ["window.place=speech", "window.tail=crop", "split.eval_fraction=0"]
+    sets = [f"--set={value}" for value in more]
+    assert preprocess_tiny(source, output, *sets, "--max_bad_fraction=1") == 0
+    assert dead_letters(output) == {"none.wav": "no speech"}
+    manifest, train = manifest_of(output), read(output, "train")
+    indices = {}
+    for record in train:
+        name = record["recording_id"].decode()
+        indices.setdefault(name, []).append(record["window_index"])
+    # 120 ms of sound, and what is added at its ends, have 3 windows of 68 ms.
+    counts = {name: len(values) for name, values in indices.items()}
+    assert counts == {"one.wav": 3, "three.wav": 9, "quiet.wav": 3}
+    assert all(v == list(range(len(v))) for v in indices.values())
+    # From peaks of -3, -23 and -70 dB to -3 dB.
+    gain = manifest["gain_db"]
+    assert gain == {"min": 0.0, "median": 20.0, "max": 60.0, "limited": 1}
+    text = preprocess.summary(manifest, 1.0)
+    assert "limited the gain of very quiet recordings to 60 dB: 1" in text
+    # Each stretch covers two strides and a window, without a gap.
+    secs = 5 * (2 * tiny.stride_samples + 16 * 32) / 8000
+    assert manifest["hours"]["train"] == pytest.approx(secs / 3600)
+    assert manifest["silent_windows"] == 0
+    frames = np.float64([r["window"] for r in train])
+    frames = frames.reshape(-1, tiny.stft.bins)
+    assert manifest["moments"]["frames"] == len(frames)
+    np.testing.assert_allclose(manifest["moments"]["mean"], frames.mean(0))
+
+
 def test_the_summary(shards):
     manifest = {
         **manifest_of(shards),
