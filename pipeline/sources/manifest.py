@@ -1,6 +1,7 @@
 """Manifests: lists of files in CSV or JSON lines (.csv, .tsv, .jsonl)."""
 
 import difflib
+import itertools
 import os
 from collections.abc import Iterable
 from typing import Any
@@ -124,13 +125,9 @@ def _check_rows(source: str, table: Table, entries: list[Entry]) -> None:
         files.setdefault(identity, []).append((entry, row.line))
     for rows in files.values():
         rows.sort(key=lambda pair: _extent(pair[0]))
-        # The row that reaches furthest so far.
-        last, last_line = rows[0]
-        for entry, line in rows[1:]:
+        for (last, last_line), (entry, line) in itertools.pairwise(rows):
             if _extent(entry)[0] < _extent(last)[1] and not _same(entry, last):
                 raise UserError(_conflict(source, (last, last_line), line))
-            if _extent(entry)[1] > _extent(last)[1]:
-                last, last_line = entry, line
 
 
 def _extent(entry: Entry) -> tuple[float, float]:

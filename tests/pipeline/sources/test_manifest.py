@@ -112,6 +112,10 @@ def test_excerpts_of_a_file(write):
             "lines 2 and 4, are about the same audio of a.wav but differ",
         ),
         (
+            "file,label\nno/x.wav,x\na.wav,x\n./no/x.wav,y\n",
+            "lines 2 and 4, are about the same audio of no/x.wav",
+        ),
+        (
             "file,start,end\na.wav,0,1\na.wav,2,3\na.wav,0.9,2\n",
             "lines 2 and 4, are about the same audio",
         ),
@@ -201,6 +205,9 @@ def test_a_file_whose_name_differs_only_in_its_unicode_form(
         read(path)
     with pytest.raises(UserError, match="differs only in upper and lower case"):
         read(write("file\nA.WAV\n"))
+    (tmp_path / "link.wav").symlink_to("nowhere.wav")
+    with pytest.raises(UserError, match=r"the first is .*link\.wav$"):
+        read(write("file\nlink.wav\n"))
     touch("in/a.wav")
     with pytest.raises(UserError, match=r"it exists with / instead of \\"):
         read(write("file\nin\\a.wav\n"))
