@@ -50,8 +50,11 @@ def print_config(args: argparse.Namespace) -> int:
       The exit code 0.
     """
     text = resolve.existing(args.root)
-    if args.source == "demo" or (text and args.set):
-        return config_lib.print_config(apply(args))
+    if args.source == "demo":
+        return config_lib.print_config(config_lib.load(_DEMO_CONFIG, args.set))
+    if text and args.set:
+        path = args.root / resolve.CONFIG
+        return config_lib.print_config(config_lib.load(path, args.set))
     if not text:
         minutes = args.minutes or DEFAULT_MINUTES
         text = resolve.new(_opener(args), args.root, minutes, args.set).text

@@ -18,7 +18,10 @@ _EVAL_WINDOWS, _EVAL_GROUPS = 50, 2
 # Fewer recordings are cut into pieces, and so are recordings of which one would
 # take more than this share into the evaluation.
 _MIN_RECORDINGS, _MAX_HELD_OUT = 4, 0.35
-_PIECES, _PIECE_SECS = 20, (4.0, 60.0)
+_PIECES, _PIECE_SECS, _SHORT_SECS = 20, (4.0, 60.0), 120.0
+
+# Less speech than this gives too few windows to evaluate with.
+_MIN_HELD_OUT_SECS = 6.0
 
 # Pieces that are held out, in the names of recordings with times.
 PIECES_REGEX = r"@\d+\.5-\d+\.5$"
@@ -87,16 +90,18 @@ def eval_fraction(
 
 
 def pieces_of(secs: float) -> list[Piece]:
-    """Cuts a recording into pieces, every tenth of which is held out.
+    """Cuts a recording into pieces, some of which are held out.
 
-    Pieces take 4 to 60 s, and half a second on either side of one that is held
-    out is not used. Their times end in .5 and those of others are whole, so
+    Pieces take 4 to 60 s. Every tenth of them is held out, or every fifth in a
+    short recording, and half a second on either side of it is not used. Times
+    of held-out pieces end in .5 and those of others are whole, so
     `PIECES_REGEX` tells them apart.
     """
     shortest, longest = _PIECE_SECS
     length = math.floor(min(longest, max(shortest, secs / _PIECES)))
+    interval = 5 if secs < _SHORT_SECS else 10
     result, start = [], 0.0
-    for index in range(5, math.floor(secs / length), 10):
+    for index in range(4, math.floor(secs / length), interval):
         first = float(index * length)
         last = first + length
         result.append(Piece(start, first, held_out=False))
@@ -150,11 +155,11 @@ def _split_of_pieces(facts: Facts) -> tuple[Choice, float]:
         if piece.held_out and piece.end_secs
     ]
     share = sum(held_out) / facts.secs
-    if not held_out:
+    if sum(held_out) < _MIN_HELD_OUT_SECS:
         raise UserError(
             f"{facts.secs:.0f} s of audio in {_files(files)} are too little to "
             "hold out a part for the evaluation; expected at least "
-            f"{_MIN_RECORDINGS} files, or half a minute"
+            f"{_MIN_RECORDINGS} files, or 40 s"
         )
     count = "one recording" if facts.recordings == 1 else "few long recordings"
     return (
