@@ -1,7 +1,8 @@
 """Checks whether a data set is fit to train on; exit code 1 if it is not.
 
 It verifies the checksum and the schema of every record, and checks silence,
-speakers, labels, and whether the labels are related to the audio. With a good
+speakers, labels, whether the labels are related to the audio, and whether
+windows of the evaluation split are also training windows. With a good
 data set as --reference it also checks that level, spectrum, duration and label
 balance have not drifted. The thresholds are in the config's `validate` section.
 """
@@ -62,7 +63,8 @@ def _run(args: argparse.Namespace) -> int:
         data_set.read_manifest(args.reference) if args.reference else None
     )
     manifest = data_set.read_manifest(args.data)
-    lines = anomalies.find(args.data, manifest, config)
+    findings = anomalies.find(args.data, manifest, config)
+    lines = list(findings.anomalies)
     if reference:
         lines += drift.find(
             args.data, manifest, args.reference, reference, config.validate
@@ -72,6 +74,8 @@ def _run(args: argparse.Namespace) -> int:
         write_output(args.output, f"{text}\n".encode(), _MARK)
     for line in lines:
         print(f"anomaly: {line}")
+    for note in findings.notes:
+        print(f"note: {note}")
     if lines:
         raise UserError(
             f"{args.data} is not fit to train on ({len(lines)} anomalies); fix "

@@ -1,32 +1,67 @@
 """What makes a data set unfit to train on, by the config's thresholds."""
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
 from pipeline.quality import labels
 from pipeline.quality.data_set import read_stats
 from pipeline.quality.integrity import Verification
+from pipeline.quality.leaks import Leak
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config, ValidateConfig
 from stftgan_tf.data import records
 
 
-def find(root: str, manifest: dict[str, Any], config: Config) -> list[str]:
+@dataclasses.dataclass(frozen=True)
+class Findings:
+    """What the checks of a data set found.
+
+    Attributes:
+      anomalies: what is beyond a limit, and what to do about it.
+      notes: what is worth knowing, but within its limit.
+    """
+
+    anomalies: list[str]
+    notes: list[str]
+
+
+def find(root: str, manifest: dict[str, Any], config: Config) -> Findings:
     """Describes each anomaly of a data set.
 
     A damaged data set has no other anomalies: its figures mean nothing.
     """
-    problems = Verification(root, manifest).problems()
-    if problems:
-        return problems
+    verification = Verification(root, manifest)
+    if problems := verification.problems():
+        return Findings(problems, [])
     stats, limits = read_stats(root), config.validate
-    return [
+    leak = verification.leaks.result()
+    beyond = leak.share > limits.max_leaked
+    notes = [*_describe_leak(leak, limits)]
+    anomalies = [
+        *(notes[:1] if beyond else []),
         *_check_values(manifest, limits),
         *_check_windows(manifest, config),
         *_check_speakers(stats, limits),
         *_check_labels(manifest, stats, limits),
         *_check_recognition(root, manifest, limits),
     ]
+    return Findings(anomalies, notes[1:] if beyond else notes)
+
+
+def _describe_leak(leak: Leak, limits: ValidateConfig) -> Iterator[str]:
+    """First what the limit is for."""
+    if leak.equal:
+        yield (
+            f"leaks: {leak.text(leak.equal)} are also training windows; "
+            f"expected at most {100 * limits.max_leaked:g} %: remove the "
+            "copies, or keep them in one split (split.by=speaker)"
+        )
+    if leak.near:
+        yield (
+            f"leaks: {leak.text(leak.near)} are almost training windows: the "
+            "recordings contain near copies, which the evaluation leaves out"
+        )
 
 
 def _check_values(
@@ -37,14 +72,17 @@ def _check_values(
     if share > limits.max_silent:
         yield (
             f"silence: {100 * share:.1f} % of the windows are silent (and were "
-            f"dropped); expected at most {100 * limits.max_silent:g} %"
+            f"dropped); expected at most {100 * limits.max_silent:g} %: place "
+            "windows on the speech (window.place=speech), or leave out "
+            "recordings that are mostly silent"
         )
     share = manifest["clipped_share"]
     if share > limits.max_clipped:
         yield (
             f"level: {100 * share:.1f} % of the values are more than 3 "
             "standard deviations from the mean; expected at most "
-            f"{100 * limits.max_clipped:g} %"
+            f"{100 * limits.max_clipped:g} %: equalise the recordings "
+            "(audio.level=rms), or preprocess very different ones separately"
         )
 
 
@@ -57,7 +95,8 @@ def _check_windows(manifest: dict[str, Any], config: Config) -> Iterator[str]:
         if count < minimum:
             yield (
                 f"windows: {count} in Split-{split}; the evaluation of a model "
-                f"requires at least {minimum}: check the config's split section"
+                f"requires at least {minimum}: add recordings, or check the "
+                "config's split section"
             )
 
 
@@ -68,7 +107,9 @@ def _check_speakers(
     if 0 < len(speakers) < limits.min_speakers:
         yield (
             f"speakers: {len(speakers)} in the training split "
-            f"({', '.join(speakers)}); expected at least {limits.min_speakers}"
+            f"({', '.join(speakers)}); expected at least "
+            f"{limits.min_speakers}: add speakers, or accept one voice with "
+            f"validate.min_speakers={len(speakers)}"
         )
 
 
@@ -88,11 +129,17 @@ def _check_labels(
     if share > limits.max_unlabelled:
         yield (
             f"labels: {100 * share:.1f} % of the training windows have no "
-            f"label; expected at most {100 * limits.max_unlabelled:g} %"
+            f"label; expected at most {100 * limits.max_unlabelled:g} %: check "
+            "audio.name_regex, or the labels of the manifest, against the "
+            "names of the recordings"
         )
     absent = [name for name in manifest["labels"] if not counts.get(name)]
     if absent:
-        yield f"labels: no training window has the label {', '.join(absent)}"
+        yield (
+            f"labels: no training window has the label {', '.join(absent)}: "
+            "add recordings, exclude the label with audio.label_regex, or "
+            "change the config's split section"
+        )
 
 
 def _check_recognition(
@@ -109,5 +156,6 @@ def _check_recognition(
             f"labels: the nearest training windows have the right label for "
             f"{100 * share:.0f} % of the evaluation windows (chance "
             f"{100 * chance:.0f} %); expected at least {100 * minimum:.0f} %: "
-            "are the labels shuffled?"
+            "are the labels shuffled? Listen to a few recordings and compare "
+            "them with their labels"
         )

@@ -36,7 +36,8 @@ def find(
         if len({getattr(config, section) for config in configs}) > 1:
             return [
                 f"config: the section {section} differs from that of "
-                f"{reference_root}, so nothing else can be compared"
+                f"{reference_root}, so nothing else can be compared: make both "
+                "with the same config"
             ]
     return [
         f"{kind}: {difference} (reference: {reference_root})"
@@ -107,7 +108,11 @@ def _labels(
     """Which labels there are, and how the training windows are shared."""
     names = reference["labels"]
     if sorted(manifest["labels"]) != sorted(names):
-        yield "labels", "not the same labels"
+        differing = sorted({*manifest["labels"]} ^ {*names})
+        yield (
+            "labels",
+            f"not the same labels ({', '.join(differing)} in one of both only)",
+        )
         return
     counts = [
         read_stats(path)["labels"].get("train", {})

@@ -20,6 +20,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from pipeline import storage
 from pipeline.beam import statistics
 from pipeline.quality.data_set import data_config, is_in_split
+from pipeline.quality.leaks import LeakSearch
 from stftgan_tf import pictures
 from stftgan_tf.data import records
 from stftgan_tf.dsp import stft
@@ -45,6 +46,7 @@ class Verification:
 
     Attributes:
       windows: some training windows [T, F] for the picture.
+      leaks: the windows of both splits.
     """
 
     def __init__(self, root: str, manifest: dict[str, Any]):
@@ -54,6 +56,7 @@ class Verification:
         self._recordings: dict[str, set[bytes]] = collections.defaultdict(set)
         self._counts: collections.Counter = collections.Counter()
         self.windows: list[np.ndarray] = []
+        self.leaks = LeakSearch(manifest["windows"]["eval"])
 
     def problems(self) -> list[str]:
         """Reads everything; returns a description of each problem."""
@@ -163,6 +166,7 @@ class Verification:
             raise ValueError(f"{record['sample_rate_hz']} Hz; expected {rate}")
         split = shard["path"].partition("/")[0].removeprefix("Split-")
         self._recordings[split].add(record["recording_id"])
+        self.leaks.add(split, window, record["recording_id"])
         self._counts[split] += 1
         return window
 

@@ -59,15 +59,15 @@ def _coarse_windows(
                 if record is None or record["label"] < 0:
                     continue
                 window = record["window"].reshape(frames, bins)
-                windows.append(_coarse(window))
+                windows.append(coarse(window, _TIMES, _BANDS).ravel())
                 labels.append(record["label"])
     return np.array(windows), np.array(labels, np.int64)
 
 
-def _coarse(window: np.ndarray) -> np.ndarray:
-    """Sums [D] of a window [T, F] over times and bands."""
-    frames, bins = window.shape
-    times = np.linspace(0, frames, min(_TIMES, frames) + 1).astype(int)[:-1]
-    bands = np.linspace(0, bins, min(_BANDS, bins) + 1).astype(int)[:-1]
-    coarse = np.add.reduceat(window, times, axis=0)
-    return np.add.reduceat(coarse, bands, axis=1).ravel()
+def coarse(window: np.ndarray, times: int, bands: int) -> np.ndarray:
+    """Sums of a window [T, F] over times and bands, at most [times, bands]."""
+    for axis, count in enumerate((times, bands)):
+        size = window.shape[axis]
+        starts = np.linspace(0, size, min(count, size) + 1).astype(int)[:-1]
+        window = np.add.reduceat(window, starts, axis=axis)
+    return window

@@ -350,6 +350,8 @@ class ValidateConfig:
 
     Attributes:
       max_silent: largest share of silent windows.
+      max_leaked: largest share of evaluation windows that are also training
+        windows. The evaluation leaves these out, and near copies as well.
       max_clipped: largest share of values that standardisation clips, because
         they are more than 3 standard deviations from the mean.
       max_unlabelled: largest share of training windows without a label, if
@@ -372,6 +374,7 @@ class ValidateConfig:
     """
 
     max_silent: float = _bounded(0, 1, 0.3)
+    max_leaked: float = _bounded(0, 1, 0.01)
     max_clipped: float = _bounded(0, 1, 0.05)
     max_unlabelled: float = _bounded(0, 1, 0.1)
     min_recognised: float = _bounded(0, 1000, 2.0)

@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -100,6 +101,31 @@ def test_a_fault_in_the_recordings_is_an_anomaly(
     lines = captured.out.splitlines()
     assert any(f"anomaly: {reason}" in line for line in lines), lines
     assert "is not fit to train on" in captured.err
+
+
+def test_copies_in_both_splits_are_an_anomaly(recordings, tmp_path, capsys):
+    source = write(recordings, tmp_path / "source", lambda *args: args)
+    copies = source / "backup"
+    copies.mkdir()
+    for path in sorted(source.glob("*_0.wav")):
+        samples, rate = soundfile.read(path, dtype="int16")
+        # Equal audio in other bytes, so that no hash of files finds it.
+        soundfile.write(copies / f"{path.stem}.flac", samples, rate, "PCM_16")
+    data = tmp_path / "data"
+    flags = [
+        "--set=split.by=regex",
+        "--set=split.eval_regex=(^backup/|_1.wav$)",
+    ]
+    assert preprocess_tiny(source, data, *flags) == 0
+    capsys.readouterr()
+    assert run(data) == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("anomaly: leaks: ")
+    assert re.search(r"backup/(\d_\w+_0)\.flac = \1\.wav, ", line)
+    assert "are also training windows; expected at most 1 %: remove" in line
+    assert run(data, "--set=validate.max_leaked=1") == 0
+    out = capsys.readouterr().out
+    assert out.startswith("note: leaks: ") and "is fit to train on" in out
 
 
 def test_damage_is_an_anomaly(shards_copy, capsys):

@@ -18,5 +18,5 @@ def test_a_value_above_its_limit_is_an_anomaly(
     shards, tmp_path, tiny, change, reason
 ):
     data = altered(shards, tmp_path / "data", change)
-    lines = anomalies.find(*data, tiny)
+    lines = anomalies.find(*data, tiny).anomalies
     assert [line.startswith(reason) for line in lines] == [True] * bool(reason)
