@@ -140,7 +140,11 @@ def inspect(file: BinaryIO) -> Layout:
         raise AudioError("empty: no bytes")
     layout = _inspect(file, size)
     file.seek(0)
-    return layout
+    if layout is None:
+        return Layout()
+    if layout.streams or layout.av_format:
+        return layout
+    return dataclasses.replace(layout, is_file_enough=True)
 
 
 def find_mpeg(file: BinaryIO) -> Layout | None:
@@ -150,7 +154,8 @@ def find_mpeg(file: BinaryIO) -> Layout | None:
         return mpeg.mpeg_layout(data, 0, size)
 
 
-def _inspect(file: BinaryIO, size: int) -> Layout:
+def _inspect(file: BinaryIO, size: int) -> Layout | None:
+    """The layout of a file; None if its content is not known."""
     file.seek(0)
     head = file.read(64)
     name, form = head[:4], head[8:12]
@@ -188,8 +193,8 @@ def _inspect_wave(file: BinaryIO, size: int) -> Layout:
     return _inspect_mpeg(file, mpeg_range.start, mpeg_range.stop, layout.notes)
 
 
-def _inspect_tagged(file: BinaryIO, size: int) -> Layout:
-    """The layout of a file that may begin with ID3 tags."""
+def _inspect_tagged(file: BinaryIO, size: int) -> Layout | None:
+    """The layout of a file that may begin with ID3 tags; None if unknown."""
     start = 0
     while True:
         file.seek(start)
@@ -205,7 +210,7 @@ def _inspect_tagged(file: BinaryIO, size: int) -> Layout:
         return Layout(av_format="aac")
     if start or (len(head) > 1 and head[0] == 0xFF and head[1] >= 0xE0):
         return _inspect_mpeg(file, 0, size)
-    return Layout()
+    return None
 
 
 def _inspect_mpeg(

@@ -200,13 +200,16 @@ def _open_layout(
       layout: its layout.
       stack: closes it.
     """
-    file, is_local = source, isinstance(source, str)
-    if is_local:
-        file = stack.enter_context(open(source, "rb"))
+    is_local = isinstance(source, str)
+    if is_local and layout.is_file_enough:
+        # As bytes, because a file name is not always valid UTF-8.
+        decoder = _SndfileDecoder(os.fsencode(source), layout.notes)
+        return _checked(_closing(decoder, stack), layout)
+    file = stack.enter_context(open(source, "rb")) if is_local else source
     if layout.av_format:
         decoder = AvDecoder(file, layout.av_format, layout.notes)
         return _closing(decoder, stack)
-    if not layout.streams or (is_local and layout.is_file_enough):
+    if not layout.streams:
         return _open_whole(file, is_local, layout, stack)
     decoders = [
         _closing(_SndfileDecoder(PiecedFile(file, pieces), layout.notes), stack)
@@ -220,23 +223,18 @@ def _open_layout(
 def _open_whole(
     file: BinaryIO, is_local: bool, layout: Layout, stack: contextlib.ExitStack
 ) -> Decoder:
-    """Opens a file as it is."""
-    # libsndfile is fastest with the descriptor of a local file. With its name
-    # it would take a file of unknown content with an extension like .au for
-    # samples without a header.
+    """Opens a file of which nothing is known, or one that is not local."""
+    # By its name, libsndfile would take a file of unknown content with an
+    # extension like .au for samples without a header.
     source = file.fileno() if is_local else file
-    error, decoder = None, None
     try:
-        decoder = _closing(_SndfileDecoder(source, layout.notes), stack)
-    except soundfile.LibsndfileError as libsndfile_error:
-        error = libsndfile_error
-    if decoder and (decoder.format != "MP3" or layout.mpeg_samples):
-        return _checked(decoder, layout)
-    # MPEG audio may follow other bytes.
-    mpeg_layout = containers.find_mpeg(file)
-    if mpeg_layout:
-        return _open_layout(file, mpeg_layout, stack)
-    raise error or AudioError("undecodable: no MPEG frames")
+        return _closing(_SndfileDecoder(source, layout.notes), stack)
+    except soundfile.LibsndfileError:
+        # MPEG audio may follow other bytes.
+        mpeg_layout = containers.find_mpeg(file)
+        if not mpeg_layout:
+            raise
+    return _open_layout(file, mpeg_layout, stack)
 
 
 def _reason(error: soundfile.LibsndfileError) -> str:
@@ -276,7 +274,7 @@ class _SoundFile(soundfile.SoundFile):
 
 
 class _SndfileDecoder:
-    """libsndfile, for the descriptor of an open file, or an open file."""
+    """libsndfile, for a path, the descriptor of an open file, or a file."""
 
     def __init__(self, source: Any, notes: tuple[str, ...] = ()):
         self._source, self.notes = source, notes
@@ -307,7 +305,7 @@ class _SndfileDecoder:
             self._file.close()
             if isinstance(self._source, int):
                 os.lseek(self._source, 0, os.SEEK_SET)
-            else:
+            elif not isinstance(self._source, bytes):
                 self._source.seek(0)
             self._file = _SoundFile(self._source, closefd=False)
             self._position = 0

@@ -20,8 +20,8 @@ class Layout:
         it is.
       av_format: FFmpeg's name of the container, if PyAV must decode it.
       mpeg_samples: length of MPEG audio in sample frames, otherwise None.
-      is_file_enough: whether libsndfile decodes the same from a local file
-        as it is, which is faster.
+      is_file_enough: whether the content is known, and libsndfile decodes it
+        from a local file as it is.
       notes: what is wrong with the file and has been dealt with.
     """
 
