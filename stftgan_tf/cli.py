@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,11 +19,14 @@ from stftgan_tf.errors import (
     ConfigError,
     UsageError,
     UserError,
+    first_line,
     install_hint,
     tensorflow_reason,
 )
 
 CONSOLE_SCRIPT = "stftgan"
+
+_PROJECT = Path(__file__).resolve().parents[1]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -252,18 +256,31 @@ def run_command(run: Callable[..., int], *args: object) -> int:
     except OSError as error:
         reason = error.strerror or str(error) or type(error).__name__
         return _fail(f"{error.filename or 'system'}: {reason}", 1)
-    except ModuleNotFoundError as error:
-        message = install_hint(error)
-        if message is None:
-            raise
-        return _fail(message, 1)
+    except MemoryError:
+        return _fail("there is not enough memory", 1)
     except Exception as error:
-        # TensorFlow's errors: a full disk, a missing file, out of memory. It is
-        # not imported here, because not every process needs it.
-        errors = sys.modules.get("tensorflow.python.framework.errors_impl")
-        if not errors or not isinstance(error, errors.OpError):
+        if sys.flags.dev_mode:
             raise
-        return _fail(tensorflow_reason(str(error)), 1)
+        return _fail(_reason(error), 1)
+
+
+def _reason(error: Exception) -> str:
+    """One line about an error that no part of the project expects."""
+    # TensorFlow's errors: a full disk, a missing file, out of memory. It is not
+    # imported here, because not every process needs it.
+    errors = sys.modules.get("tensorflow.python.framework.errors_impl")
+    if errors and isinstance(error, errors.OpError):
+        return tensorflow_reason(str(error))
+    if isinstance(error, ModuleNotFoundError) and install_hint(error):
+        return str(install_hint(error))
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [f for f in frames if Path(f.filename).is_relative_to(_PROJECT)]
+    place = (ours or frames)[-1]
+    return (
+        f"unexpected {type(error).__name__} in {Path(place.filename).name}, "
+        f"line {place.lineno}: {first_line(error)}; python -X dev -m ... shows "
+        "the traceback"
+    )
 
 
 def exit_process(code: int) -> NoReturn:

@@ -20,7 +20,17 @@ from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
 from stftgan_tf.data import records
 from stftgan_tf.dsp.moments import Moments
-from stftgan_tf.errors import ConfigError, UserError
+from stftgan_tf.errors import ConfigError, UserError, first_line
+
+# What TensorFlow and JSON raise for a damaged stats.json.
+_DAMAGE = (
+    tf.errors.OpError,
+    AttributeError,
+    KeyError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 # Shards that are read at the same time, so that a batch mixes them.
 _CYCLE_LENGTH = 8
@@ -58,9 +68,11 @@ class Shards:
         path = os.path.join(self.home, "stats.json")
         try:
             with tf.io.gfile.GFile(path, "rb") as file:
-                return json.loads(file.read())["labels"].get("train", {})
-        except (tf.errors.OpError, KeyError, ValueError) as error:
-            raise UserError(f"{path} cannot be read: {error}") from error
+                counts = json.loads(file.read())["labels"].get("train", {})
+            return {name: int(count) for name, count in counts.items()}
+        except _DAMAGE as error:
+            reason = first_line(error)
+            raise UserError(f"{path} cannot be read: {reason}") from error
 
     def files(self, split: str) -> list[str]:
         """Paths of the split's shards that contain records, in order."""
@@ -95,6 +107,12 @@ def open_shards(root: str | Path, config: Config) -> Shards:
     except ConfigError as error:
         raise UserError(f"data set {root}: {error}") from error
     check_same(f"data set {root}", saved, config.data_dict())
+    bins = len(manifest["moments"]["mean"])
+    if bins != config.stft.bins:
+        raise UserError(
+            f"{os.path.join(root, records.MANIFEST)} is damaged: moments of "
+            f"{bins} bins; expected {config.stft.bins}"
+        )
     for shard in manifest["shards"]:
         _check_size(os.path.join(root, shard["path"]), shard["bytes"])
     return Shards(root=root, manifest=manifest, home=root)
@@ -204,7 +222,7 @@ def load_windows(
     """
     files, total = shards.files(split), shards.windows(split)
     stride = max(1, math.ceil(total / limit))
-    dataset = tf.data.TFRecordDataset(files, _compression(files))
+    dataset = tf.data.TFRecordDataset(files, compression_of(files))
     windows = [np.zeros((0, *config.window_shape), np.float32)]
     labels = [np.zeros(0, np.int64)]
     for batch in dataset.shard(stride, 0).batch(256):
@@ -217,7 +235,7 @@ def load_windows(
 def _epoch(shards: Shards, config: Config, index: tf.Tensor) -> tf.data.Dataset:
     """Serialised training records in the order of an epoch."""
     train, files = config.train, shards.files("train")
-    compression = _compression(files)
+    compression = compression_of(files)
     order = tf.random.experimental.stateless_shuffle(
         tf.constant(files), seed=tf.stack([train.seed, index])
     )
@@ -246,14 +264,18 @@ def _parse(
         "label": tf.io.FixedLenFeature((), tf.int64),
     }
     parsed = tf.io.parse_example(serialised, features)
-    return shards.moments.standardise(parsed["window"]), parsed["label"]
+    windows = tf.debugging.check_numerics(parsed["window"], "window")
+    labels, count = parsed["label"], len(shards.manifest["labels"])
+    valid = tf.reduce_all((labels >= records.UNKNOWN_LABEL) & (labels < count))
+    with tf.control_dependencies([tf.debugging.Assert(valid, ["label"])]):
+        return shards.moments.standardise(windows), tf.identity(labels)
 
 
 def _manifest_entry(path: str) -> dict[str, Any]:
     """A shard's entry for the manifest."""
     with tf.io.gfile.GFile(path, "rb") as file:
         data = file.read()
-    dataset = tf.data.TFRecordDataset(path, _compression([path]))
+    dataset = tf.data.TFRecordDataset(path, compression_of([path]))
     count = dataset.reduce(np.int64(0), lambda count, _: count + 1)
     return {
         "path": "/".join(path.split("/")[-2:]),
@@ -263,7 +285,7 @@ def _manifest_entry(path: str) -> dict[str, Any]:
     }
 
 
-def _compression(files: list[str]) -> str:
+def compression_of(files: list[str]) -> str:
     """Compression of a data set's shards; TFX compresses what it writes."""
     return "GZIP" if files and files[0].endswith(".gz") else ""
 

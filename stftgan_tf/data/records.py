@@ -9,6 +9,7 @@ message (tensorflow/core/example/feature.proto) and the framing of TFRecord
 import functools
 import hashlib
 import json
+import math
 import struct
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -88,7 +89,7 @@ def parse_manifest(data: bytes) -> dict[str, Any]:
     """
     try:
         manifest = json.loads(data.decode())
-    except ValueError as error:
+    except (RecursionError, ValueError) as error:
         raise ValueError(f"is not JSON: {error}") from error
     is_dict = isinstance(manifest, dict)
     version = manifest.get("format_version") if is_dict else None
@@ -102,14 +103,49 @@ def parse_manifest(data: bytes) -> dict[str, Any]:
         inner = _INNER_KEYS.get(name, ())
         if not isinstance(value, kind) or any(k not in value for k in inner):
             raise ValueError(f"is damaged: {name} is missing or malformed")
+    _check_inner_values(manifest)
     for shard in manifest["shards"]:
-        keys = set(shard) if isinstance(shard, dict) else set()
-        if not _SHARD_KEYS <= keys:
-            raise ValueError(
-                f"is damaged: shard {shard} lacks one of "
-                f"{', '.join(sorted(_SHARD_KEYS))}"
-            )
+        _check_shard(shard)
     return manifest
+
+
+def _check_inner_values(manifest: dict[str, Any]) -> None:
+    """Raises ValueError for values of the wrong type or out of range."""
+    moments = [manifest["moments"][name] for name in ("mean", "std")]
+    valid = {
+        "labels": all(isinstance(name, str) for name in manifest["labels"]),
+        "windows": all(_is_count(manifest["windows"][s]) for s in SPLITS),
+        "hours": all(_is_finite(manifest["hours"][s]) for s in SPLITS),
+        "moments": all(isinstance(values, list) for values in moments)
+        and len(moments[0]) == len(moments[1])
+        and all(_is_finite(value) for values in moments for value in values),
+    }
+    wrong = [name for name, is_valid in valid.items() if not is_valid]
+    if wrong:
+        raise ValueError(f"is damaged: {wrong[0]} is missing or malformed")
+
+
+def _check_shard(shard: Any) -> None:
+    keys = set(shard) if isinstance(shard, dict) else set()
+    if not _SHARD_KEYS <= keys:
+        raise ValueError(
+            f"is damaged: shard {shard} lacks one of "
+            f"{', '.join(sorted(_SHARD_KEYS))}"
+        )
+    texts, counts = ("path", "sha256"), ("records", "bytes")
+    if not (
+        all(isinstance(shard[name], str) for name in texts)
+        and all(_is_count(shard[name]) for name in counts)
+    ):
+        raise ValueError(f"is damaged: shard {shard} is malformed")
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def encode(record: dict[str, Any]) -> bytes:

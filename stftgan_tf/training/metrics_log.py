@@ -3,6 +3,7 @@
 import contextlib
 import json
 from pathlib import Path
+from typing import Any
 
 from stftgan_tf.files import write_atomically
 from stftgan_tf.metrics import registry
@@ -20,10 +21,20 @@ def rows(run: Path) -> list[dict[str, float]]:
     """All complete rows; a row that a kill cut short is skipped."""
     complete = []
     with contextlib.suppress(FileNotFoundError):
-        for line in (run / FILE).read_text(encoding="utf-8").splitlines():
+        text = (run / FILE).read_text(encoding="utf-8", errors="replace")
+        for line in text.splitlines():
             with contextlib.suppress(ValueError):
-                complete.append(json.loads(line))
+                complete.append(_checked(json.loads(line)))
     return complete
+
+
+def _checked(row: Any) -> dict[str, float]:
+    """Raises ValueError for what is not a row."""
+    values = row.values() if isinstance(row, dict) else [None]
+    is_row = all(isinstance(v, int | float) for v in values) and "step" in row
+    if not is_row:
+        raise ValueError(f"{row!r} is not a row")
+    return row
 
 
 def drop_rows_after(run: Path, step: int) -> None:

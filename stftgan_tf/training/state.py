@@ -53,7 +53,7 @@ def from_dict(values: dict[str, Any]) -> State:
     under `seen`, and counted rollbacks, which no longer exist.
 
     Raises:
-      KeyError, TypeError: if values are missing or unknown.
+      KeyError, TypeError, ValueError: if values are missing or unknown.
     """
     watch = dict(values["watch"])
     watch.pop("rollbacks", None)
@@ -61,4 +61,5 @@ def from_dict(values: dict[str, Any]) -> State:
         metrics = dict(watch.pop("seen"))
         watch["step"] = metrics.pop("step", None)
         watch["metrics"] = metrics
-    return State(values["step"], values["secs"], WatchState(**watch))
+    state = State(int(values["step"]), float(values["secs"]))
+    return dataclasses.replace(state, watch=WatchState(**watch))

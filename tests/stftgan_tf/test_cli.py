@@ -34,9 +34,30 @@ def test_system_error_names_the_file(capsys):
     assert capsys.readouterr().err == message
 
 
-def test_unexpected_error_keeps_its_traceback():
-    with pytest.raises(ZeroDivisionError):
-        cli.run_command(lambda: 1 // 0)
+def test_unexpected_error_is_one_line_that_names_the_place(capsys):
+    assert cli.run_command(lambda: 1 // 0) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(
+        "error: unexpected ZeroDivisionError in test_cli.py"
+    )
+    assert "integer division" in error and error.count("\n") == 1
+
+
+def test_developer_sees_the_traceback_of_an_unexpected_error():
+    code = "from stftgan_tf import cli; cli.run_command(lambda: 1 // 0)"
+    process = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert "Traceback" in process.stderr
+
+
+def test_missing_memory_is_one_line(capsys):
+    assert cli.run_command(raise_error, MemoryError()) == 1
+    message = "error: there is not enough memory\n"
+    assert capsys.readouterr().err == message
 
 
 def test_local_path_refuses_a_url(capsys):
