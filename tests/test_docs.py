@@ -41,6 +41,8 @@ SMALLER = {
     "minutes=60": "steps=10",
     # Ten steps are never blessed.
     "pipeline.run --config": "pipeline.run --unblessed --config",
+    "pipeline.run --source": "pipeline.run --unblessed --steps 10 "
+    "--set model.generator.width=16 --set model.critic.width=16 --source",
     "pipeline.push --model": "pipeline.push --unblessed --model",
 }
 
@@ -203,8 +205,8 @@ def test_commands_of_serving_run(experienced):
 @pytest.mark.slow
 def test_commands_of_the_readme_and_the_pipeline_run(experienced):
     experienced.read(ROOT / "README.md")
-    assert len(list(Path("samples/fsdd").glob("*.wav"))) == 16
-    # The same pipeline, which has nothing left to do.
+    assert len(list(Path("samples/mine").glob("*.wav"))) == 16
+    assert Path("pipelines/my_recordings/auto.yaml").is_file()
     experienced.read(DOCS / "pipeline-and-tfx.md")
     assert Path("serving/fsdd/1/pushed.json").is_file()
 
