@@ -22,6 +22,9 @@ BLOCK_SECS = 0.01
 # delay d is one sample at this rate.
 _EMPHASIS, _EMPHASIS_HZ = 0.95, 16000
 
+# No audio has a larger sum of squares, not even samples of 32-bit integers.
+_MAX_SQUARE_SUM = 1e30
+
 # What is shorter than this many blocks is a click and no signal.
 _SUSTAINED_BLOCKS = 3
 
@@ -103,50 +106,47 @@ class Meter:
         Raises:
           AudioError: if a sample is not finite.
         """
-        whole = len(samples) // self.step * self.step
-        self._add(samples[:whole].reshape(-1, self.step))
-        if whole < len(samples):
-            self._add(samples[whole:][None])
-        return sustained(self._parts[-1][0]) if self._parts else 0.0
-
-    def _add(self, blocks: np.ndarray) -> None:
-        """Adds blocks [B, S]."""
-        if not blocks.size:
-            return
-        size = blocks.shape[1]
-        wide = blocks.astype(np.float64)
+        if not len(samples):
+            return 0.0
+        starts = np.arange(0, len(samples), self.step)
+        sizes = np.full(len(starts), self.step)
+        sizes[-1] = len(samples) - starts[-1]
+        wide = samples.astype(np.float64)
         # Not BLAS, whose rounding depends on the number of threads.
-        squares = np.einsum("bs,bs->b", wide, wide)
-        sums = wide.sum(axis=1)
+        sums = np.add.reduceat(wide, starts)
+        np.square(wide, out=wide)
+        squares = np.add.reduceat(wide, starts)
         square_sum = float(squares.sum())
-        # A damaged float can be finite, and its power too large for float32.
-        if not square_sum < _DAMAGED_POWER:
-            raise AudioError("not finite: NaN or infinity among samples")
-        self.count += blocks.size
+        if not square_sum < _MAX_SQUARE_SUM:
+            raise AudioError(
+                "not finite: NaN, infinity or absurd values among samples"
+            )
+        self.count += len(samples)
         self._sum += float(sums.sum())
         self._square_sum += square_sum
-        powers = squares / size - np.square(sums / size)
-        starts, flat = np.arange(0, blocks.size, size), blocks.ravel()
-        self._parts.append(
-            (
-                np.maximum(powers, 0).astype(np.float32),
-                np.minimum.reduceat(flat, starts),
-                np.maximum.reduceat(flat, starts),
-                self._emphasised(blocks),
-            )
-        )
+        powers = squares / sizes - np.square(sums / sizes)
+        powers = np.maximum(powers, 0, dtype=np.float32, casting="same_kind")
+        low = np.minimum.reduceat(samples, starts)
+        high = np.maximum.reduceat(samples, starts)
+        emphasised = self._emphasised(samples, starts, sizes)
+        self._parts.append((powers, low, high, emphasised))
+        return sustained(powers)
 
-    def _emphasised(self, blocks: np.ndarray) -> np.ndarray:
-        """Power of blocks [B, S] after pre-emphasis, float32 [B]."""
-        delay, size = self._delay, blocks.shape[1]
+    def _emphasised(
+        self, samples: np.ndarray, starts: np.ndarray, sizes: np.ndarray
+    ) -> np.ndarray:
+        """Power of blocks after pre-emphasis, float32 [B]."""
+        delay = self._delay
         if not delay:
             return np.zeros(0, np.float32)
-        if size <= delay:
-            return np.zeros(len(blocks), np.float32)
+        high = samples.copy()
+        high[delay:] -= np.float32(_EMPHASIS) * samples[:-delay]
         # Not across blocks, so that they can be added in any portions.
-        high = blocks[:, delay:] - np.float32(_EMPHASIS) * blocks[:, :-delay]
-        high -= high.mean(axis=1, keepdims=True)
-        return np.einsum("bs,bs->b", high, high) / np.float32(size - delay)
+        edges = starts + np.arange(delay)[:, None]
+        high[edges[edges < len(high)]] = 0
+        sums = np.add.reduceat(high, starts) / sizes
+        powers = np.add.reduceat(np.square(high), starts) / sizes
+        return np.maximum(powers - np.square(sums), 0).astype(np.float32)
 
     def levels(self) -> Levels:
         """The levels of all samples, at least one."""
@@ -177,7 +177,9 @@ class WordLength:
     def add(self, samples: np.ndarray) -> None:
         """Adds samples of any shape, float32 in [-1, 1]."""
         scaled = samples * np.float32(1 << 23)
-        whole = scaled.astype(np.int32)
+        # Numbers that are too large are fine: they differ from all integers.
+        with np.errstate(invalid="ignore"):
+            whole = scaled.astype(np.int32)
         self._is_fine |= bool((scaled != whole).any())
         self._bits |= int(np.bitwise_or.reduce(whole, axis=None))
 

@@ -66,6 +66,7 @@ def test_formats_rates_and_channel_counts(
         ([0.5], "silent"),
         ([0.1, np.nan], "not finite"),
         ([0.1, np.inf], "not finite"),
+        ([0.1, 1e25], "not finite: .* absurd values"),
     ],
 )
 def test_unusable_samples(tmp_path, samples, reason):
