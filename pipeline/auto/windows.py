@@ -96,7 +96,9 @@ def choose_rate(facts: Facts) -> Choice:
     most = max(facts.rates, key=lambda hz: facts.rates[hz])
     texts = ", ".join(f"{hz} Hz" for hz in sorted(facts.rates))
     if above < 0.5:
-        rate_hz, why = 8000, f"most of the audio has {most} Hz"
+        rate_hz, why = 8000, f"the recordings have {most} Hz"
+        if len(facts.rates) > 1:
+            why = f"most of the audio has less than 16000 Hz ({texts})"
     elif facts.bandwidth_hz < _NARROW_HZ:
         rate_hz = 8000
         why = f"nothing above {facts.bandwidth_hz:.0f} Hz in files of {most} Hz"
