@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from pipeline.audio import headers, mpeg, mpeg_tags
+from pipeline.audio import headers, matroska, mpeg, mpeg_tags
 from pipeline.audio.errors import AudioError
 from pipeline.audio.flac import flac_layout
 from pipeline.audio.layout import Layout
@@ -172,6 +172,8 @@ def _inspect(file: BinaryIO, size: int) -> Layout | None:
     if av_format := _av_format(head):
         if av_format not in _FRAME_FORMATS:
             _check_joined(file, head[:16])
+        if av_format == "matroska":
+            matroska.check_complete(file)
         return Layout(av_format=av_format)
     return _inspect_tagged(file, size)
 

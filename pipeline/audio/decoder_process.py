@@ -29,6 +29,9 @@ from stftgan_tf.config import AudioConfig
 # Enough to decode hundreds of hours; a decoder that takes longer is stuck.
 _TIMEOUT_SECS = 600.0
 
+# A process that has closed its connection ends within this time.
+_EXIT_SECS = 5.0
+
 # Errors of the machine rather than of a recording: no disk space, file handles
 # or memory.
 _MACHINE_ERRORS = (
@@ -126,10 +129,10 @@ class DecoderProcess:
         while child := self._take_idle():
             child.end()
 
-    def _end_child(self) -> int:
+    def _end_child(self, patience_secs: float = 0.0) -> int:
         """Ends the process and returns its exit code."""
         child, self._child = self._child, None
-        return child.end() if child else 0
+        return child.end(patience_secs) if child else 0
 
     def _submit(self, request: Request) -> "_PendingCall":
         call = _PendingCall(request, contextlib.ExitStack())
@@ -189,7 +192,8 @@ class DecoderProcess:
                 self._end_child()
                 problem = f"did not finish within {self._timeout_secs:g} s"
             except (EOFError, ConnectionResetError):
-                problem = f"crashed (exit code {self._end_child()})"
+                code = self._end_child(_EXIT_SECS)
+                problem = f"crashed (exit code {code})"
         # The requests that the old process lost go to a new one.
         for call in pending:
             if call.result is None:
@@ -253,8 +257,10 @@ class _Child:
                 raise EOFError
         return pickle.loads(data, buffers=buffers)
 
-    def end(self) -> int:
-        """Kills the process if it is running; returns its exit code."""
+    def end(self, patience_secs: float = 0.0) -> int:
+        """Kills the process if it does not end; returns its exit code."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(patience_secs)
         self.process.kill()
         code = self.process.wait()
         self.connection.close()

@@ -62,25 +62,43 @@ def write(path, rate=RATE, samples=None, **kwargs):
     soundfile.write(path, samples, rate, **kwargs)
 
 
-def encode_with_av(samples, suffix, codec, rate=None):
+class Pipe:
+    """A file in which a writer cannot seek."""
+
+    def __init__(self):
+        self.data = b""
+
+    def write(self, data):
+        self.data += bytes(data)
+        return len(data)
+
+
+def encode_with_av(samples, suffix, codec, rate=None, options=None):
     """Bytes of a file that PyAV writes."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, "a" + suffix)
+        _write_with_av(path, None, samples, codec, rate, options)
+        with open(path, "rb") as file:
+            return file.read()
+
+
+def stream_with_av(samples, av_format, codec, rate=None, options=None):
+    """Bytes that PyAV writes into a pipe."""
+    pipe = Pipe()
+    _write_with_av(pipe, av_format, samples, codec, rate, options)
+    return pipe.data
+
+
+def _write_with_av(file, av_format, samples, codec, rate, options):
     import av
 
     rate = rate or {"libopus": 48000}.get(codec, RATE)
-    with tempfile.TemporaryDirectory() as directory:
-        path = os.path.join(directory, "a" + suffix)
-        with av.open(path, "w") as container:
-            stream = container.add_stream(codec, rate=rate, layout="mono")
-            layout = {"format": "fltp", "layout": "mono"}
-            frame = av.AudioFrame.from_ndarray(
-                np.float32(samples)[None], **layout
-            )
-            frame.sample_rate, frame.pts = rate, 0
-            resampler = av.AudioResampler(
-                stream.codec_context.format, "mono", rate
-            )
-            frames = [*resampler.resample(frame), *resampler.resample(None)]
-            for part in [*frames, None]:
-                container.mux(stream.encode(part))
-        with open(path, "rb") as file:
-            return file.read()
+    with av.open(file, "w", format=av_format, options=options) as container:
+        stream = container.add_stream(codec, rate=rate, layout="mono")
+        layout = {"format": "fltp", "layout": "mono"}
+        frame = av.AudioFrame.from_ndarray(np.float32(samples)[None], **layout)
+        frame.sample_rate, frame.pts = rate, 0
+        resampler = av.AudioResampler(stream.codec_context.format, "mono", rate)
+        frames = [*resampler.resample(frame), *resampler.resample(None)]
+        for part in [*frames, None]:
+            container.mux(stream.encode(part))

@@ -16,6 +16,7 @@ from tests.pipeline.audio.sounds import (
     encode_with_av,
     needs_av,
     sine,
+    stream_with_av,
 )
 
 pytestmark = needs_av
@@ -159,6 +160,64 @@ def test_file_cut_in_transfer_is_rejected(tmp_path, extension, codec, share):
     path.write_bytes(data[: int(len(data) * share)])
     with pytest.raises(AudioError, match="truncated|undecodable"):
         decode(path)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+def test_recording_of_a_browser(tmp_path, share):
+    """Such a file does not give its length."""
+    path = tmp_path / "a.webm"
+    data = stream_with_av(chirp(48000, 4.0), "webm", "libopus")
+    path.write_bytes(data)
+    assert len(decode(path).samples) == 4 * 48000
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(AudioError, match="truncated: .* last element are"):
+        decode(path)
+
+
+FRAGMENTS = {
+    "movflags": "frag_keyframe+empty_moov+default_base_moof",
+    "frag_duration": "500000",
+}
+
+
+def test_fragmented_mp4(tmp_path):
+    path = tmp_path / "a.mp4"
+    original = chirp(16000, 4.0)
+    args = (original, ".mp4", "aac", 16000, FRAGMENTS)
+    path.write_bytes(encode_with_av(*args))
+    samples = decode(path).samples[:, 0]
+    # Fragments do not give the delay of the encoder.
+    assert 4 * 16000 <= len(samples) <= 4 * 16000 + 2048
+    assert lag(samples, original) in (0, 1024)
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(AudioError, match="truncated"):
+        decode(path)
+
+
+@pytest.mark.parametrize(
+    ("av_format", "codec"),
+    [
+        ("wav", "pcm_s16le"),
+        ("w64", "pcm_s16le"),
+        ("aiff", "pcm_s16be"),
+        ("au", "pcm_s16be"),
+        ("caf", "pcm_s16be"),
+        ("flac", "flac"),
+        ("wav", "adpcm_ima_wav"),
+    ],
+)
+def test_what_ffmpeg_writes_into_a_pipe(tmp_path, av_format, codec):
+    path = tmp_path / "a"
+    samples = chirp(16000)
+    args = (samples, f".{av_format}", codec, 16000)
+    path.write_bytes(encode_with_av(*args))
+    whole = decode(path)
+    assert len(whole.samples) == pytest.approx(16000, abs=1500)
+    assert not whole.notes
+    path.write_bytes(stream_with_av(samples, av_format, codec, 16000))
+    decoded = decode(path)
+    np.testing.assert_array_equal(decoded.samples, whole.samples)
+    assert len(decoded.notes) == 1
 
 
 def test_joined_files_are_rejected(tmp_path):
