@@ -16,11 +16,15 @@ _SOFTWARE = "stftgan_tf"
 MARK = f"Software\0{_SOFTWARE}".encode()
 
 
-def grid(windows: np.ndarray, titles: Sequence[str] = ()) -> bytes:
+def grid(
+    windows: np.ndarray, secs: float, rate_hz: int, titles: Sequence[str] = ()
+) -> bytes:
     """Windows as spectrograms, eight per row; time runs to the right.
 
     Args:
       windows: float [B, T, F] in [-1, 1].
+      secs: duration of a window, for the axis.
+      rate_hz: sample rate of the audio, for the axis.
       titles: the titles of the windows; empty for none.
 
     Returns:
@@ -28,9 +32,9 @@ def grid(windows: np.ndarray, titles: Sequence[str] = ()) -> bytes:
     """
     columns = min(_COLUMNS, len(windows))
     rows = -(-len(windows) // columns)
-    figure = _figure(1.5 * columns, 1.7 * rows)
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    _draw(axes, windows, titles)
+    figure = _figure(1.5 * columns + 0.4, 1.7 * rows + 0.4)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    _draw(axes, windows, (secs, rate_hz / 2000), titles)
     return _png(figure)
 
 
@@ -55,6 +59,7 @@ def spectrogram(window: np.ndarray) -> bytes:
 def data_set(
     windows: np.ndarray,
     hz: np.ndarray,
+    secs: float,
     moments: dict[str, Sequence[float]],
     histogram: np.ndarray,
 ) -> bytes:
@@ -63,6 +68,7 @@ def data_set(
     Args:
       windows: float [B, T, F] in [-1, 1].
       hz: centre of each bin [F].
+      secs: duration of a window.
       moments: `mean`, `std`, `min` and `max` of log-magnitudes, each [F].
       histogram: counts [F, cells] of the log-magnitudes of each bin, from
         the floor to the maximum.
@@ -74,7 +80,8 @@ def data_set(
     rows = -(-len(windows) // columns)
     figure = _figure(12, 1.7 * rows + 4)
     above, below = figure.subfigures(2, 1, height_ratios=[1.7 * rows, 4])
-    _draw(above.subplots(rows, columns, squeeze=False).ravel(), windows)
+    axes = above.subplots(rows, columns, squeeze=False)
+    _draw(axes, windows, (secs, hz[-1] / 1000))
     levels, counts = below.subplots(1, 2)
     draw_levels(levels, hz, moments)
     levels.set(title="level: mean, standard deviation, range")
@@ -130,16 +137,43 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _draw(
-    axes: Sequence[Any], windows: np.ndarray, titles: Sequence[str] = ()
+    axes: np.ndarray,
+    windows: np.ndarray,
+    size: tuple[float, float],
+    titles: Sequence[str] = (),
 ) -> None:
-    for axis in axes:
-        axis.axis("off")
-    for index, window in enumerate(windows):
-        axes[index].imshow(
-            window.T, origin="lower", aspect="auto", vmin=-1, vmax=1
+    """Draws windows on axes [rows, columns]; the outer ones have labels.
+
+    Args:
+      axes: Matplotlib axes.
+      windows: float [B, T, F].
+      size: seconds and kHz that a window spans.
+      titles: the titles of the windows; empty for none.
+    """
+    secs, khz = size
+    columns = axes.shape[1]
+    for index, axis in enumerate(axes.ravel()):
+        if index >= len(windows):
+            axis.axis("off")
+            continue
+        axis.imshow(
+            windows[index].T,
+            origin="lower",
+            aspect="auto",
+            vmin=-1,
+            vmax=1,
+            extent=(0, secs, 0, khz),
         )
+        first, lowest = index % columns == 0, index + columns >= len(windows)
+        axis.set(xticks=[0, secs] if lowest else [], yticks=[])
+        if lowest:
+            # A second zero would touch the label on its left.
+            zero = "0" if first else ""
+            axis.set_xticklabels([zero, f"{secs:.2g} s"], fontsize=7)
+        if first:
+            axis.set_yticks([0, khz], ["0", f"{khz:.3g} kHz"], fontsize=7)
         if index < len(titles):
-            axes[index].set_title(titles[index], fontsize=8)
+            axis.set_title(titles[index], fontsize=8)
 
 
 def _png(figure: Figure) -> bytes:

@@ -78,8 +78,13 @@ class Verification:
         sigmas = CLIP_SIGMAS * moments.std
         windows = (np.stack(self.windows) - moments.mean) / sigmas
         hz = stft.bin_hz(self._config)
+        secs = self._config.window_samples / self._config.audio.sample_rate_hz
         return pictures.data_set(
-            windows, hz, self._manifest["moments"], self._moments.histogram
+            windows,
+            hz,
+            secs,
+            self._manifest["moments"],
+            self._moments.histogram,
         )
 
     def _check_other_files(self) -> Iterator[str]:

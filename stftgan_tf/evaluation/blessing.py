@@ -140,7 +140,15 @@ def reasons(results: list[Check]) -> list[str]:
 def verdict_lines(evaluation: Mapping[str, Any]) -> list[str]:
     """The verdict as lines: BLESSED, or each reason with what to do about it.
 
-    Reasons with the same remedy state it once.
+    Args:
+      evaluation: its `reasons`, and its `remedies`.
+    """
+    lines = [f"{NOT_BLESSED}: {line}" for line in reason_lines(evaluation)]
+    return lines or [BLESSED]
+
+
+def reason_lines(evaluation: Mapping[str, Any]) -> list[str]:
+    """Each reason with its remedy; a remedy of several is stated once.
 
     Args:
       evaluation: its `reasons`, and its `remedies`, which evaluations of
@@ -153,8 +161,8 @@ def verdict_lines(evaluation: Mapping[str, Any]) -> list[str]:
     ):
         advice = "" if not remedy or remedy in stated else f". {remedy}"
         stated.add(remedy)
-        lines.append(f"{NOT_BLESSED}: {reason}{advice}")
-    return lines or [BLESSED]
+        lines.append(f"{reason}{advice}")
+    return lines
 
 
 def write(

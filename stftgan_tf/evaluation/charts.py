@@ -35,7 +35,9 @@ def curves(
 
     def draw(axes: Any) -> None:
         for name, (steps, values) in series.items():
-            axes.plot(steps, values, label=name, linewidth=1.2)
+            # A single point would be invisible without a marker.
+            marker = "." if len(steps) < 10 else ""
+            axes.plot(steps, values, marker, ls="-", label=name, lw=1.2)
         if marked_step is not None:
             axes.axvline(
                 marked_step, color=_INK, linestyle=":", label="exported step"

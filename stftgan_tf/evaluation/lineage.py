@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from stftgan_tf.errors import UserError
+from stftgan_tf.progress import clock
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -89,6 +90,22 @@ def of_export(
         for path in paths
         for depth, record in walk(path, 0, visited)
     ]
+
+
+def training_text(record: dict[str, Any]) -> str:
+    """How far a training was, and what it continued; "" for another step."""
+    if "run" not in record:
+        return ""
+    run = record["run"]
+    text = f"  to step {run['step']} ({clock(run['secs'])})"
+    if previous := record.get("previous"):
+        text += f", continues train-{previous['id']}"
+        text += f" of step {previous['run']['step']}"
+    for change in record.get("by_hand", []):
+        text += (
+            f", BY HAND from step {change['from_step']} to {change['to_step']}"
+        )
+    return text
 
 
 def _record_of(output: Path) -> Path:

@@ -130,6 +130,7 @@ def html(
         model=sources.metadata,
         name=sources.name,
         evaluation=evaluation,
+        reasons=blessing.reason_lines(evaluation),
         cards=cards,
         pairs=list(
             zip(
@@ -244,7 +245,12 @@ def _labels(evaluation: dict[str, Any]) -> str:
 
 def _lineage(record: Path) -> list[dict[str, Any]]:
     return [
-        {**step, "depth": depth, "command": shlex.join(step["command"])}
+        {
+            **step,
+            "depth": depth,
+            "command": shlex.join(step["command"]),
+            "training": lineage.training_text(step),
+        }
         for depth, step in lineage.walk(record)
     ]
 

@@ -49,19 +49,24 @@ def write(
         names = [LIST, rows[0]["file"]]
         if windows:
             names.append(PICTURE)
-            _draw(staging / PICTURE, windows, rows)
+            _draw(staging / PICTURE, windows, rows, model)
         sample_dir.write_list(staging, _list_of(request, model, rows))
     progress.close(len(rows))
     return [output / name for name in names]
 
 
 def _draw(
-    path: Path, windows: list[np.ndarray], rows: list[dict[str, Any]]
+    path: Path,
+    windows: list[np.ndarray],
+    rows: list[dict[str, Any]],
+    model: LoadedModel,
 ) -> None:
     titles = [
         str(row.get("weight", row.get("seed"))) for row in rows[: len(windows)]
     ]
-    path.write_bytes(pictures.grid(np.stack(windows), titles))
+    rate_hz = model.sample_rate_hz
+    secs = model.metadata["samples"] / rate_hz
+    path.write_bytes(pictures.grid(np.stack(windows), secs, rate_hz, titles))
 
 
 def _write_batch(

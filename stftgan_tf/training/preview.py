@@ -77,7 +77,9 @@ class Preview(keras.callbacks.Callback):
             return
         windows = self._probe.windows(self.model.ema_generator)
         audio = self._to_audio(windows).numpy()
-        picture = pictures.grid(windows)
+        rate_hz = self._config.audio.sample_rate_hz
+        secs = self._config.window_samples / rate_hz
+        picture = pictures.grid(windows, secs, rate_hz)
         self._write_summary(step, picture, audio)
         path.parent.mkdir(exist_ok=True)
         write_atomically(path.with_suffix(".wav"), self._wav(audio))

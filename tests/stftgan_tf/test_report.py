@@ -20,12 +20,13 @@ def record(tmp_path_factory):
     directory = tmp_path_factory.mktemp("records")
     common = {"id": "x", "code": "c0de", "started": "2026-01-01", "secs": 1.5}
     training = {"step": "train", "output": "<script>throw 1</script>"}
+    command = ["do", f"--model=/home/{40 * 'unbreakable'}/digits"]
     evaluation = {"step": "evaluate", "output": "evaluations/1"}
     for name, step, inputs in (
         ("train.json", training, {}),
         ("evaluate.json", evaluation, {"train.json": "5ha"}),
     ):
-        text = {**common, **step, "command": ["do", "it"], "inputs": inputs}
+        text = {**common, **step, "command": command, "inputs": inputs}
         (directory / name).write_text(json.dumps(text))
     return directory / "evaluate.json"
 
@@ -159,6 +160,39 @@ def test_a_browser_shows_images_plays_audio_and_previews(
         assert visible.count() == 1
 
 
+@needs_browser
+def test_all_clips_of_a_group_play_one_after_the_other(browser, page):
+    with opened(browser, page) as tab:
+        group = tab.locator("#generated")
+        button = group.locator(".play-all")
+        button.click()
+        assert button.inner_text() == "Stop"
+        for index in (0, 1, 2):
+            figure = group.locator("figure").nth(index)
+            figure.and_(tab.locator(".playing")).wait_for()
+            assert tab.locator(".playing").count() == 1
+        # Another clip ends it.
+        tab.locator("#real audio").first.evaluate("(clip) => clip.play()")
+        group.get_by_text("Play all").wait_for()
+        assert tab.locator(".playing").count() == 0
+        button.click()
+        button.click()
+        assert button.inner_text() == "Play all"
+        assert group.locator("audio").first.evaluate("(clip) => clip.paused")
+
+
+def test_a_film_needs_several_frames(
+    export, cached_shards, evaluation, trained_run, tmp_path
+):
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    sources = report_lib.read_sources(export, cached_shards, evaluation)
+    assert 'id="slider"' in report_lib.html(sources, run)
+    for path in sorted(run.glob("samples/*.png"))[:-1]:
+        path.unlink()
+    html = report_lib.html(sources, run)
+    assert 'id="slider"' not in html and "The preview of step 20" in html
+
+
 # The lowest contrast of any text with the page, as WCAG 2 defines it.
 CONTRAST = """() => {
     const light = (colour) => {
@@ -177,11 +211,24 @@ CONTRAST = """() => {
 }"""
 
 
+# How many elements have contents that are wider than they are.
+SCROLLING = """() => [...document.querySelectorAll("body *")].filter((e) =>
+    e.scrollWidth > e.clientWidth + 1 &&
+    !["visible", "clip"].includes(getComputedStyle(e).overflowX)).length"""
+
+
 @needs_browser
 @pytest.mark.parametrize(("scheme", "dark"), [("light", False), ("dark", True)])
 def test_the_page_is_readable_on_a_phone(browser, page, scheme, dark):
     with opened(browser, page, 390, scheme) as tab:
         assert tab.evaluate("document.documentElement.scrollWidth") == 390
+        # Nor does a part of the page scroll sideways.
+        assert tab.evaluate(SCROLLING) == 0
+        widths = tab.locator("audio").evaluate_all(
+            "(clips) => clips.map((clip) => clip.clientWidth)"
+        )
+        # Chromium hides the bar of narrower players.
+        assert min(widths) > 240
         background, contrast = tab.evaluate(CONTRAST)
         assert (background < 0.1) == dark and (background > 0.9) != dark
         assert contrast >= 4.5
