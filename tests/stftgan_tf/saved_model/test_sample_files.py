@@ -36,7 +36,8 @@ def test_the_files(samples, tiny):
         assert 1e-3 < np.abs(audio).max() < 0.99
     # The picture has a row for every eight windows.
     image = tf.io.decode_png((samples / "grid.png").read_bytes())
-    assert image.shape[0] == 5 * 170
+    # Five rows, and the labels of the axis below them.
+    assert image.shape[0] == 5 * 170 + 40
 
 
 def test_the_list_describes_every_file(samples):
