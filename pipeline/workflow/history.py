@@ -7,7 +7,6 @@ from typing import Any
 
 from stftgan_tf.errors import UserError
 from stftgan_tf.evaluation import blessing, lineage
-from stftgan_tf.progress import clock
 
 
 def status(root: Path) -> str:
@@ -26,7 +25,7 @@ def status(root: Path) -> str:
     header = f"{'step':15s}{'id':14s}{'started':27s}{'seconds':>8s}  output"
     rows = [
         f"{record['step']:15s}{record['id']:14s}{record['started']:27s}"
-        f"{record['secs']:8.1f}  {record['output']}{_training(record)}"
+        f"{record['secs']:8.1f}  {_output(record)}"
         for record in records
     ]
     return "\n".join([header, *rows])
@@ -100,23 +99,11 @@ def _first_push(records: Path, version: Path, export: Path) -> Path | None:
 
 def _entry(record: dict[str, Any], indent: str) -> Iterator[str]:
     yield (
-        f"{indent}{record['step']} {record['output']}{_training(record)}  "
+        f"{indent}{record['step']} {_output(record)}  "
         f"{record['started']}, {record['secs']} s, code {record['code']}"
     )
     yield f"{indent}  {shlex.join(record['command'])}"
 
 
-def _training(record: dict[str, Any]) -> str:
-    """How far a training was, and what it continued."""
-    if "run" not in record:
-        return ""
-    run = record["run"]
-    text = f"  to step {run['step']} ({clock(run['secs'])})"
-    if previous := record.get("previous"):
-        text += f", continues train-{previous['id']}"
-        text += f" of step {previous['run']['step']}"
-    for change in record.get("by_hand", []):
-        text += (
-            f", BY HAND from step {change['from_step']} to {change['to_step']}"
-        )
-    return text
+def _output(record: dict[str, Any]) -> str:
+    return f"{record['output']}{lineage.training_text(record)}"
