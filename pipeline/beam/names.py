@@ -68,7 +68,7 @@ def facts(source: Source, config: Config) -> dict[str, Any]:
 
 
 def describe(manifest: dict[str, Any]) -> list[str]:
-    """The `facts` of a manifest, in one or two lines.
+    """The `facts` of a manifest, in one to three lines.
 
     Example: `1,676 of 1,676 names give a label (6: alexa, computer, ...); 0
     give a speaker`.
@@ -81,6 +81,12 @@ def describe(manifest: dict[str, Any]) -> list[str]:
         f"{values['with_speaker']:,} give a speaker"
         f"{_listed(speakers, values['speakers'])}"
     ]
+    unknown = values["total"] - values["with_speaker"]
+    if unknown and manifest["config"]["split"]["by"] == "speaker":
+        lines.append(
+            f"split.by is speaker; {unknown:,} {values['unit']} without a "
+            "speaker are held out one by one"
+        )
     shared = values["speakers_in_both_splits"]
     if shared:
         lines.append(

@@ -61,7 +61,13 @@ def read_manifest(source: str) -> Listing:
         )
     directory = _directory(source)
     entries = [_entry(row, source, directory) for row in table.rows]
-    _check_rows(source, table, entries)
+    identities = [file_identity(entry.path) for entry in entries]
+    _check_rows(source, table, entries, identities)
+    absent = [
+        entry
+        for entry, identity in zip(entries, identities, strict=True)
+        if isinstance(identity, str) and not storage.is_remote(entry.path)
+    ]
     given = {"label", "speaker"} & set(table.columns)
     return Listing(
         entries,
@@ -70,13 +76,13 @@ def read_manifest(source: str) -> Listing:
         given=frozenset(given),
         warnings=[
             *_unused_columns(source, table.columns),
-            *_check_files(source, directory, entries),
+            *_check_absent(source, directory, entries, absent),
         ],
     )
 
 
 def file_identity(path: str) -> Any:
-    """A key that all names of the same file share."""
+    """A key that all names of the same file share; a text if it is absent."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):
@@ -117,11 +123,14 @@ def _entry(row: Row, source: str, directory: str) -> Entry:
     )
 
 
-def _check_rows(source: str, table: Table, entries: list[Entry]) -> None:
+def _check_rows(
+    source: str, table: Table, entries: list[Entry], identities: list[Any]
+) -> None:
     """Refuses rows that say different things about the same audio."""
     files: dict[Any, list[tuple[Entry, int]]] = {}
-    for row, entry in zip(table.rows, entries, strict=True):
-        identity = file_identity(entry.path)
+    for row, entry, identity in zip(
+        table.rows, entries, identities, strict=True
+    ):
         files.setdefault(identity, []).append((entry, row.line))
     for rows in files.values():
         rows.sort(key=lambda pair: _extent(pair[0]))
@@ -180,19 +189,14 @@ def _meant(column: str) -> str | None:
     return names[0] if names else None
 
 
-def _check_files(
-    source: str, directory: str, entries: list[Entry]
+def _check_absent(
+    source: str, directory: str, entries: list[Entry], absent: list[Entry]
 ) -> list[str]:
     """Warnings about local files that do not exist.
 
     Raises:
       UserError: if none of the files exists.
     """
-    absent = [
-        e
-        for e in entries
-        if not storage.is_remote(e.path) and not os.path.exists(e.path)
-    ]
     if not absent:
         return []
     place, hint = os.path.abspath(directory), _elsewhere(absent, directory)

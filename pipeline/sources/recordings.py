@@ -189,11 +189,14 @@ class _Selection:
 
     def warnings(self) -> list[str]:
         """Globs that match nothing."""
-        return [
-            f"--exclude {glob!r} matches no recording; * stands for any text, "
-            f"such as '{glob.rstrip('/')}/*' for a folder"
-            for glob in sorted(self.unused)
-        ]
+        warnings = []
+        for glob in sorted(self.unused):
+            hint = f"; for a folder write '{glob.rstrip('/')}/*'"
+            warnings.append(
+                f"--exclude {glob!r} matches no recording"
+                f"{'' if '*' in glob else hint}"
+            )
+        return warnings
 
 
 def _nothing_left(

@@ -251,6 +251,12 @@ def test_names_that_nobody_asks_for_are_a_warning(preprocess, tmp_path):
     assert "0 of 2 names give a label; 0 give a speaker" in lines
     assert "2 of 2 names give no label and no speaker" in err
     assert "it would match without regard to case: '(?i)^(?P<label>" in err
+    more = ["--set=audio.name_regex=", "--set=split.by=speaker"]
+    code, lines, _, _ = preprocess(source, ALL_TRAIN, *more)
+    assert code == 0
+    assert (
+        "split.by is speaker; 2 names without a speaker are held out one by one"
+    ) in lines
     code, _, err, _ = preprocess(source, ALL_TRAIN, "--set=audio.name_regex=x")
     assert code == 0 and "has no group (?P<label>...) or (?P<speaker>" in err
 

@@ -134,8 +134,9 @@ def test_excluded_files_are_counted(tmp_path, touch):
         "by --pattern": 1,
         ".txt": 1,
     }
-    (warning,) = source.warnings
-    assert "--exclude 'old/*' matches no recording" in warning
+    assert source.warnings == ["--exclude 'old/*' matches no recording"]
+    (warning,) = open_source(tmp_path, exclude=["backup"]).warnings
+    assert warning.endswith("; for a folder write 'backup/*'")
     with pytest.raises(UserError, match="without --exclude \\*"):
         open_source(tmp_path, exclude=["*"])
 
