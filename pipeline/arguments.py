@@ -18,7 +18,7 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         "--source",
         metavar="SOURCE",
         default="demo",
-        help="directory of recordings, manifest (.csv or .jsonl), "
+        help="directory of recordings, manifest (.csv, .tsv or .jsonl), "
         "tfds:NAME[:CONFIG][:SPLIT], or demo for the built-in spoken digits "
         "(default: demo)",
     )

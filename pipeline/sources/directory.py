@@ -60,7 +60,7 @@ def list_files(source: str) -> Files:
     if path.exists():
         raise UserError(
             f"source {source} is a file; expected a directory, a manifest "
-            "(.csv or .jsonl), tfds:NAME or demo"
+            "(.csv, .tsv or .jsonl), tfds:NAME or demo"
         )
     raise UserError(f"source {source} does not exist")
 
