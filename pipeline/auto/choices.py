@@ -34,7 +34,8 @@ def choose(facts: Facts, minutes: float) -> list[Choice]:
         raise UserError(
             f"{facts.secs:.0f} s of recordings give about {windows.count} "
             f"windows of {windows.secs:.2f} s; expected at least "
-            f"{_FEWEST_WINDOWS} to train and to evaluate on"
+            f"{_FEWEST_WINDOWS} to train and to evaluate on (--config tiny "
+            "tries the commands with less)"
         )
     split, held_out = holdout.choose_split(facts, windows.count)
     training = round(windows.count * (1 - held_out))

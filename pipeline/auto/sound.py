@@ -8,6 +8,7 @@ import dataclasses
 import numpy as np
 from scipy import fft
 
+from pipeline.audio import levels as levels_lib
 from pipeline.audio.decoders import Decoder, Excerpt, open_recording
 from pipeline.audio.errors import AudioError
 from stftgan_tf.config import AudioConfig
@@ -27,9 +28,6 @@ _PAUSE_SECS, _STRETCH_SECS = 0.25, 0.08
 
 # Nothing in a recording is quieter than this, in dB of full scale.
 _SMALLEST = 1e-10
-
-# A recording that stays below this level contains dither only.
-_SILENT_DB = -85.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,9 +93,8 @@ def _describe(
     parts = [b[:, 0] if cancels else b.mean(axis=1) for b in blocks]
     parts = [part - part.mean() for part in parts if len(part)]
     heard = sum(map(len, parts)) / rate_hz
-    peak = max((float(np.abs(part).max()) for part in parts), default=0.0)
-    if not np.isfinite(peak) or _db(peak) < _SILENT_DB:
-        raise AudioError("silent: no signal above the dither")
+    _check_audible(parts, blocks, rate_hz)
+    peak = max(float(np.abs(part).max()) for part in parts)
     magnitudes = [_magnitudes(part, rate_hz) / peak for part in parts]
     levels = [_levels(frames) for frames in magnitudes]
     quiet, loud = np.percentile(np.concatenate(levels), (10, 95))
@@ -118,6 +115,21 @@ def _describe(
         quiet_fifth_db=(_fifth(used, 4000), _fifth(used, 8000)),
         cancels=cancels,
     )
+
+
+def _check_audible(
+    parts: list[np.ndarray], blocks: list[np.ndarray], rate_hz: int
+) -> None:
+    """Raises AudioError if nothing in the excerpts is audible, as the job."""
+    if not parts:
+        raise AudioError("empty: 0 samples")
+    meter, word_length = levels_lib.Meter(rate_hz), levels_lib.WordLength()
+    meter.add(np.concatenate(parts))
+    for block in blocks:
+        word_length.add(block)
+    reason = levels_lib.silence(meter.levels(), word_length.step)
+    if reason:
+        raise AudioError(f"silent: {reason}")
 
 
 def _excerpts(decoder: Decoder, excerpts: int) -> list[tuple[int, int]]:
