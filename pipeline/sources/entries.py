@@ -25,6 +25,11 @@ class Entry:
     start_secs: float = 0.0
     end_secs: float | None = None
 
+    @property
+    def id(self) -> str:
+        """Identifies the recording everywhere; see `excerpt_id`."""
+        return excerpt_id(self.name, self.start_secs, self.end_secs)
+
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
@@ -51,6 +56,22 @@ class Listing:
         default_factory=collections.Counter
     )
     warnings: list[str] = dataclasses.field(default_factory=list)
+
+
+def excerpt_id(name: str, start_secs: float, end_secs: float | None) -> str:
+    """The name of a file, followed by the times of an excerpt.
+
+    Examples: `talk.wav`, `talk.wav@1.5-4`, `talk.wav@10-`.
+    """
+    if not start_secs and end_secs is None:
+        return name
+    end = "" if end_secs is None else _seconds(end_secs)
+    return f"{name}@{_seconds(start_secs)}-{end}"
+
+
+def _seconds(secs: float) -> str:
+    """A time without a superfluous fraction: 4, 1.5."""
+    return f"{secs:.6f}".rstrip("0").rstrip(".")
 
 
 def of_files(files: Iterable[tuple[str, str]]) -> list[Entry]:

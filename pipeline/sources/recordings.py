@@ -16,7 +16,7 @@ from typing import Any
 from pipeline import storage
 from pipeline.audio import containers
 from pipeline.sources import demo, directory, manifest, names, tfds
-from pipeline.sources.entries import Entry, Listing, of_files
+from pipeline.sources.entries import Entry, Listing, excerpt_id, of_files
 from stftgan_tf.config import AudioConfig
 from stftgan_tf.data.records import UNKNOWN_LABEL
 from stftgan_tf.errors import UserError
@@ -51,10 +51,7 @@ class Recording:
         It is the name, followed by the times of an excerpt, such as
         `talk.wav@1.5-4` or `talk.wav@10-`.
         """
-        if not self.start_secs and self.end_secs is None:
-            return self.name
-        end = "" if self.end_secs is None else _seconds(self.end_secs)
-        return f"{self.name}@{_seconds(self.start_secs)}-{end}"
+        return excerpt_id(self.name, self.start_secs, self.end_secs)
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -210,7 +207,7 @@ def _nothing_left(
     )
     if selection.exclude:
         text += f", without --exclude {' '.join(selection.exclude)}"
-    if selection.label_regex:
+    if selection.label_regex and candidates:
         example = candidates[0].name
         text += (
             f"; {labels} of {len(candidates)} have a label (audio.name_regex "
@@ -253,37 +250,19 @@ def _index(
 ) -> Source:
     """Removes duplicates, and turns labels into indices."""
     files: dict[Any, Entry] = {}
-    repeated: list[tuple[Entry, Entry]] = []
+    duplicates = []
     for entry in sorted(matches, key=_order):
         key = manifest.file_identity(entry.path), *_order(entry)[1:]
         first = files.setdefault(key, entry)
         if first is not entry:
-            repeated.append((entry, first))
+            has_other_label = entry.label != first.label
+            duplicates.append(Duplicate(entry.id, first.id, has_other_label))
     labels = sorted({entry.label for entry in files.values() if entry.label})
     index = {label: i for i, label in enumerate(labels)}
-
-    def recording(entry: Entry) -> Recording:
-        return Recording(
-            path=entry.path,
-            name=entry.name,
-            label=index.get(entry.label, UNKNOWN_LABEL),
-            speaker=entry.speaker or "",
-            dataset=listing.dataset,
-            start_secs=entry.start_secs,
-            end_secs=entry.end_secs,
-        )
-
     return Source(
-        [recording(entry) for entry in files.values()],
+        [_recording(e, index, listing.dataset) for e in files.values()],
         labels,
-        duplicates=[
-            Duplicate(
-                recording(entry).id,
-                recording(first).id,
-                entry.label != first.label,
-            )
-            for entry, first in repeated
-        ],
+        duplicates,
         unit=listing.unit,
         origins={
             field: names.origin(field, listing, config) for field in names.KEYS
@@ -293,11 +272,18 @@ def _index(
     )
 
 
+def _recording(entry: Entry, index: dict[str, int], dataset: str) -> Recording:
+    return Recording(
+        path=entry.path,
+        name=entry.name,
+        label=index.get(entry.label, UNKNOWN_LABEL),
+        speaker=entry.speaker or "",
+        dataset=dataset,
+        start_secs=entry.start_secs,
+        end_secs=entry.end_secs,
+    )
+
+
 def _order(entry: Entry) -> tuple[str, float, float]:
     end = math.inf if entry.end_secs is None else entry.end_secs
     return entry.name, entry.start_secs, end
-
-
-def _seconds(secs: float) -> str:
-    """A time without a superfluous fraction: 4, 1.5."""
-    return f"{secs:.6f}".rstrip("0").rstrip(".")
