@@ -164,37 +164,33 @@ class Training(Step):
         ]
         return max(records, key=_age, default=None)
 
-    def _by_hand(self, state: RunState) -> list[dict[str, Any]]:
-        """Trainings of the run outside of this pipeline, since any record."""
+    def _newest_record(self, state: RunState) -> dict[str, Any] | None:
+        """What the newest record of any training says about this run."""
         records = [self._previous(state)]
         if self.done():
             records.append(lineage.read(self.record))
-        known = [
+        runs = [
             record["run"]
             for record in records
             if record and record.get("run") and state.began_as(record["run"])
         ]
-        newest = max(known, key=lambda run: run["sessions"], default=None)
-        first = newest["sessions"] if newest else 0
-        changes = []
+        return max(runs, key=lambda run: run["sessions"], default=None)
+
+    def _by_hand(self, state: RunState) -> list[dict[str, Any]]:
+        """Trainings of the run outside of this pipeline, since any record."""
+        newest = self._newest_record(state)
+        if newest and _is_changed(state, newest):
+            # By no training: checkpoints were copied or removed.
+            return [_change(None, newest["step"], state.step)]
         rows = state.sessions
         ends = [row["step"] for row in rows[1:]] + [state.step]
-        for row, end in zip(rows[first:], ends[first:], strict=True):
-            is_change = row.get("changed") or end > row["step"]
-            if row["record"] is None and is_change:
-                changes.append(
-                    {
-                        "started": row["started"],
-                        "from_step": row["step"],
-                        "to_step": end,
-                    }
-                )
-        if not changes and newest and _is_changed(state, newest):
-            # Of no training: checkpoints were copied or removed.
-            step = newest["step"]
-            changes = [{"started": None, "from_step": step, "to_step": step}]
-            changes[0]["to_step"] = state.step
-        return changes
+        first = newest["sessions"] if newest else 0
+        return [
+            _change(row["started"], row["step"], end)
+            for row, end in zip(rows[first:], ends[first:], strict=True)
+            if row["record"] is None
+            and (row.get("changed") or end > row["step"])
+        ]
 
     def _is_beyond(self, state: RunState) -> bool:
         """Whether a training with these limits would have ended before."""
@@ -230,6 +226,10 @@ def _is_changed(state: RunState, run: dict[str, Any]) -> bool:
     """Whether the checkpoints are others although nothing was trained."""
     same_sessions = len(state.sessions) == run["sessions"]
     return same_sessions and state.digest != run["digest"]
+
+
+def _change(started: str | None, first: int, last: int) -> dict[str, Any]:
+    return {"started": started, "from_step": first, "to_step": last}
 
 
 def _by_hand_text(changes: list[dict[str, Any]], lead: str = " by hand") -> str:
