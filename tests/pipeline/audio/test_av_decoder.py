@@ -111,6 +111,8 @@ def test_speech_of_phones_and_browsers(path):
         (".m4a", "aac", 16000),
         (".webm", "libopus", 48000),
         (".mka", "flac", 16000),
+        (".mka", "libmp3lame", 22050),
+        (".wv", "wavpack", 16000),
     ],
 )
 def test_parts_of_a_long_recording(
