@@ -59,7 +59,8 @@ WORDS = {
     ),
     "codes": (paths("{}.wav", codes(200)), 0, 0),
     "recorder": (paths("rec_{:03}.wav", range(100)), 0, 0),
-    "folders of few": (paths("w{}/{}.wav", codes(100), FEW), 0, 0),
+    "folders of three": (paths("{}/{}.wav", COLOURS, range(3)), 0, 0),
+    "many folders": (paths("w{}/{}.wav", codes(100), FEW), 0, 0),
 }
 
 SPEECH = {
