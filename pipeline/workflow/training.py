@@ -110,6 +110,11 @@ class Training(Step):
                 step = previous["run"]["step"]
                 where = f" (train-{previous['id']}.json records step {step})"
             notes.append(f"continues {self.output} at {state}{where}")
+            if state.step == self.steps and self.minutes is not None:
+                notes.append(
+                    f"note: it has all of its {self.steps} steps, so more "
+                    "minutes change nothing; use more --steps as well"
+                )
         if changes:
             kept = "its exports are of the recorded steps"
             recorded = "the lineage will say so"

@@ -134,6 +134,12 @@ def test_minutes_are_a_total(training):
     assert slow.done()
 
 
+def test_minutes_alone_do_not_extend_a_training_with_all_its_steps(training):
+    training(100).run()
+    _, note = training(100, 5.0).notes()
+    assert "has all of its 100 steps" in note and "more --steps" in note
+
+
 def test_a_killed_extension_is_continued_and_is_not_by_hand(training):
     short, long = training(100), training(300)
     short.run()
