@@ -121,7 +121,9 @@ def _open(
         )
     status = _check_regular_file(path)
     layout = _local_layout(path, status.st_size, status.st_mtime_ns)
-    if config.decoder == "tfio":
+    # tensorflow-io would decode the first stream of several, for example.
+    is_whole = layout.is_file_enough or not layout.streams
+    if config.decoder == "tfio" and is_whole:
         return TfioDecoder(path)
     return _open_layout(path, layout, stack)
 

@@ -115,6 +115,17 @@ def test_both_decoders_agree():
     assert {".wav", ".flac", ".ogg"} <= suffixes
 
 
+@needs_tfio
+def test_tensorflow_io_does_not_read_only_a_part(tmp_path):
+    path = str(tmp_path / "a.ogg")
+    write(path, 16000, samples=noise(16000))
+    data = (tmp_path / "a.ogg").read_bytes()
+    (tmp_path / "a.ogg").write_bytes(data + data)
+    tfio_config = dataclasses.replace(CONFIG, decoder="tfio")
+    (stats,) = reading.measure(path, tfio_config)
+    assert stats.samples == 2 * RATE
+
+
 @needs_speech
 def test_every_file_of_the_mixed_set_has_its_length():
     facts = json.loads((SPEECH / "mixed" / "mixed.json").read_text())
