@@ -16,6 +16,7 @@ from pipeline.audio.layout import Layout, replace_bytes
 
 STREAM_NOTE = "data size of a stream in the header"
 EXCESS_NOTE = "data size in the header a little too large"
+OVERFLOW_NOTE = "data size that exceeds its field in the header"
 TAIL_NOTE = "unknown bytes after the data"
 
 # Writers that add the size of their header, or of a chunk, to that of the data
@@ -73,10 +74,14 @@ def wave_layout(file: BinaryIO, size: int) -> tuple[Layout, range | None]:
             (field, length), layout = sizes64, "<Q"
         is_empty = not length and _are_chunks(file, start, size, order)
         used, notes = _used(length, size - start, frame_bytes, is_empty)
+        if not notes and _has_overflown(file, start, used, size):
+            used, notes = size - start, (OVERFLOW_NOTE,)
         if wave_format in _MPEG_FORMATS:
             return Layout(notes=notes), range(start, start + used)
         if wave_format not in _SNDFILE_FORMATS:
             return Layout(av_format="wav", notes=notes), None
+        if used >> 32 and kind in (b"RIFF", b"RIFX"):
+            return _as_rf64(kind, field, used, size, notes), None
         changes = _change(field, layout, length, used)
         if kind == b"BW64":
             # The same format (ITU-R BS.2088) under another name.
@@ -216,6 +221,32 @@ def _used(
     if declared - actual <= min(_EXCESS_BYTES, actual):
         return actual, (EXCESS_NOTE,)
     raise AudioError(f"truncated: {actual} of {declared} bytes of data")
+
+
+def _has_overflown(file: BinaryIO, start: int, used: int, size: int) -> bool:
+    """Whether a WAV has more data than its field can declare.
+
+    Then the field contains a placeholder, or the rest of a division by 2^32.
+    """
+    rest = size - start - used
+    is_too_small = rest >> 32 or _is_placeholder(used, 1)
+    return bool(is_too_small and _check_tail(file, start + used, size))
+
+
+def _as_rf64(
+    kind: bytes, field: int, used: int, size: int, notes: tuple[str, ...]
+) -> Layout:
+    """A WAV of 4 GB or more as RF64 (EBU Tech 3306), which has wider fields.
+
+    Raises:
+      AudioError: if its byte order is that of RIFX, which RF64 does not have.
+    """
+    if kind != b"RIFF":
+        raise AudioError("length: a RIFX file of more than 4 GB; convert it")
+    sizes = struct.pack("<4sIQQQI", b"ds64", 28, size + 28, used, 0, 0)
+    head = b"RF64\xff\xff\xff\xffWAVE" + sizes
+    pieces = (head, (12, field), b"\xff" * 4, (field + 4, size))
+    return Layout((pieces,), notes=notes)
 
 
 def _is_placeholder(declared: int, frame_bytes: int) -> bool:

@@ -1,13 +1,15 @@
 """Headers of streams, and files cut in transfer."""
 
 import io
+import os
 
 import numpy as np
 import pytest
 import soundfile
 
-from pipeline.audio import headers
+from pipeline.audio import decoders, headers
 from pipeline.audio.errors import AudioError
+from stftgan_tf.config import AudioConfig
 from tests.conftest import noise
 from tests.pipeline.audio.sounds import RATE, decode
 
@@ -119,6 +121,25 @@ def test_bytes_after_the_data(tmp_path):
     path.write_bytes(data + data)
     with pytest.raises(AudioError, match="joined: another WAV follows"):
         decode(path)
+
+
+@pytest.mark.parametrize("declared", [1000, 0xFFFFFFFF, 0x7FFFF000])
+def test_wav_of_more_than_4_gb(tmp_path, declared):
+    """The size in the header is a placeholder, or has lost its upper bits."""
+    path = tmp_path / "a.wav"
+    path.write_bytes(with_size("WAV", lambda _: declared))
+    # A sparse file, which takes no space: 2^32 + 1000 bytes of data.
+    os.truncate(path, 44 + (1 << 32) + 1000)
+    with open(path, "r+b") as file:
+        file.seek(-1000, os.SEEK_END)
+        file.write(b"\1\2" * 500)
+    config = AudioConfig(sample_rate_hz=RATE)
+    with decoders.open_recording(str(path), config) as decoder:
+        assert decoder.frames == (1 << 31) + 500
+        assert decoder.notes == (headers.OVERFLOW_NOTE,)
+        end = decoder.read((1 << 31) - 500, 2000)[:, 0]
+    expected = np.repeat([0.0, 0x0201 / 32768], [500, 500])
+    np.testing.assert_allclose(end, expected)
 
 
 def test_bw64_is_rf64(tmp_path):
