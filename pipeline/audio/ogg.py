@@ -11,6 +11,9 @@ CHAIN_NOTE = "several Ogg streams, one after another"
 # Start of a stream's first page, and the flag of its last one.
 _FIRST_PAGE, _LAST_PAGE = b"OggS\0\2", 4
 
+# What streams begin with that libsndfile does not decode.
+_AV_CODECS = (b"Speex", b"\x7fFLAC")
+
 # Maximum size of a page; number of bytes that are searched at a time.
 _PAGE_BYTES, _BLOCK_BYTES = 65307, 1 << 20
 
@@ -38,7 +41,7 @@ def ogg_layout(file: BinaryIO, size: int) -> Layout:
         if len(page) < 27:
             break
         end = start + _page_bytes(page)
-        if page[27 + page[26] :].startswith(b"Speex"):
+        if page[27 + page[26] :].startswith(_AV_CODECS):
             av_format = "ogg"
     if len(starts) < 2:
         return Layout(av_format=av_format)

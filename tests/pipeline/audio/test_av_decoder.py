@@ -31,6 +31,7 @@ FILES = [
     (".mov", "pcm_s16le", 8000, 1e-4),
     (".webm", "libopus", 48000, 0.1),
     (".mka", "flac", 16000, 1e-4),
+    (".ogg", "flac", 16000, 1e-4),
     # PyAV writes these with 8 bits.
     (".wv", "wavpack", 16000, 0.01),
     (".tta", "tta", 16000, 0.01),
