@@ -94,7 +94,8 @@ class Classifier:
         step = self._train_step(max_steps)
         lowest, weights, misses, done = np.inf, None, 0, 0
         while done < max_steps and misses < _PATIENCE:
-            for batch in itertools.islice(batches, _MEASURE_EVERY):
+            count = min(_MEASURE_EVERY, max_steps - done)
+            for batch in itertools.islice(batches, count):
                 step(*batch)
                 done += 1
                 progress.update(done)
