@@ -1,8 +1,8 @@
 """Finds recordings with the same content, so that each content is used once.
 
-A copy would count twice, and its two names can be in different splits. Copies
-whose encoded audio has the same bytes are found, whatever their tags are; a
-FLAC copy of a WAV file counts as another recording.
+A copy would count twice, and its two names can be in different splits. Only
+equal bytes are found: a copy with another title, or in another format, counts
+as another recording.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 import apache_beam as beam
 
 from pipeline import remote, storage
-from pipeline.audio import payload, tfds_records
+from pipeline.audio import tfds_records
 from pipeline.beam.shards import JobContext
 from pipeline.sources.recordings import Duplicate, Recording
 
@@ -122,13 +122,10 @@ def _summary(path: str) -> str:
     if not stat.S_ISREG(status.st_mode):
         raise OSError("not a regular file")
     with open(path, "rb") as file:
-        layout, start, stop = payload.find(file)
-        digest = hashlib.sha256(layout)
-        tail = max(start, stop - _END_BYTES)
-        for position in sorted({start, tail}):
-            file.seek(position)
-            digest.update(file.read(min(_END_BYTES, stop - position)))
-    return f"{stop - start} {digest.hexdigest()}"
+        digest = hashlib.sha256(file.read(_END_BYTES))
+        file.seek(max(0, status.st_size - _END_BYTES))
+        digest.update(file.read(_END_BYTES))
+    return f"{status.st_size} {digest.hexdigest()}"
 
 
 def _remote_summary(path: str) -> str:
@@ -144,10 +141,8 @@ def _whole(recording: Recording) -> str:
         if tfds_records.is_record_path(path):
             return _record_digest(path)
         with storage.open_input(path) as file:
-            layout, start, stop = payload.find(file)
-            digest = hashlib.sha256(layout)
-            file.seek(start)
-            while block := file.read(min(_BLOCK_BYTES, stop - file.tell())):
+            digest = hashlib.sha256()
+            while block := file.read(_BLOCK_BYTES):
                 digest.update(block)
         return digest.hexdigest()
     # Each file system raises its own exceptions.

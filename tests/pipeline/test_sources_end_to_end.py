@@ -86,40 +86,6 @@ def test_the_split_of_a_recording_does_not_depend_on_copies(preprocess, digits):
     assert before == after
 
 
-def tagged(path):
-    """Writes a copy of a file with a title, as players and editors do."""
-    data, copy = path.read_bytes(), path.with_stem(f"z_{path.stem}")
-    title = b"INAM\6\0\0\0title\0"
-    if path.suffix == ".wav":
-        chunk = b"LIST" + (4 + len(title)).to_bytes(4, "little") + b"INFO"
-        size = (len(data) + len(chunk + title) - 8).to_bytes(4, "little")
-        data = b"RIFF" + size + data[8:36] + chunk + title + data[36:]
-    elif path.suffix == ".mp3":
-        data = b"ID3\4\0\0\0\0\0\x0a" + bytes(10) + data
-        data += b"TAG" + bytes(125)
-    else:
-        # A padding block after the first one, STREAMINFO.
-        block = b"\1\0\0\4" + bytes(4)
-        data = (
-            data[:4] + bytes([data[4] & 0x7F]) + data[5:42] + block + data[42:]
-        )
-    copy.write_bytes(data)
-
-
-def test_a_copy_with_other_tags_counts_once(preprocess, tmp_path):
-    source = tmp_path / "in"
-    source.mkdir()
-    for name in ("a.wav", "b.flac", "c.mp3"):
-        soundfile.write(source / name, noise(8000), 8000)
-        tagged(source / name)
-    # Not a copy: the same samples at another rate.
-    soundfile.write(source / "d.wav", noise(8000), 16000)
-    code, _, _, output = preprocess(source, ALL_TRAIN)
-    assert code == 0
-    assert manifest_of(output)["duplicates"] == 3
-    assert ids_of(output) == {"a.wav", "b.flac", "c.mp3", "d.wav"}
-
-
 @needs_cases
 def test_copies_in_both_splits(preprocess):
     code, _, _, output = preprocess(CASES / "copies_in_both_splits")
