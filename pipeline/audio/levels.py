@@ -43,7 +43,7 @@ _STEADY_DB = 10.0
 # ITU-T P.56 (2011), method B: activity outlasts the signal by 200 ms, and its
 # threshold is 15.9 dB below the active level.
 _HANGOVER_BLOCKS = 20
-_P56_MARGIN_DB = 15.9
+_P56_MARGIN = 10 ** (15.9 / 10)
 
 # The noise floor is steady within this range, and at least this far below the
 # active level; otherwise a recording has no clear floor.
@@ -231,17 +231,12 @@ def active_level(powers: np.ndarray) -> float:
     # one or which end at most 200 ms before it, exceed the threshold.
     reach = _SUSTAINED_BLOCKS + _HANGOVER_BLOCKS
     peaks = _latest_max(_eroded(powers), reach, len(powers))
-    bins = _decibels(peaks)
-    low = int(bins.min())
-    counts = np.bincount(bins - low)[::-1].cumsum()
-    energy = np.bincount(bins - low, weights=powers)[::-1].cumsum()
-    mean = energy / np.maximum(counts, 1)
-    thresholds = low + np.arange(len(counts))[::-1]
-    margins = 10 * np.log10(np.maximum(mean, _ZERO)) - thresholds
-    index = int(np.argmax(margins >= _P56_MARGIN_DB))
-    if margins[index] < _P56_MARGIN_DB:
-        index = -1
-    return math.sqrt(mean[index])
+    order = np.argsort(-peaks, kind="stable")
+    means = powers[order].cumsum(dtype=np.float64)
+    means /= np.arange(1, len(powers) + 1)
+    is_below = peaks[order] * _P56_MARGIN <= means
+    count = int(is_below.argmax()) if is_below.any() else len(powers)
+    return math.sqrt(means[max(count, 1) - 1])
 
 
 def noise_floor(powers: np.ndarray, active: float) -> float:
@@ -251,15 +246,17 @@ def noise_floor(powers: np.ndarray, active: float) -> float:
       powers: float32 [B], of the blocks.
       active: the active level.
     """
-    bins = _decibels(powers)
+    least = _MIN_SHARE * len(powers)
+    if np.count_nonzero(powers < active**2 / 10) < least:
+        return 0.0
+    bins = np.floor(10 * np.log10(np.maximum(powers, _ZERO))).astype(int)
     top = math.floor(20 * math.log10(active)) - _NEAR_DB
     bottom = top - _FAR_DB
     is_quiet = (bins >= bottom) & (bins < top)
     counts = np.bincount(bins[is_quiet] - bottom, minlength=_FAR_DB)
     near = np.convolve(counts, np.ones(_FLOOR_BINS, int), "valid")
     low = int(near.argmax())
-    least = max(_MIN_QUIET_SHARE * counts.sum(), _MIN_SHARE * len(powers))
-    if near[low] < least:
+    if near[low] < max(_MIN_QUIET_SHARE * counts.sum(), least):
         return 0.0
     low += bottom
     power = powers[(bins >= low) & (bins < low + _FLOOR_BINS)].mean()
@@ -289,8 +286,3 @@ def _latest_max(values: np.ndarray, size: int, count: int) -> np.ndarray:
         padded = np.maximum(padded[:-shift], padded[shift:])
         width += shift
     return padded
-
-
-def _decibels(powers: np.ndarray) -> np.ndarray:
-    """Powers in whole dB, rounded down."""
-    return np.floor(10 * np.log10(np.maximum(powers, _ZERO))).astype(int)
