@@ -36,9 +36,9 @@ SNR_DB = (5.0, 40.0)
 
 _BATCH, _EMBEDDING = 64, 64
 
-# The training ends after MAX_STEPS, or earlier after _PATIENCE measurements
-# of the held-out windows (one in _HELD_OUT) without a lower loss.
-MAX_STEPS, _MEASURE_EVERY, _PATIENCE, _HELD_OUT = 400, 40, 3, 10
+# The training ends after MAX_STEPS, or earlier after _PATIENCE of the
+# _MEASUREMENTS of the held-out windows (one in _HELD_OUT) without a lower loss.
+MAX_STEPS, _MEASUREMENTS, _PATIENCE, _HELD_OUT = 400, 10, 3, 10
 
 # Samples classified at a time.
 _CALL_BATCH = 256
@@ -92,21 +92,21 @@ class Classifier:
         held_out = np.arange(len(audio)) % _HELD_OUT == _HELD_OUT - 1
         batches = self._batches(audio[~held_out], labels[~held_out])
         step = self._train_step(max_steps)
+        every = max(1, max_steps // _MEASUREMENTS)
         lowest, weights, misses, done = np.inf, None, 0, 0
         while done < max_steps and misses < _PATIENCE:
-            count = min(_MEASURE_EVERY, max_steps - done)
+            count = min(every, max_steps - done)
             for batch in itertools.islice(batches, count):
                 step(*batch)
                 done += 1
                 progress.update(done)
             loss = self._loss(audio[held_out], labels[held_out])
-            misses = 0 if loss < lowest else misses + 1
+            # Never true for NaN: too few rows to hold one out.
+            misses = misses + 1 if loss >= lowest else 0
             if not misses:
                 lowest, weights = loss, self._model.get_weights()
         progress.close(done)
-        # None if there are too few rows to hold one out.
-        if weights:
-            self._model.set_weights(weights)
+        self._model.set_weights(weights)
 
     def _batches(
         self, audio: np.ndarray, labels: np.ndarray

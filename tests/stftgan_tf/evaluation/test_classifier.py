@@ -89,7 +89,6 @@ def test_shifts_by_hand(monkeypatch):
 def test_the_training_ends_when_the_held_out_loss_stops_falling(
     monkeypatch, capsys
 ):
-    monkeypatch.setattr(classifier, "_MEASURE_EVERY", 2)
     model = classifier.Classifier(2000, 3, 8000)
     losses = iter([0.9, 0.5, 0.6, 0.7, 0.6])
     outputs, held_out = [], []
@@ -102,7 +101,8 @@ def test_the_training_ends_when_the_held_out_loss_stops_falling(
         return next(losses)
 
     monkeypatch.setattr(model, "_loss", loss)
-    model.fit(*tones(40, 0))
+    # Measured every second step.
+    model.fit(*tones(40, 0), max_steps=20)
     assert "classifier: 10 steps" in capsys.readouterr().err
     # The weights of the lowest loss are kept.
     np.testing.assert_array_equal(model(*held_out)[0], outputs[1])
