@@ -243,7 +243,8 @@ def evaluate(
 
     Returns:
       An object with `metrics` (of real and of generated windows), `blessed`,
-      `reasons` (why it is not blessed) and `save(directory)`.
+      `reasons` (why it is not blessed), `remedies` (what to do about each) and
+      `save(directory)`.
 
     Raises:
       UserError: if the export or the data set cannot be read, they do not

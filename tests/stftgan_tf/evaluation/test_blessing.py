@@ -110,7 +110,7 @@ def test_an_evaluation_is_read_back(tmp_path, changes):
 
 def test_an_evaluation_of_an_earlier_version_is_read(tmp_path):
     metrics = {"judge_ndb": 3, "frechet": 1.0}
-    old = {"digest": "5ha", "blessed": True, "reasons": []}
+    old = {"digest": "5ha", "blessed": True, "reasons": [], "real": {}}
     for directory, name, text in (
         ("evaluation", "evaluation.json", {**old, "generated": metrics}),
         ("1", "pushed.json", {"verdict": {**old, "generated": metrics}}),

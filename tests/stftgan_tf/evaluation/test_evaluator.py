@@ -1,4 +1,6 @@
 import dataclasses
+import json
+import shutil
 import types
 
 import numpy as np
@@ -91,6 +93,40 @@ def test_a_bad_generator_is_not_blessed(
 def test_real_windows_would_be_blessed(measure, real, tiny):
     results = blessing.checks(measure(real), tiny.bless)
     assert blessing.reasons(results) == []
+
+
+def test_real_windows_that_are_training_windows_are_recognised(
+    metrics, training, real
+):
+    noise = np.random.default_rng(0).normal(0, 0.01, training[0][:5].shape)
+    copies = np.float32(training[0][:5] + noise)
+    windows = np.concatenate([real, training[0][:3], copies])
+    leaked = metrics.are_in_training(windows)
+    assert leaked[-8:].all()
+    assert leaked[:-8].mean() < 0.05
+
+
+def test_leaked_windows_are_left_out_of_an_evaluation(
+    shards, export, real, tmp_path
+):
+    data = shutil.copytree(shards, tmp_path / "data")
+    manifest = json.loads((data / "manifest.json").read_text())
+    # The first training shard is evaluated as well.
+    shard = next(s for s in manifest["shards"] if "train" in s["path"])
+    path = shard["path"].replace("Split-train", "Split-eval") + ".copy"
+    shutil.copy(data / shard["path"], data / path)
+    manifest["shards"].append({**shard, "path": path})
+    manifest["windows"]["eval"] += shard["records"]
+    (data / "manifest.json").write_text(json.dumps(manifest))
+    flags = ["evaluate.classifier=off", "evaluate.samples=500"]
+    result = evaluator.evaluate(export, data, overrides=flags)
+    assert result.metrics["leaked"] >= 0.9 * shard["records"]
+    assert result.metrics["real"]["windows"] <= len(real)
+    assert result.metrics["real"]["memorised"] < 0.05
+    assert f"left out {result.metrics['leaked']} evaluation" in str(result)
+    # Without a classifier there are no figures of audio, but examples.
+    assert "fid" not in result.metrics["generated"]
+    assert result.examples.audio["generated"].any()
 
 
 def test_the_number_of_windows_does_not_matter(measure, real):
