@@ -23,9 +23,9 @@ from stftgan_tf.files import atomic_file
 from stftgan_tf.metrics.embedding import in_batches
 from stftgan_tf.progress import Progress
 
-# Features: 40 mel bands of 32 ms frames, every 8 ms; in long windows further
-# apart, so that there are at most 64.
-_FRAME_SECS, _STEP_SECS, _BANDS, _MAX_FRAMES = 0.032, 0.008, 40, 64
+# Features: 40 mel bands of 32 ms frames, every 8 ms; in long windows every 16,
+# 24, ... ms, so that there are at most 80.
+_STEP_SECS, _STEPS_PER_FRAME, _BANDS, _MAX_FRAMES = 0.008, 4, 40, 80
 # A band below this level counts as silent (-80 dB of a full-scale sine).
 _FLOOR = 1e-4
 
@@ -173,12 +173,13 @@ class Classifier:
 
     def _log_mel(self, audio: tf.Tensor) -> tf.Tensor:
         """Log-mel spectra [B, T, bands, 1] of audio [B, N]."""
+        samples, shortest = audio.shape[1], round(_STEP_SECS * self._rate_hz)
         # A window may be shorter than a frame.
-        length = min(round(_FRAME_SECS * self._rate_hz), audio.shape[1])
-        step = max(
-            round(_STEP_SECS * self._rate_hz),
-            -(-(audio.shape[1] - length) // (_MAX_FRAMES - 1)),
-        )
+        length = min(_STEPS_PER_FRAME * shortest, samples)
+        frames = 1 + (samples - length) // shortest
+        # A multiple of the shortest: TensorFlow cuts frames into parts of the
+        # greatest common divisor of length and step.
+        step = shortest * -(-frames // _MAX_FRAMES)
         magnitudes = tf.abs(tf.signal.stft(audio, length, step))
         bins = magnitudes.shape[-1]
         matrix = tf.signal.linear_to_mel_weight_matrix(

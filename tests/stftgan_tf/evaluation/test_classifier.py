@@ -52,6 +52,22 @@ def test_weights_are_read_back(trained_classifier, tmp_path):
     assert restored.load(tmp_path / "array.npy") is None
 
 
+@pytest.mark.parametrize(
+    ("samples", "rate_hz"), [(100, 8000), (16768, 16000), (50000, 44100)]
+)
+def test_batches_of_any_size_and_windows_of_any_length(samples, rate_hz):
+    model = classifier.Classifier(samples, 3, rate_hz)
+    rng = np.random.default_rng(0)
+    audio = np.float32(rng.normal(size=(70, samples)))
+    labels = np.arange(70) % 3
+    # Two batches an epoch, of 64 and of 9 rows.
+    more = np.concatenate([audio, audio[:11]])
+    model.fit(more, np.resize(labels, 81), max_steps=3)
+    probabilities, vectors = model(audio)
+    assert probabilities.shape == (70, 3) and vectors.shape == (70, 64)
+    np.testing.assert_allclose(model(audio[:1])[1], vectors[:1], atol=1e-3)
+
+
 @pytest.mark.parametrize("samples", [2, 100, 479, 480])
 def test_audio_shorter_than_the_shift_can_be_varied(samples):
     audio = np.ones((50, samples), np.float32)
