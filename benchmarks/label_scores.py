@@ -49,7 +49,9 @@ def load_recordings(
             (level,) = reading.measure(recording.path, config.audio)
             start = level.start + (level.samples - config.window_samples) // 2
             stop = start + config.window_samples
-            samples = reading.read(recording.path, config.audio, start, stop)
+            samples = reading.read(
+                recording.path, config.audio, start, stop, 0, level
+            )
         except AudioError as error:
             raise UserError(f"{recording.path}: {error}") from error
         rows, labels = splits[segments.split_of(recording, config)]

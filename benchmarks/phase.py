@@ -60,7 +60,8 @@ def excerpts(args: argparse.Namespace, config: Config, secs: float):
     stride = max(1, len(candidates) // args.recordings)
     for path, level in candidates[::stride][: args.recordings]:
         start = (level.samples - count) // 2
-        samples = reading.read(path, config.audio, start, start + count)
+        stop = start + count
+        samples = reading.read(path, config.audio, start, stop, 0, level)
         yield samples * reading.gain(level, config.audio)
 
 

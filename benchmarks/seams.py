@@ -95,7 +95,7 @@ def _run(args: argparse.Namespace) -> int:
         try:
             level, *_ = reading.measure(recording.path, config.audio)
             samples = reading.read(
-                recording.path, config.audio, 0, level.samples
+                recording.path, config.audio, 0, level.samples, 0, level
             )
         except AudioError:
             continue

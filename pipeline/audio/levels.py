@@ -233,8 +233,8 @@ def active_level(powers: np.ndarray) -> float:
     peaks = _latest_max(_eroded(powers), reach, len(powers))
     order = np.argsort(-peaks, kind="stable")
     means = powers[order].cumsum(dtype=np.float64)
-    means /= np.arange(1, len(powers) + 1)
-    is_below = peaks[order] * _P56_MARGIN <= means
+    means /= np.arange(1, len(powers) + 1, dtype=np.float64)
+    is_below = peaks[order] * np.float32(_P56_MARGIN) <= means
     count = int(is_below.argmax()) if is_below.any() else len(powers)
     return math.sqrt(means[max(count, 1) - 1])
 
