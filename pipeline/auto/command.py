@@ -10,6 +10,7 @@ from pipeline.sources import recordings as recordings_lib
 from pipeline.sources.recordings import Source
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import AudioConfig, Config
+from stftgan_tf.errors import UserError
 
 # The config for the built-in corpus, which needs no survey.
 _DEMO_CONFIG = "digits8k"
@@ -77,10 +78,13 @@ def _use_existing(args: argparse.Namespace) -> Config:
     path = args.root / resolve.CONFIG
     config = config_lib.load(path, args.set)
     print(f"config: {path} (chosen earlier; delete it for a new survey)")
-    note = resolve.changed_note(args.root, _opener(args))
-    if note:
-        print(note)
-    if (args.root / resolve.PIECES).is_file():
+    has_pieces = (args.root / resolve.PIECES).is_file()
+    change = resolve.change_since(args.root, _opener(args))
+    if change and has_pieces:
+        raise UserError(f"{change} ({resolve.PIECES} lists the earlier ones)")
+    if change:
+        print(f"note: {change}")
+    if has_pieces:
         _use_pieces(args)
     args.config = str(path)
     return config

@@ -105,10 +105,10 @@ def existing(root: Path) -> str | None:
         raise UserError(f"{path} cannot be read: {error}") from error
 
 
-def changed_note(
+def change_since(
     root: Path, open_source: Callable[[AudioConfig], Source]
 ) -> str | None:
-    """A note if the recordings are not those of the survey.
+    """What to do if the recordings are not those of the survey, else None.
 
     Args:
       root: directory of the pipeline.
@@ -118,8 +118,8 @@ def changed_note(
     if expected in ("", survey.fingerprint(open_source(survey.AUDIO))):
         return None
     return (
-        f"note: the recordings have changed since {root / CONFIG} was chosen; "
-        "delete it for a new survey"
+        f"the recordings have changed since {root / CONFIG} was chosen; delete "
+        "it for a new survey"
     )
 
 

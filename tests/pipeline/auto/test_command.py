@@ -93,7 +93,9 @@ def test_the_demo_corpus_has_its_config(capsys):
     assert yaml.safe_load(text) == config_lib.load("digits8k").to_dict()
 
 
-def test_one_long_recording_is_held_out_in_pieces(talk, tmp_path, capsys):
+def test_one_long_recording_is_held_out_in_pieces(
+    talk, recordings, tmp_path, capsys
+):
     root = tmp_path / "root"
     flags = [f"--source={talk}", f"--root={root}", "--runner=FnApiRunner"]
     assert run.main([*flags, "--until=preprocess"]) == 0
@@ -108,6 +110,10 @@ def test_one_long_recording_is_held_out_in_pieces(talk, tmp_path, capsys):
     assert run.main([*flags, "--until=preprocess"]) == 0
     output = capsys.readouterr().out
     assert "[1/1] preprocess: up to date" in output and "note:" not in output
+    # The pieces are those of earlier recordings.
+    assert run.main([f"--source={recordings}", *flags[1:], "--dry_run"]) == 1
+    error = capsys.readouterr().err
+    assert "have changed since" in error and "auto.csv lists" in error
 
 
 def test_too_little_is_one_line(tmp_path, capsys):
