@@ -113,10 +113,16 @@ def local_path(text: str) -> Path:
 
     Raises:
       ArgumentTypeError: if it is empty, or a URL, which would become a
-        directory here.
+        directory here, or not in UTF-8, so that TensorFlow cannot open it.
     """
     if not text:
         raise argparse.ArgumentTypeError("the path is empty")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise argparse.ArgumentTypeError(
+            f"{ascii(text)} is not UTF-8, which TensorFlow needs; rename it"
+        ) from error
     if "://" in text:
         raise argparse.ArgumentTypeError(
             f"{text} is remote; expected a local path"

@@ -30,9 +30,25 @@ def read_manifest(root: str) -> dict[str, Any]:
         raise UserError(f"{path} {error}") from error
 
 
+# What JSON raises for a damaged file, and access to what is not there.
+_DAMAGE = (AttributeError, KeyError, RecursionError, TypeError, ValueError)
+
+
 def read_stats(root: str) -> dict[str, Any]:
-    """The statistics of a data set: histograms, labels and speakers."""
-    return json.loads(storage.read_text(storage.join(root, "stats.json")))
+    """The statistics of a data set: histograms, labels and speakers.
+
+    Raises:
+      UserError: if they are damaged.
+    """
+    path = storage.join(root, "stats.json")
+    try:
+        stats = json.loads(storage.read_text(path))
+        splits = [*stats["labels"].values(), *stats["speakers"].values()]
+        if not all(isinstance(counts, dict) for counts in splits):
+            raise ValueError("counts are malformed")
+        return stats
+    except _DAMAGE as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
 
 
 def data_config(manifest: dict[str, Any]) -> Config:

@@ -49,6 +49,10 @@ def load_saved(path: Path, overrides: Sequence[str] = ()) -> Config:
       ConfigError: if the file or an override cannot be used.
     """
     values, _ = _read(path)
+    # Every version saved these; defaults must not stand in for a cut file.
+    missing = [name for name in ("model", "train") if name not in values]
+    if missing:
+        raise ConfigError(f"{path} is damaged: {missing[0]} is missing")
     return _resolve(values, overrides, source=str(path))
 
 

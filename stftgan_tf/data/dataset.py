@@ -115,7 +115,15 @@ def open_shards(root: str | Path, config: Config) -> Shards:
         )
     for shard in manifest["shards"]:
         _check_size(os.path.join(root, shard["path"]), shard["bytes"])
-    return Shards(root=root, manifest=manifest, home=root)
+    shards = Shards(root=root, manifest=manifest, home=root)
+    for split in records.SPLITS:
+        if shards.windows(split) and not shards.files(split):
+            raise UserError(
+                f"{os.path.join(root, records.MANIFEST)} is damaged: it names "
+                f"no shard of the {shards.windows(split)} windows in "
+                f"Split-{split}"
+            )
+    return shards
 
 
 def open_examples(examples: str, root: str, config: Config) -> Shards:
@@ -307,8 +315,13 @@ def _load_file_systems(root: str) -> None:
 def _open_manifest(root: str) -> dict[str, Any]:
     path = os.path.join(root, records.MANIFEST)
     try:
+        path.encode()
         with tf.io.gfile.GFile(path, "rb") as file:
             return records.parse_manifest(file.read())
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{ascii(root)} is not UTF-8, which TensorFlow needs; rename it"
+        ) from error
     except tf.errors.NotFoundError as error:
         raise UserError(
             f"{root} is not a data set (no manifest.json); create one "

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import json
 import math
+import re
 import struct
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -71,6 +72,7 @@ _INNER_KEYS = {
     "windows": SPLITS,
 }
 _SHARD_KEYS = {"path", "records", "bytes", "sha256"}
+_SHARD_PATH = re.compile(r"Split-[a-z]+/[^/\0]+")
 
 # Field numbers in the `oneof` of the Feature message.
 _KIND_FIELD = {"bytes": 1, "float": 2, "int64": 3}
@@ -113,6 +115,7 @@ def _check_inner_values(manifest: dict[str, Any]) -> None:
     """Raises ValueError for values of the wrong type or out of range."""
     moments = [manifest["moments"][name] for name in ("mean", "std")]
     valid = {
+        "config": all(isinstance(s, dict) for s in manifest["config"].values()),
         "labels": all(isinstance(name, str) for name in manifest["labels"]),
         "windows": all(_is_count(manifest["windows"][s]) for s in SPLITS),
         "hours": all(_is_finite(manifest["hours"][s]) for s in SPLITS),
@@ -135,6 +138,7 @@ def _check_shard(shard: Any) -> None:
     texts, counts = ("path", "sha256"), ("records", "bytes")
     if not (
         all(isinstance(shard[name], str) for name in texts)
+        and _SHARD_PATH.fullmatch(shard["path"])
         and all(_is_count(shard[name]) for name in counts)
     ):
         raise ValueError(f"is damaged: shard {shard} is malformed")

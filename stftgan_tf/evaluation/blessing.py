@@ -23,6 +23,9 @@ FILE, EXAMPLES = "evaluation.json", "examples.npz"
 BLESSED, NOT_BLESSED = "BLESSED", "NOT_BLESSED"
 LAYOUT = Layout(FILE, (FILE, EXAMPLES, BLESSED, NOT_BLESSED), '"blessed"')
 
+# What every evaluation contains.
+_TYPES = {"digest": str, "real": dict, "generated": dict, "reasons": list}
+
 # The file that `pipeline.push` writes into a version.
 PUSHED = "pushed.json"
 
@@ -222,12 +225,21 @@ def read(directory: Path) -> dict[str, Any]:
             f"{directory} is not an evaluation (no {FILE}); create one with "
             "python -m stftgan_tf.evaluate"
         ) from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, RecursionError, TypeError, ValueError) as error:
         raise UserError(f"{path} is damaged: {error}") from error
 
 
 def _current(evaluation: dict[str, Any]) -> dict[str, Any]:
-    """An evaluation with the metric names of this version."""
+    """An evaluation with the metric names of this version.
+
+    Raises:
+      KeyError, ValueError: if it is not an evaluation.
+    """
+    for key, kind in _TYPES.items():
+        if not isinstance(evaluation[key], kind):
+            raise ValueError(f"{key} is not a {kind.__name__}")
+    if not all(isinstance(c, dict) for c in evaluation.get("checks", [])):
+        raise ValueError("checks are malformed")
     sections = {
         section: registry.current_names(evaluation[section])
         for section in ("real", "generated", "last_blessed")

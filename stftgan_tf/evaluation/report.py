@@ -37,7 +37,7 @@ from stftgan_tf.metrics import registry
 from stftgan_tf.saved_model import loading
 
 # Keys of evaluation.json that earlier versions did not write.
-_REQUIRED = {"bins", "checks", "data_digest", "evaluate"}
+_REQUIRED = {"bins", "checks", "clusters", "data_digest", "evaluate"}
 
 
 @dataclasses.dataclass(frozen=True)

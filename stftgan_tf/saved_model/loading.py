@@ -31,7 +31,25 @@ SIGNATURES = (
 BATCH, LONG_BATCH = 32, 4
 
 # What TensorFlow and JSON raise for a damaged SavedModel.
-_DAMAGE = (tf.errors.OpError, IndexError, KeyError, OSError, ValueError)
+_DAMAGE = (
+    tf.errors.OpError,
+    IndexError,
+    KeyError,
+    OSError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+
+# Values of metadata.json without which nothing can be generated.
+_TYPES = {
+    "config": dict,
+    "labels": list,
+    "long_samples": int,
+    "sample_rate_hz": int,
+    "samples": int,
+    "step": int,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -297,6 +315,9 @@ def load(path: str | Path) -> LoadedModel:
         )
     try:
         metadata = json.loads(file.read_text(encoding="utf-8"))
+        for key, kind in _TYPES.items():
+            if not isinstance(metadata[key], kind):
+                raise ValueError(f"{METADATA}: {key} is not a {kind.__name__}")
         module = tf.saved_model.load(str(path))
         signatures = module.signatures
         missing = set(SIGNATURES) - set(signatures)

@@ -71,6 +71,9 @@ def test_local_path_refuses_a_url(capsys):
     with pytest.raises(SystemExit):
         parser.parse_args(["--run="])
     assert "--run: the path is empty" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--run=a\udcff"])
+    assert "is not UTF-8, which TensorFlow needs" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
