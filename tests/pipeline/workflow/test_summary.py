@@ -3,6 +3,7 @@ import pytest
 from pipeline.workflow import summary
 from stftgan_tf.evaluation import blessing
 
+METRICS = {"digest": "x", "real": {}, "generated": {}}
 PASSED = blessing.Check("recall", 0.9, "at least", 0.5, "too little variety")
 FAILED = blessing.Check("ndb", 50, "at most", 30, "the model has collapsed")
 
@@ -23,7 +24,7 @@ def lines(steps, tmp_path):
 
 def test_a_blessed_version(steps, tmp_path):
     export, evaluation, report, push = steps
-    blessing.write(evaluation.output, {"digest": "x"}, [PASSED])
+    blessing.write(evaluation.output, METRICS, [PASSED])
     for step in (evaluation, report, push):
         step.run()
     blank, *rows = lines(steps, tmp_path)
@@ -43,7 +44,7 @@ def test_a_blessed_version(steps, tmp_path):
 
 def test_an_export_that_is_not_blessed(steps, tmp_path):
     evaluation = steps[1]
-    metrics = {"digest": "x", "remedies": ["Train longer."]}
+    metrics = {**METRICS, "remedies": ["Train longer."]}
     blessing.write(evaluation.output, metrics, [PASSED, FAILED])
     evaluation.run()
     _, verdict, reason, listen = lines(steps, tmp_path)
