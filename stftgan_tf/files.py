@@ -287,6 +287,9 @@ def refuse_foreign_file(path: Path, mark: bytes) -> None:
     """
     if path.is_dir():
         raise UserError(f"{path} is a directory; expected a file or a new name")
+    if path.exists() and not path.is_file():
+        # The rename would replace a device such as /dev/null.
+        raise UserError(f"{path} is not a regular file; expected a new name")
     if path.is_file():
         data = path.read_bytes()
         if data and mark not in data:

@@ -1,3 +1,4 @@
+import os
 import signal
 import subprocess
 import sys
@@ -130,6 +131,9 @@ def test_output_file_replaces_only_an_earlier_output(tmp_path):
     assert path.read_bytes() == b"second mark"
     with pytest.raises(UserError, match="is a directory; expected a file"):
         write_output(tmp_path, b"mark", b"mark")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="is not a regular file"):
+        write_output(tmp_path / "pipe", b"mark", b"mark")
     # A file that a user has just created with `mktemp` or `touch`.
     path.write_bytes(b"")
     write_output(path, b"mark", b"mark")
