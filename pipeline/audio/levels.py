@@ -7,6 +7,7 @@ signal: each block's power is taken around its own mean.
 
 import dataclasses
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -55,6 +56,13 @@ _MIN_RANGE_DB = 15.0
 _NEAR_DB, _FAR_DB = 10, 60
 _MIN_QUIET_SHARE, _MIN_SHARE = 0.6, 0.2
 
+# Cells of the histogram of thresholds: 16 in an octave of the power, at most
+# 0.27 dB wide, by the highest bits of a float32. They cover 60 dB.
+_CELL_BITS, _CELLS = 19, 320
+
+# Blocks that are processed at once.
+_PART_BLOCKS = 1 << 16
+
 # A power that stands for zero: -200 dB.
 _ZERO = 1e-20
 
@@ -68,7 +76,8 @@ class Levels:
       count: samples in the recording.
       mean: of all samples.
       rms: root mean square around the mean.
-      peaks: float32 [B], largest absolute deviation from the mean.
+      peak: largest absolute deviation from the mean.
+      peaks: float32 [B], that of each block; empty if it is not asked for.
       powers: float32 [B], mean square around each block's own mean.
       emphasised: float32 [B], the same after pre-emphasis; empty if it is not
         asked for.
@@ -78,6 +87,7 @@ class Levels:
     count: int
     mean: float
     rms: float
+    peak: float
     peaks: np.ndarray
     powers: np.ndarray
     emphasised: np.ndarray
@@ -89,12 +99,17 @@ class Meter:
     Args:
       rate_hz: sample rate.
       emphasise: whether levels after pre-emphasis are needed.
+      keep_peaks: whether the peak of each block is needed.
     """
 
-    def __init__(self, rate_hz: int, emphasise: bool = False):
+    def __init__(
+        self, rate_hz: int, emphasise: bool = False, keep_peaks: bool = False
+    ):
         self.step = max(1, round(BLOCK_SECS * rate_hz))
         self._delay = max(1, round(rate_hz / _EMPHASIS_HZ)) * emphasise
+        self._keep_peaks = keep_peaks
         self.count, self._sum, self._square_sum = 0, 0.0, 0.0
+        self._low, self._high = math.inf, -math.inf
         self._parts: list[tuple[np.ndarray, ...]] = []
 
     def add(self, samples: np.ndarray) -> float:
@@ -126,11 +141,21 @@ class Meter:
         self._square_sum += square_sum
         powers = squares / sizes - np.square(sums / sizes)
         powers = np.maximum(powers, 0, dtype=np.float32, casting="same_kind")
-        low = np.minimum.reduceat(samples, starts)
-        high = np.maximum.reduceat(samples, starts)
+        self._low = min(self._low, float(samples.min()))
+        self._high = max(self._high, float(samples.max()))
         emphasised = self._emphasised(samples, starts, sizes)
-        self._parts.append((powers, low, high, emphasised))
+        ends = self._ends(samples, starts)
+        self._parts.append((powers, emphasised, *ends))
         return sustained(powers)
+
+    def _ends(
+        self, samples: np.ndarray, starts: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The smallest and largest sample of each block, float32 [B]."""
+        if not self._keep_peaks:
+            return np.zeros(0, np.float32), np.zeros(0, np.float32)
+        low = np.minimum.reduceat(samples, starts)
+        return low, np.maximum.reduceat(samples, starts)
 
     def _emphasised(
         self, samples: np.ndarray, starts: np.ndarray, sizes: np.ndarray
@@ -151,7 +176,7 @@ class Meter:
     def levels(self) -> Levels:
         """The levels of all samples, at least one."""
         parts = map(np.concatenate, zip(*self._parts, strict=True))
-        powers, low, high, emphasised = parts
+        powers, emphasised, low, high = parts
         mean = self._sum / self.count
         power = self._square_sum / self.count - mean**2
         return Levels(
@@ -159,6 +184,7 @@ class Meter:
             count=self.count,
             mean=mean,
             rms=math.sqrt(max(0.0, power)),
+            peak=max(self._high - mean, mean - self._low),
             peaks=np.maximum(high - np.float32(mean), np.float32(mean) - low),
             powers=powers,
             emphasised=emphasised,
@@ -193,7 +219,7 @@ class WordLength:
 
 def sustained(powers: np.ndarray) -> float:
     """The level [RMS] that is exceeded for 3 blocks in a row, anywhere."""
-    return math.sqrt(_eroded(powers).max())
+    return math.sqrt(max(float(_eroded(p).max()) for p in _parts(powers, 2)))
 
 
 def silence(levels: Levels, step: float) -> str:
@@ -205,8 +231,7 @@ def silence(levels: Levels, step: float) -> str:
     """
     loudest = sustained(levels.powers)
     if loudest < max(_MIN_LEVEL, _MIN_STEPS * step):
-        peak = float(levels.peaks.max())
-        if peak > max(_MIN_LEVEL, 4 * _MIN_STEPS * step):
+        if levels.peak > max(_MIN_LEVEL, 4 * _MIN_STEPS * step):
             return "nothing but clicks of less than 30 ms"
         if loudest < _MIN_LEVEL:
             return "constant, or nothing above -100 dB of full scale"
@@ -230,13 +255,21 @@ def active_level(powers: np.ndarray) -> float:
     # A block is active from a threshold on if 3 blocks in a row, of which it is
     # one or which end at most 200 ms before it, exceed the threshold.
     reach = _SUSTAINED_BLOCKS + _HANGOVER_BLOCKS
-    peaks = _latest_max(_eroded(powers), reach, len(powers))
-    order = np.argsort(-peaks, kind="stable")
-    means = powers[order].cumsum(dtype=np.float64)
-    means /= np.arange(1, len(powers) + 1, dtype=np.float64)
-    is_below = peaks[order] * np.float32(_P56_MARGIN) <= means
-    count = int(is_below.argmax()) if is_below.any() else len(powers)
-    return math.sqrt(means[max(count, 1) - 1])
+    counts, energy = np.zeros(_CELLS), np.zeros(_CELLS)
+    top, done = _cell(np.float32(sustained(powers) ** 2)), 0
+    for part in _parts(powers, reach - 1):
+        peaks = _latest_max(_eroded(part), reach, len(part))
+        fresh = slice(min(done, reach - 1), None)
+        # Cell 0 contains the highest ones, the last cell all that are low.
+        cells = np.minimum(top - _cell(peaks[fresh]), _CELLS - 1)
+        counts += np.bincount(cells, minlength=_CELLS)
+        energy += np.bincount(cells, part[fresh], _CELLS)
+        done += len(cells)
+    means = energy.cumsum() / counts.cumsum()
+    edges = (top - np.arange(_CELLS, dtype=np.int32)) << _CELL_BITS
+    is_far = means >= edges.view(np.float32) * _P56_MARGIN
+    index = int(is_far.argmax()) if is_far.any() else -1
+    return math.sqrt(means[index])
 
 
 def noise_floor(powers: np.ndarray, active: float) -> float:
@@ -249,20 +282,38 @@ def noise_floor(powers: np.ndarray, active: float) -> float:
     least = _MIN_SHARE * len(powers)
     if np.count_nonzero(powers < active**2 / 10) < least:
         return 0.0
-    bins = np.floor(10 * np.log10(np.maximum(powers, _ZERO))).astype(int)
     top = math.floor(20 * math.log10(active)) - _NEAR_DB
     bottom = top - _FAR_DB
-    is_quiet = (bins >= bottom) & (bins < top)
-    counts = np.bincount(bins[is_quiet] - bottom, minlength=_FAR_DB)
-    near = np.convolve(counts, np.ones(_FLOOR_BINS, int), "valid")
+    counts, energy = np.zeros(_FAR_DB), np.zeros(_FAR_DB)
+    for part in _parts(powers):
+        levels = 10 * np.log10(np.maximum(part, _ZERO))
+        is_quiet = (levels >= bottom) & (levels < top)
+        bins = np.floor(levels[is_quiet]).astype(int) - bottom
+        counts += np.bincount(bins, minlength=_FAR_DB)
+        energy += np.bincount(bins, part[is_quiet], _FAR_DB)
+    near = np.convolve(counts, np.ones(_FLOOR_BINS), "valid")
     low = int(near.argmax())
     if near[low] < max(_MIN_QUIET_SHARE * counts.sum(), least):
         return 0.0
-    low += bottom
-    power = powers[(bins >= low) & (bins < low + _FLOOR_BINS)].mean()
+    power = energy[low : low + _FLOOR_BINS].sum() / near[low]
     if 10 * math.log10(power) > 20 * math.log10(active) - _MIN_RANGE_DB:
         return 0.0
     return math.sqrt(power)
+
+
+def _parts(powers: np.ndarray, overlap: int = 0) -> Iterator[np.ndarray]:
+    """Views of powers [B], so that temporary arrays are small.
+
+    Each part begins with the last `overlap` blocks of the one before it.
+    """
+    for start in range(0, len(powers), _PART_BLOCKS):
+        yield powers[max(0, start - overlap) : start + _PART_BLOCKS]
+
+
+def _cell(powers: np.ndarray) -> np.ndarray:
+    """The cell of each power in a logarithmic histogram, int32 [B]."""
+    # The bits of a float are roughly its logarithm.
+    return powers.view(np.int32) >> _CELL_BITS
 
 
 def _eroded(powers: np.ndarray) -> np.ndarray:

@@ -280,7 +280,9 @@ def _blocks(decoder: Decoder) -> Iterator[np.ndarray]:
     step = Meter(decoder.rate_hz).step
     steps = max(1, _BLOCK_SAMPLES // decoder.channels // step)
     start = 0
-    while len(block := decoder.read(start, steps * step)):
+    while start < decoder.frames and len(
+        block := decoder.read(start, steps * step)
+    ):
         yield block
         start += len(block)
 
@@ -328,7 +330,12 @@ class _Measurement:
         channels = _select_channels(block, self._config)
         if not self._meters:
             self._meters = [
-                Meter(self._rate_hz, self._find_speech) for _ in channels
+                Meter(
+                    self._rate_hz,
+                    self._find_speech,
+                    keep_peaks=self._config.trim_db > 0,
+                )
+                for _ in channels
             ]
         pairs = zip(self._meters, channels, strict=True)
         # A list, because each channel must be added.
@@ -373,11 +380,10 @@ class _Measurement:
 
     def _channel_stats(self, levels: Levels) -> ChannelStats:
         """The statistics of a channel that is not silent."""
-        peaks, peak = levels.peaks, float(levels.peaks.max())
-        first, last = 0, len(peaks)
+        first, last = 0, len(levels.powers)
         if self._config.trim_db:
-            low = peak * 10 ** (-self._config.trim_db / 20)
-            loud = np.flatnonzero(peaks > low)
+            low = levels.peak * 10 ** (-self._config.trim_db / 20)
+            loud = np.flatnonzero(levels.peaks > low)
             first, last = int(loud[0]), int(loud[-1]) + 1
         start = self._position(levels, first)
         stop = max(start + 1, self._position(levels, last))
@@ -389,7 +395,7 @@ class _Measurement:
             start=start,
             samples=stop - start,
             mean=levels.mean,
-            peak=peak,
+            peak=levels.peak,
             rms=levels.rms,
             active=active,
             noise=levels_lib.noise_floor(levels.powers, active),

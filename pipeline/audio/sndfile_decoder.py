@@ -21,9 +21,15 @@ _SKIPPED_FRAMES = 1 << 16
 class _SoundFile(soundfile.SoundFile):
     """A file of which `soundfile` knows whether libsndfile can seek in it."""
 
+    _is_seekable: bool | None = None
+
     def seekable(self) -> bool:
-        # libsndfile says that it can seek in DWVW, but fails.
-        return super().seekable() and not self.subtype.startswith("DWVW")
+        # Asked several times for each read.
+        if self._is_seekable is None:
+            # libsndfile says that it can seek in DWVW, but fails.
+            is_dwvw = self.subtype.startswith("DWVW")
+            self._is_seekable = super().seekable() and not is_dwvw
+        return self._is_seekable
 
 
 class SndfileDecoder:

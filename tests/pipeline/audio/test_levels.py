@@ -20,7 +20,7 @@ def powers(*parts):
 
 
 def measure(samples, portion=10 * RATE, emphasise=False):
-    meter = Meter(RATE, emphasise)
+    meter = Meter(RATE, emphasise, keep_peaks=True)
     for start in range(0, len(samples), portion):
         meter.add(np.float32(samples[start : start + portion]))
     return meter.levels()
@@ -33,6 +33,7 @@ def test_levels_of_a_square_wave_on_a_constant():
     assert (result.step, result.count) == (80, 840)
     assert result.mean == pytest.approx(0.25)
     assert result.rms == pytest.approx(0.375)
+    assert result.peak == pytest.approx(0.375)
     np.testing.assert_allclose(result.powers, np.full(11, 0.375**2))
     np.testing.assert_allclose(result.peaks, np.full(11, 0.375))
 
