@@ -159,11 +159,13 @@ def choose_placement(facts: Facts, windows: Windows) -> Choice:
             f"{1 - facts.active_share:.0%} pauses, which a grid would learn"
         )
     elif facts.kind == "words":
-        values["window.tail"] = "crop"
         summary, why = "one per recording", "recordings are as long as a window"
     else:
         summary = "every half window"
         why = "the sound goes on, so any position is as good as another"
+    if facts.kind == "words":
+        # Padding would give a word that is a little too long two windows.
+        values["window.tail"] = "crop"
     if facts.kind == "speech":
         values["window.silence_db"] = 20.0
     return Choice("placement", summary, why, values)

@@ -42,6 +42,7 @@ def test_recordings_of_a_measured_recipe_get_that_recipe(facts, name):
 def test_words_in_noise_get_windows_of_a_second_on_the_speech():
     config = config_for(WORDS_IN_NOISE)
     assert config.window.place == "speech"
+    assert config.window.tail == "crop"
     assert config.window.frames == 128 and config.stft.frame_step == 128
     assert config.model.num_downsamples == 5
     assert config.stft.floor_db == -80
