@@ -204,7 +204,7 @@ def _reason(error: soundfile.LibsndfileError) -> str:
     """Why libsndfile does not open a file."""
     reason = error.error_string
     # The last format that libsndfile tries has its header in another file.
-    if re.search("resource fork|bad (data|map) ", reason):
+    if re.search("not recognised|resource fork|bad (data|map) ", reason):
         return "the format is not known"
     return reason
 
