@@ -30,8 +30,8 @@ def test_a_damaged_export_replaces_an_earlier_blessing(
     (model / "saved_model.pb").write_bytes(b"damaged")
     output = tmp_path / "infra"
     output.mkdir()
-    for name in ("infra.json", "INFRA_BLESSED"):
-        (output / name).touch()
+    (output / "infra.json").write_text('{"blessed": true}')
+    (output / "INFRA_BLESSED").touch()
     args = [f"--model={model}", f"--output={output}"]
     assert infra_validate.main(args) == 1
     assert "damaged" in capsys.readouterr().err

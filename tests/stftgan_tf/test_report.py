@@ -165,12 +165,17 @@ def test_all_clips_of_a_group_play_one_after_the_other(browser, page):
     with opened(browser, page) as tab:
         group = tab.locator("#generated")
         button = group.locator(".play-all")
+        # A clip can be over before the test looks.
+        group.evaluate(
+            "(group) => { window.played = [];"
+            " group.querySelectorAll('audio').forEach((clip, index) =>"
+            " clip.addEventListener('play', () => played.push(index))); }"
+        )
         button.click()
         assert button.inner_text() == "Stop"
-        for index in (0, 1, 2):
-            figure = group.locator("figure").nth(index)
-            figure.and_(tab.locator(".playing")).wait_for()
-            assert tab.locator(".playing").count() == 1
+        tab.wait_for_function("played.length >= 3")
+        assert tab.evaluate("played.slice(0, 3)") == [0, 1, 2]
+        assert tab.locator(".playing").count() <= 1
         # Another clip ends it.
         tab.locator("#real audio").first.evaluate("(clip) => clip.play()")
         group.get_by_text("Play all").wait_for()

@@ -8,8 +8,8 @@ from stftgan_tf.saved_model.request import SampleRequest
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"num": 0}, "--num is 0; expected at least 1"),
-        ({"num": 1, "interpolate": (1, 2)}, "--num is 1; expected at least 2"),
+        ({"num": 0}, "--num is 0; expected 1 to 1000000"),
+        ({"num": 1, "interpolate": (1, 2)}, "--num is 1; expected 2 to"),
         ({"seed": -1}, "--seed is -1; expected 0 to"),
         ({"seed": 2**63 - 16}, "--seed is"),
         ({"interpolate": (1, -2)}, "--interpolate is -2; expected 0 to"),

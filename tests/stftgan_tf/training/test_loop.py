@@ -39,6 +39,7 @@ def test_the_files_of_a_run(trained_run, tiny):
         "config.yaml",
         "manifest.json",
         "metrics.jsonl",
+        "sessions.jsonl",
         "log.txt",
         "samples",
         "checkpoints",
