@@ -21,7 +21,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from pipeline import arguments, preprocess, versions
+from pipeline import arguments, auto, preprocess, versions
 from pipeline.workflow import history, loop, plan, summary, worker
 from pipeline.workflow.step import STEPS, Step
 from stftgan_tf import cli
@@ -34,9 +34,6 @@ from stftgan_tf.saved_model import contract
 EXAMPLE = "python -m pipeline.run --source my_recordings --minutes 60"
 
 _NAMES = list(STEPS)
-
-# The config is chosen for the recordings, and written to ROOT/auto.yaml.
-_AUTO = "auto"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -54,9 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__, EXAMPLE)
     config_lib.add_arguments(
         parser,
-        default=_AUTO,
-        meaning=f"{_AUTO}, which chooses one for the recordings and writes it "
-        "to ROOT/auto.yaml",
+        default=auto.NAME,
+        meaning=f"{auto.NAME}, which chooses one for the recordings and writes "
+        "it to ROOT/auto.yaml",
     )
     arguments.add_source(parser)
     _add_root(parser, None, "pipelines/<name of the source>")
@@ -155,13 +152,13 @@ def _lineage_parser() -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace, more_flags: list[str]) -> int:
     _check_limits(args)
     args.root = args.root or _default_root(args.source)
-    if args.config == _AUTO:
+    if args.config == auto.NAME:
         # Loads the audio libraries.
-        from pipeline.auto import command as auto
+        from pipeline.auto import command
 
         if args.print_config:
-            return auto.print_config(args)
-        config = auto.apply(args)
+            return command.print_config(args)
+        config = command.apply(args)
     else:
         config = config_lib.load(args.config, args.set)
     if args.print_config:

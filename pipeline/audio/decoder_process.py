@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, ClassVar
 
 from pipeline import storage
 from pipeline.audio import reading
-from pipeline.audio.decoders import Excerpt
+from pipeline.audio.decoders.base import Excerpt
 from pipeline.audio.errors import AudioError
 from stftgan_tf.config import AudioConfig
 

@@ -1,6 +1,6 @@
 """Reads recordings as float32 samples at one rate, one channel at a time.
 
-`pipeline.audio.decoders` opens a recording and soxr resamples it. Memory does
+`pipeline.audio.opening` opens a recording and soxr resamples it. Memory does
 not grow with the length of a recording: `measure` streams it, `read` seeks,
 and only short recordings are loaded whole.
 """
@@ -14,9 +14,10 @@ import soxr
 
 from pipeline.audio import levels as levels_lib
 from pipeline.audio import speech
-from pipeline.audio.decoders import Decoder, open_recording
+from pipeline.audio.decoders.base import Decoder
 from pipeline.audio.errors import AudioError
 from pipeline.audio.levels import Levels, Meter, WordLength
+from pipeline.audio.opening import open_recording
 from stftgan_tf.config import AudioConfig
 
 # Number of samples, of all channels together, that are decoded at a time.

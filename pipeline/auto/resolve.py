@@ -9,19 +9,17 @@ from pathlib import Path
 
 import yaml
 
-from pipeline import storage
-from pipeline.auto import choices as choices_lib
+from pipeline import auto, storage
 from pipeline.auto import document, survey
+from pipeline.auto.config import choose_config
 from pipeline.auto.holdout import is_cut, pieces_of
 from pipeline.auto.survey import Facts
+from pipeline.sources.entries import format_secs
 from pipeline.sources.recordings import Source
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import AudioConfig, Config
 from stftgan_tf.errors import UserError
 from stftgan_tf.files import write_atomically
-
-# The value of `--config` that asks for a survey.
-NAME = "auto"
 
 # Files in the root of a pipeline: the config, and the pieces of recordings if
 # whole ones cannot be held out.
@@ -50,7 +48,7 @@ class Resolved:
           ConfigError: if an override cannot be used.
         """
         values = yaml.safe_load(self.text)
-        return config_lib.from_dict(values, overrides, source=NAME)
+        return config_lib.from_dict(values, overrides, source=auto.NAME)
 
     def write(self, root: Path) -> None:
         """Writes the files into the root of a pipeline."""
@@ -83,7 +81,7 @@ def new(
       UserError: if the recordings cannot be used.
     """
     facts = survey.survey(open_source)
-    choices = choices_lib.choose(facts, minutes)
+    choices = choose_config(facts, minutes)
     shown = document.with_overrides(choices, overrides)
     source = open_source(facts.names.applied_to(survey.AUDIO))
     pieces = _pieces(source, facts, root) if is_cut(facts) else None
@@ -144,13 +142,10 @@ def _pieces(source: Source, facts: Facts, root: Path) -> str:
             end = recording.end_secs
             if piece.end_secs is not None:
                 end = recording.start_secs + piece.end_secs
-            times = [_seconds(start), "" if end is None else _seconds(end)]
-            writer.writerow([path, *times, *(names[name] for name in given)])
+            stop = "" if end is None else format_secs(end)
+            row = [path, format_secs(start), stop]
+            writer.writerow([*row, *(names[name] for name in given)])
     return text.getvalue()
-
-
-def _seconds(secs: float) -> str:
-    return f"{secs:.6f}".rstrip("0").rstrip(".")
 
 
 def _relative(path: str, root: Path) -> str:

@@ -9,8 +9,9 @@ import numpy as np
 from scipy import fft
 
 from pipeline.audio import levels as levels_lib
-from pipeline.audio.decoders import Decoder, Excerpt, open_recording
+from pipeline.audio.decoders.base import Decoder, Excerpt
 from pipeline.audio.errors import AudioError
+from pipeline.audio.opening import open_recording
 from stftgan_tf.config import AudioConfig
 
 # A longer recording is described by excerpts of this length.

@@ -1,4 +1,4 @@
-"""Surveys the recordings of a source: what `choices` depends on."""
+"""Surveys the recordings of a source: what `config` depends on."""
 
 import collections
 import dataclasses
@@ -106,7 +106,7 @@ def survey(open_source: Callable[[AudioConfig], Source]) -> Facts:
       UserError: if no recording can be used.
     """
     recordings = open_source(AUDIO).recordings
-    chosen = choose(recordings, MAX_SURVEYED)
+    chosen = spread(recordings, MAX_SURVEYED)
     results = _listen(chosen)
     sounds = [s for s in results if isinstance(s, Sound)]
     if not sounds:
@@ -154,7 +154,7 @@ def _figures(sounds: Sequence[Sound]) -> dict[str, Any]:
     }
 
 
-def choose(recordings: Sequence[Recording], count: int) -> list[Recording]:
+def spread(recordings: Sequence[Recording], count: int) -> list[Recording]:
     """At most `count` recordings, spread evenly over the sorted list."""
     places = np.linspace(0, len(recordings) - 1, min(count, len(recordings)))
     return [recordings[i] for i in places.round().astype(int)]

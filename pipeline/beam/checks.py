@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pipeline import storage
-from pipeline.audio import decoders, tfds_records
+from pipeline.audio import opening, tfds_records
 from pipeline.audio.errors import AudioError
 from pipeline.sources import recordings as recordings_lib
 from stftgan_tf.config import AudioConfig
@@ -50,7 +50,7 @@ def check_source(source: str, output: str, config: AudioConfig) -> None:
     if recordings_lib.is_path(source):
         check_paths([source], output, config)
     try:
-        decoders.check_decoder(config)
+        opening.check_decoder(config)
     except AudioError as error:
         raise UserError(str(error)) from error
 

@@ -13,7 +13,7 @@ import soundfile
 import soxr
 
 from pipeline import storage
-from pipeline.audio.containers import has_av
+from pipeline.audio.containers.formats import has_av
 from pipeline.audio.reading import MAX_GAIN_DB
 from pipeline.beam import names, schema, statistics
 from pipeline.sources.recordings import Source

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pipeline import remote, storage
-from pipeline.audio import containers
+from pipeline.audio.containers import formats
 from stftgan_tf.errors import UserError
 
 # For each file, its path and its name (its path relative to the source).
@@ -76,7 +76,7 @@ def walk(root: Path) -> Files:
     unreadable: list[str] = []
     left_out: collections.Counter[str] = collections.Counter()
     visited: set[tuple[int, int]] = set()
-    extensions = containers.readable_extensions()
+    extensions = formats.readable_extensions()
 
     def add_unreadable(error: OSError) -> None:
         unreadable.append(str(error.filename))
@@ -116,11 +116,11 @@ def describe_left_out(left_out: Mapping[str, int]) -> str:
         kinds.append(f"{rest} others")
     files = "1 file" if total == 1 else f"{total:,} files"
     line = f"left out {files}: {', '.join(kinds)}"
-    readable = containers.readable_extensions()
+    readable = formats.readable_extensions()
     for_av = [
         kind
         for kind in sorted(left_out)
-        if kind in containers.AV_EXTENSIONS and kind not in readable
+        if kind in formats.AV_EXTENSIONS and kind not in readable
     ]
     if for_av:
         line += f"; to read {' '.join(for_av)}: pip install '.[av]'"
@@ -189,7 +189,7 @@ def _list_remote(source: str) -> Files:
     except OSError as error:
         raise UserError(f"source {source}: {error.strerror}") from error
     files, left_out = [], collections.Counter()
-    extensions = containers.readable_extensions()
+    extensions = formats.readable_extensions()
     for name in names:
         folder, _, file = name.rpartition("/")
         hidden = next(filter(None, map(_hidden_kind, folder.split("/"))), None)

@@ -65,12 +65,12 @@ def excerpt_id(name: str, start_secs: float, end_secs: float | None) -> str:
     """
     if not start_secs and end_secs is None:
         return name
-    end = "" if end_secs is None else _seconds(end_secs)
-    return f"{name}@{_seconds(start_secs)}-{end}"
+    end = "" if end_secs is None else format_secs(end_secs)
+    return f"{name}@{format_secs(start_secs)}-{end}"
 
 
-def _seconds(secs: float) -> str:
-    """A time without a superfluous fraction: 4, 1.5."""
+def format_secs(secs: float) -> str:
+    """A time in seconds without superfluous digits: 4, 1.5."""
     return f"{secs:.6f}".rstrip("0").rstrip(".")
 
 

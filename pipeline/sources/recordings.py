@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import storage
-from pipeline.audio import containers
+from pipeline.audio.containers import formats
 from pipeline.sources import demo, directory, manifest, names, tfds
 from pipeline.sources.entries import Entry, Listing, excerpt_id, of_files
 from stftgan_tf.config import AudioConfig
@@ -117,7 +117,7 @@ def open_source(
     """
     listing = _list(source, tfds_data_dir)
     if not listing.entries + listing.unreadable:
-        extensions = " ".join(containers.readable_extensions())
+        extensions = " ".join(formats.readable_extensions())
         left_out = ""
         if listing.left_out:
             left_out = f"; {directory.describe_left_out(listing.left_out)}"

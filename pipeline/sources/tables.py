@@ -13,7 +13,7 @@ import re
 from typing import Any
 
 from pipeline import storage
-from pipeline.audio.containers import AV_EXTENSIONS, EXTENSIONS
+from pipeline.audio.containers.formats import AV_EXTENSIONS, EXTENSIONS
 from stftgan_tf.errors import UserError
 
 # A cell that swallowed the rows after an open quote contains line breaks, each

@@ -137,9 +137,9 @@ def test_excluded_recordings(preprocess, digits):
 @needs_cases
 def test_other_extensions(preprocess, monkeypatch):
     """What libsndfile reads is read; PyAV's formats are counted."""
-    from pipeline.audio import containers
+    from pipeline.audio.containers import formats
 
-    monkeypatch.setattr(containers, "has_av", lambda: False)
+    monkeypatch.setattr(formats, "has_av", lambda: False)
     source = CASES / "other_extensions"
     code, lines, _, output = preprocess(source, ALL_TRAIN)
     assert code == 0

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipeline.audio import decoders
+from pipeline.audio import opening
+from pipeline.audio.decoders.base import Excerpt
 from stftgan_tf.config import AudioConfig
 from tests.conftest import noise
 
@@ -31,8 +32,8 @@ class Decoded:
 def decode(source, block=10_000):
     """Decodes a file or an excerpt from its beginning to its end."""
     config = AudioConfig(sample_rate_hz=RATE)
-    source = source if isinstance(source, decoders.Excerpt) else str(source)
-    with decoders.open_recording(source, config) as decoder:
+    source = source if isinstance(source, Excerpt) else str(source)
+    with opening.open_recording(source, config) as decoder:
         blocks, count = [], 0
         while len(samples := decoder.read(count, block)):
             blocks.append(samples)
@@ -45,7 +46,7 @@ def decode(source, block=10_000):
 def decode_part(source, start, count):
     """Decodes a part of a file."""
     config = AudioConfig(sample_rate_hz=RATE)
-    with decoders.open_recording(str(source), config) as decoder:
+    with opening.open_recording(str(source), config) as decoder:
         return decoder.read(start, count)
 
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from pipeline.auto.choices import choose
+from pipeline.auto.config import choose_config
 from pipeline.auto.document import nested
 from pipeline.auto.holdout import (
     PIECES_REGEX,
@@ -86,7 +86,7 @@ def test_a_short_recording_stays_whole():
 
 
 def test_one_hour_in_one_file():
-    values = nested(choose(ALONE, 30.0))
+    values = nested(choose_config(ALONE, 30.0))
     assert is_cut(ALONE)
     assert values["split"] == {"by": "regex", "eval_regex": PIECES_REGEX}
 
@@ -103,10 +103,10 @@ def test_too_little_to_hold_a_part_out():
         ALONE, secs=20.0, by_recording=(Group(0.4, 20.0),)
     )
     with pytest.raises(UserError, match="20 s of audio in 1 file are too"):
-        choose(facts, 30.0)
+        choose_config(facts, 30.0)
 
 
 def test_excerpts_of_one_file_cannot_be_split():
     facts = dataclasses.replace(ALONE, recordings=50)
     with pytest.raises(UserError, match="50 excerpts of 1 file, and all"):
-        choose(facts, 30.0)
+        choose_config(facts, 30.0)

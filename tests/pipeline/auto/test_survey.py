@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipeline.auto.choices import choose
+from pipeline.auto.config import choose_config
 from pipeline.auto.document import nested
 from pipeline.auto.survey import choose as spread
 from pipeline.auto.survey import survey
@@ -62,7 +62,7 @@ def test_words_in_noise(words):
     assert 0.3 < facts.word_secs < 0.7
     assert 0.1 < facts.active_share < 0.25
     assert facts.names.labels.values == ("alexa", "jarvis")
-    config = config_lib.from_dict(nested(choose(facts, 30.0)))
+    config = config_lib.from_dict(nested(choose_config(facts, 30.0)))
     assert config.window.place == "speech" and config.audio.labels == "folder"
 
 
@@ -142,7 +142,7 @@ def test_recorded_speech(folder, kind, labels, speakers, floor_db):
     found = facts.names.labels, facts.names.speakers
     assert facts.kind == kind
     assert [len(f.values) if f else 0 for f in found] == [labels, speakers]
-    config = config_lib.from_dict(nested(choose(facts, 30.0)))
+    config = config_lib.from_dict(nested(choose_config(facts, 30.0)))
     assert config.stft.floor_db == floor_db
     recipe = {"fsdd": "digits8k", "librispeech16k": "speech16k"}.get(folder)
     if recipe:

@@ -2,7 +2,8 @@ import os
 
 import pytest
 
-from pipeline.audio import containers, reading
+from pipeline.audio import reading
+from pipeline.audio.containers import formats
 from pipeline.audio.errors import AudioError
 from pipeline.sources import directory
 from stftgan_tf.config import AudioConfig
@@ -60,7 +61,7 @@ def test_files_that_are_no_recordings_are_counted_by_kind(tmp_path, touch):
 def test_containers_of_video_are_read_where_pyav_is_installed(
     tmp_path, touch, monkeypatch, has_av
 ):
-    monkeypatch.setattr(containers, "has_av", lambda: has_av)
+    monkeypatch.setattr(formats, "has_av", lambda: has_av)
     touch("a.wav", "b.M4A", "c.m4a", "d.webm", "e.txt")
     listing = directory.list_files(str(tmp_path))
     line = directory.describe_left_out(listing.left_out)

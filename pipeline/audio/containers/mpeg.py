@@ -10,10 +10,10 @@ import dataclasses
 import mmap
 import struct
 
-from pipeline.audio import mpeg_tags
+from pipeline.audio.containers import mpeg_tags
+from pipeline.audio.containers.layout import Layout, Piece
+from pipeline.audio.containers.mpeg_frames import Kind, frame_kind
 from pipeline.audio.errors import AudioError
-from pipeline.audio.layout import Layout, Piece
-from pipeline.audio.mpeg_frames import Kind, frame_kind
 
 JUNK_NOTE = "bytes in an MP3 that belong to no frame"
 COUNT_NOTE = "wrong number of frames in the header of an MP3"

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipeline.audio import decoders, mpeg, reading
+from pipeline.audio import opening, reading
+from pipeline.audio.containers import mpeg
+from pipeline.audio.containers.mpeg_frames import frame_kind
 from pipeline.audio.errors import AudioError
-from pipeline.audio.mpeg_frames import frame_kind
 from stftgan_tf.config import AudioConfig
 from tests.conftest import noise
 from tests.pipeline.audio.sounds import (
@@ -297,7 +298,7 @@ def test_mp3_from_an_open_file(tmp_path, monkeypatch):
     data = mp3()
     (tmp_path / "a.mp3").write_bytes(data)
     monkeypatch.setattr(
-        decoders.storage, "open_input", lambda _: io.BytesIO(data)
+        opening.storage, "open_input", lambda _: io.BytesIO(data)
     )
     config = AudioConfig(sample_rate_hz=22050)
     samples = reading.read("s3://bucket/a.mp3", config, 0, 44100)

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from pipeline.audio.av_stream import AvStream, Grid
+from pipeline.audio.decoders.av_stream import AvStream, Grid
 from pipeline.audio.errors import AudioError
 
 # Up to this many samples, of all channels together, are kept in memory.

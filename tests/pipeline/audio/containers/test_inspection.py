@@ -3,7 +3,8 @@ import os
 import numpy as np
 import pytest
 
-from pipeline.audio import containers, reading
+from pipeline.audio import reading
+from pipeline.audio.containers import formats, inspection
 from pipeline.audio.errors import AudioError
 from stftgan_tf.config import AudioConfig
 from tests.conftest import noise
@@ -69,18 +70,18 @@ def test_complete_file_is_accepted(tmp_path, kwargs):
     path = tmp_path / "a.wav"
     write(path, **kwargs)
     with open(path, "rb") as file:
-        layout = containers.inspect(file)
+        layout = inspection.inspect(file)
         assert file.tell() == 0
     assert not layout.notes and not layout.streams
     assert reading.measure(str(path), CONFIG)[0].samples == RATE
 
 
 def test_extensions_that_need_pyav_are_listed_if_it_is_installed(monkeypatch):
-    monkeypatch.setattr(containers, "has_av", lambda: True)
-    assert {".wav", ".m4a"} <= set(containers.readable_extensions())
-    monkeypatch.setattr(containers, "has_av", lambda: False)
-    assert containers.readable_extensions() == containers.EXTENSIONS
-    assert not set(containers.EXTENSIONS) & set(containers.AV_EXTENSIONS)
+    monkeypatch.setattr(formats, "has_av", lambda: True)
+    assert {".wav", ".m4a"} <= set(formats.readable_extensions())
+    monkeypatch.setattr(formats, "has_av", lambda: False)
+    assert formats.readable_extensions() == formats.EXTENSIONS
+    assert not set(formats.EXTENSIONS) & set(formats.AV_EXTENSIONS)
 
 
 @pytest.mark.parametrize("extension", [".au", ".gsm", ".raw", ".snd", ".vox"])

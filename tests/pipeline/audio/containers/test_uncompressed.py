@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipeline.audio import decoders, headers
+from pipeline.audio import opening
+from pipeline.audio.containers import uncompressed
 from pipeline.audio.errors import AudioError
 from stftgan_tf.config import AudioConfig
 from tests.conftest import noise
@@ -56,11 +57,11 @@ def with_size(kind, size, subtype="PCM_16"):
     ("size", "note"),
     [
         (lambda true: true, ()),
-        (lambda true: 0, (headers.STREAM_NOTE,)),
-        (lambda true: -1, (headers.STREAM_NOTE,)),
-        (lambda true: -37, (headers.STREAM_NOTE,)),
-        (lambda true: true + 36, (headers.EXCESS_NOTE,)),
-        (lambda true: true + 100, (headers.EXCESS_NOTE,)),
+        (lambda true: 0, (uncompressed.STREAM_NOTE,)),
+        (lambda true: -1, (uncompressed.STREAM_NOTE,)),
+        (lambda true: -37, (uncompressed.STREAM_NOTE,)),
+        (lambda true: true + 36, (uncompressed.EXCESS_NOTE,)),
+        (lambda true: true + 100, (uncompressed.EXCESS_NOTE,)),
     ],
 )
 def test_audio_of_a_stream_is_used(tmp_path, kind, size, note):
@@ -88,7 +89,7 @@ def test_placeholders_of_wav_writers(tmp_path, size):
     path.write_bytes(with_size("WAV", lambda _: size))
     decoded = decode(path)
     assert len(decoded.samples) == SAMPLES
-    assert decoded.notes == (headers.STREAM_NOTE,)
+    assert decoded.notes == (uncompressed.STREAM_NOTE,)
 
 
 @pytest.mark.parametrize("kind", FIELDS)
@@ -117,7 +118,7 @@ def test_bytes_after_the_data(tmp_path):
     path.write_bytes(data + b"LIST\4\0\0\0INFO" + b"junk\0\0\4\0" + bytes(1024))
     assert decode(path).notes == ()
     path.write_bytes(data + bytes(1000))
-    assert decode(path).notes == (headers.TAIL_NOTE,)
+    assert decode(path).notes == (uncompressed.TAIL_NOTE,)
     path.write_bytes(data + data)
     with pytest.raises(AudioError, match="joined: another WAV follows"):
         decode(path)
@@ -134,9 +135,9 @@ def test_wav_of_more_than_4_gb(tmp_path, declared):
         file.seek(-1000, os.SEEK_END)
         file.write(b"\1\2" * 500)
     config = AudioConfig(sample_rate_hz=RATE)
-    with decoders.open_recording(str(path), config) as decoder:
+    with opening.open_recording(str(path), config) as decoder:
         assert decoder.frames == (1 << 31) + 500
-        assert decoder.notes == (headers.OVERFLOW_NOTE,)
+        assert decoder.notes == (uncompressed.OVERFLOW_NOTE,)
         end = decoder.read((1 << 31) - 500, 2000)[:, 0]
     expected = np.repeat([0.0, 0x0201 / 32768], [500, 500])
     np.testing.assert_allclose(end, expected)

@@ -11,8 +11,8 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from pipeline.audio.containers.layout import Layout, replace_bytes
 from pipeline.audio.errors import AudioError
-from pipeline.audio.layout import Layout, replace_bytes
 
 STREAM_NOTE = "data size of a stream in the header"
 EXCESS_NOTE = "data size in the header a little too large"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipeline.audio import flac, ogg
+from pipeline.audio.containers import flac, ogg
 from pipeline.audio.errors import AudioError
 from tests.pipeline.audio.sounds import decode, decode_part, sine
 

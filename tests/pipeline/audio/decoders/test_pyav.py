@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipeline.audio import av_decoder, containers
+from pipeline.audio.containers import formats
+from pipeline.audio.decoders import pyav
 from pipeline.audio.errors import AudioError
 from tests.conftest import CASES, SPEECH, needs_cases, needs_speech
 from tests.pipeline.audio.sounds import (
@@ -123,7 +124,7 @@ def test_parts_of_a_long_recording(
     path.write_bytes(encode_with_av(chirp(rate, 9.0), extension, codec, rate))
     whole = decode(path).samples
     # Longer recordings are not kept in memory.
-    monkeypatch.setattr(av_decoder, "KEPT_SAMPLES", 0)
+    monkeypatch.setattr(pyav, "KEPT_SAMPLES", 0)
     np.testing.assert_array_equal(decode(path).samples, whole)
     for start, count in ((7 * rate + 11, rate), (100, 50), (8 * rate, rate)):
         part = decode_part(path, start, count)
@@ -262,4 +263,4 @@ def test_without_pyav_the_error_says_how_to_install_it(tmp_path, monkeypatch):
 @needs_cases
 def test_extensions_of_the_decoders():
     extensions = {path.suffix for path in CASES.glob("other_extensions/*")}
-    assert extensions <= set(containers.readable_extensions())
+    assert extensions <= set(formats.readable_extensions())

@@ -12,20 +12,21 @@ from typing import Any, BinaryIO
 import soundfile
 
 from pipeline import storage
-from pipeline.audio import containers, missing, tfds_records
-from pipeline.audio.av_decoder import AvDecoder
-from pipeline.audio.decoder import (
+from pipeline.audio import missing, tfds_records
+from pipeline.audio.containers import inspection
+from pipeline.audio.containers.layout import Layout, PiecedFile
+from pipeline.audio.decoders.base import (
     ArrayDecoder,
     ChainDecoder,
     Decoder,
     Excerpt,
     ExcerptDecoder,
 )
+from pipeline.audio.decoders.pyav import AvDecoder
+from pipeline.audio.decoders.sndfile import SndfileDecoder, keep_errors
+from pipeline.audio.decoders.tfio import TfioDecoder
 from pipeline.audio.errors import AudioError
-from pipeline.audio.layout import Layout, PiecedFile
 from pipeline.audio.samples import as_float
-from pipeline.audio.sndfile_decoder import SndfileDecoder, keep_errors
-from pipeline.audio.tfio_decoder import TfioDecoder
 from stftgan_tf.config import AudioConfig
 from stftgan_tf.errors import first_line
 
@@ -112,10 +113,10 @@ def _open(
         if record.encoded is None:
             return ArrayDecoder(as_float(record.samples), record.rate_hz)
         encoded = io.BytesIO(record.encoded)
-        return _open_layout(encoded, containers.inspect(encoded), stack)
+        return _open_layout(encoded, inspection.inspect(encoded), stack)
     if storage.is_remote(path):
         file = stack.enter_context(storage.open_input(path))
-        layout = containers.inspect(file)
+        layout = inspection.inspect(file)
         return _open_layout(
             stack.enter_context(keep_errors(file)), layout, stack
         )
@@ -133,7 +134,7 @@ def _open(
 def _local_layout(path: str, size: int, mtime_ns: int) -> Layout:
     """The layout of a local file, which its size and time tell apart."""
     with open(path, "rb") as file:
-        return containers.inspect(file)
+        return inspection.inspect(file)
 
 
 def _check_regular_file(path: str) -> os.stat_result:
@@ -194,7 +195,7 @@ def _open_whole(
         return _closing(SndfileDecoder(source, layout.notes), stack)
     except soundfile.LibsndfileError:
         # MPEG audio may follow other bytes.
-        mpeg_layout = containers.find_mpeg(file)
+        mpeg_layout = inspection.find_mpeg(file)
         if not mpeg_layout:
             raise
     return _open_layout(file, mpeg_layout, stack)

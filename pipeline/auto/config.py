@@ -1,4 +1,4 @@
-"""Chooses a config for recordings from the facts of their survey.
+"""Chooses the whole config for recordings from the facts of their survey.
 
 Everything is chosen among the recipes that were measured (docs/results.md and
 docs/lab/): frames of 32 ms every 8 ms, windows of 64 or 128 frames, and one
@@ -17,7 +17,7 @@ from stftgan_tf.errors import UserError
 _FEWEST_WINDOWS = 60
 
 
-def choose(facts: Facts, minutes: float) -> list[Choice]:
+def choose_config(facts: Facts, minutes: float) -> list[Choice]:
     """The choices for recordings, in the order of the config.
 
     Args:

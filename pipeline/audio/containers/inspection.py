@@ -1,4 +1,4 @@
-"""Which files are audio, and where the audio is in them.
+"""Finds out the format of a file, and where its audio is.
 
 libsndfile silently shortens a recording whose header declares more data than
 the file contains, and stops early at an MP3 or an Ogg file that consists of
@@ -7,7 +7,6 @@ several. Therefore the structure of a file is examined before it is decoded.
 
 import contextlib
 import dataclasses
-import importlib.util
 import io
 import mmap
 import os
@@ -16,85 +15,11 @@ import tempfile
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from pipeline.audio import headers, matroska, mpeg, mpeg_tags
+from pipeline.audio.containers import matroska, mpeg, mpeg_tags, uncompressed
+from pipeline.audio.containers.flac import flac_layout
+from pipeline.audio.containers.layout import Layout
+from pipeline.audio.containers.ogg import ogg_layout
 from pipeline.audio.errors import AudioError
-from pipeline.audio.flac import flac_layout
-from pipeline.audio.layout import Layout
-from pipeline.audio.ogg import ogg_layout
-
-# Extensions of the files that libsndfile reads.
-EXTENSIONS = (
-    ".8svx",
-    ".aif",
-    ".aifc",
-    ".aiff",
-    ".au",
-    ".avr",
-    ".bwf",
-    ".caf",
-    ".flac",
-    ".htk",
-    ".ircam",
-    ".mp2",
-    ".mp3",
-    ".mpa",
-    ".mpga",
-    ".nist",
-    ".oga",
-    ".ogg",
-    ".opus",
-    ".paf",
-    ".pvf",
-    ".rf64",
-    ".sds",
-    ".sf",
-    ".snd",
-    ".sph",
-    ".svx",
-    ".voc",
-    ".w64",
-    ".wav",
-    ".wave",
-    ".wve",
-    ".xi",
-)
-
-# Extensions of the files that PyAV reads (`pip install '.[av]'`).
-AV_EXTENSIONS = (
-    ".3g2",
-    ".3gp",
-    ".aac",
-    ".ac3",
-    ".amr",
-    ".ape",
-    ".asf",
-    ".avi",
-    ".flv",
-    ".m4a",
-    ".m4b",
-    ".m4r",
-    ".mka",
-    ".mkv",
-    ".mov",
-    ".mp4",
-    ".mpc",
-    ".spx",
-    ".tta",
-    ".webm",
-    ".wma",
-    ".wv",
-)
-
-
-def has_av() -> bool:
-    """Whether PyAV is installed."""
-    return importlib.util.find_spec("av") is not None
-
-
-def readable_extensions() -> tuple[str, ...]:
-    """Extensions of the files that can be decoded on this machine."""
-    return EXTENSIONS + (AV_EXTENSIONS if has_av() else ())
-
 
 # First bytes of the files that PyAV decodes, by FFmpeg's name of the format.
 _AV_FORMATS = {
@@ -112,17 +37,16 @@ _AV_FORMATS = {
 # Names of the first atom of an MPEG 4 or QuickTime file.
 _MOV_ATOMS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 
-
 # Formats that consist of frames only, so that joined files are one.
 _FRAME_FORMATS = ("aac", "ac3", "amr")
 
 # By the first bytes of a file: the function that gives its layout, and the
 # number of bytes that all files of the format begin with.
 _LAYOUTS = {
-    b".snd": (headers.au_layout, 7),
-    b"caff": (headers.caf_layout, 12),
-    b"riff": (headers.w64_layout, 16),
-    b"NIST_1A": (headers.sphere_layout, 8),
+    b".snd": (uncompressed.au_layout, 7),
+    b"caff": (uncompressed.caf_layout, 12),
+    b"riff": (uncompressed.w64_layout, 16),
+    b"NIST_1A": (uncompressed.sphere_layout, 8),
 }
 
 
@@ -162,7 +86,7 @@ def _inspect(file: BinaryIO, size: int) -> Layout | None:
     if name in (b"RIFF", b"RIFX", b"RF64", b"BW64") and form == b"WAVE":
         return _inspect_wave(file, size)
     if name == b"FORM" and form[:3] == b"AIF":
-        return headers.aiff_layout(file, size)
+        return uncompressed.aiff_layout(file, size)
     if name == b"OggS":
         return ogg_layout(file, size)
     for magic, (layout_of, magic_bytes) in _LAYOUTS.items():
@@ -189,7 +113,7 @@ def _check_joined(file: BinaryIO, start: bytes) -> None:
 
 
 def _inspect_wave(file: BinaryIO, size: int) -> Layout:
-    layout, mpeg_range = headers.wave_layout(file, size)
+    layout, mpeg_range = uncompressed.wave_layout(file, size)
     if mpeg_range is None:
         return layout
     return _inspect_mpeg(file, mpeg_range.start, mpeg_range.stop, layout.notes)

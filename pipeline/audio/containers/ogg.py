@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from pipeline.audio.containers.layout import Layout
 from pipeline.audio.errors import AudioError
-from pipeline.audio.layout import Layout
 
 CHAIN_NOTE = "several Ogg streams, one after another"
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from pipeline import storage
-from pipeline.audio import containers, decoders, reading
+from pipeline.audio import opening, reading
+from pipeline.audio.containers import formats
 from pipeline.audio.decoder_process import DecoderProcess, Request
-from pipeline.audio.decoders import Excerpt
+from pipeline.audio.decoders.base import Excerpt
 from pipeline.audio.errors import AudioError
 from stftgan_tf.config import AudioConfig
 from tests.conftest import (
@@ -50,7 +51,7 @@ def test_file_that_is_not_a_recording(tmp_path, make, reason):
     path = tmp_path / "a.wav"
     make(path)
     with pytest.raises(AudioError, match=reason):
-        with decoders.open_recording(str(path), CONFIG):
+        with opening.open_recording(str(path), CONFIG):
             pass
 
 
@@ -60,7 +61,7 @@ def test_file_without_read_permission(tmp_path):
     write(path)
     path.chmod(0)
     with pytest.raises(AudioError, match="unreadable: Permission"):
-        with decoders.open_recording(str(path), CONFIG):
+        with opening.open_recording(str(path), CONFIG):
             pass
 
 
@@ -91,10 +92,10 @@ def test_remote_read_error_is_not_the_end_of_the_file(tmp_path, monkeypatch):
 def test_both_decoders_agree():
     """Every file that tensorflow-io can read has the same samples."""
     tfio_config = dataclasses.replace(CONFIG, decoder="tfio")
-    decoders.check_decoder(tfio_config)
+    opening.check_decoder(tfio_config)
     suffixes = set()
     for path in sorted((SPEECH / "mixed").iterdir()):
-        if path.suffix not in containers.EXTENSIONS:
+        if path.suffix not in formats.EXTENSIONS:
             continue
         (stats,) = reading.measure(str(path), CONFIG)
         try:
@@ -160,7 +161,7 @@ def test_codecs_in_which_libsndfile_cannot_seek(tmp_path, kind, subtype):
     whole = decode(path).samples
     # A block of the codec may be padded.
     assert 20_000 <= len(whole) <= 20_500
-    with decoders.open_recording(str(path), CONFIG) as decoder:
+    with opening.open_recording(str(path), CONFIG) as decoder:
         for start, count in ((9000, 500), (9500, 10), (100, 60), (15_000, 9)):
             part = decoder.read(start, count)
             np.testing.assert_array_equal(part, whole[start : start + count])

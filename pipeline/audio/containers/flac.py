@@ -4,8 +4,8 @@ import functools
 import struct
 from typing import BinaryIO
 
+from pipeline.audio.containers.layout import Layout, replace_bytes
 from pipeline.audio.errors import AudioError
-from pipeline.audio.layout import Layout, replace_bytes
 
 STREAM_NOTE = "length missing in the header of a FLAC file"
 LENGTH_NOTE = "wrong length in the header of a FLAC file"

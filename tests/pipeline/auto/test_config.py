@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from pipeline.auto.choices import choose
+from pipeline.auto.config import choose_config
 from pipeline.auto.document import nested, summary, to_yaml
 from pipeline.auto.names import Field, Names
 from stftgan_tf import config as config_lib
@@ -20,12 +20,12 @@ from tests.pipeline.auto.facts import (
 
 def config_for(facts, minutes=30.0, **changes):
     facts = dataclasses.replace(facts, **changes)
-    return config_lib.from_dict(nested(choose(facts, minutes)))
+    return config_lib.from_dict(nested(choose_config(facts, minutes)))
 
 
 def reason(facts, topic, **changes):
     facts = dataclasses.replace(facts, **changes)
-    (choice,) = [c for c in choose(facts, 30.0) if c.topic == topic]
+    (choice,) = [c for c in choose_config(facts, 30.0) if c.topic == topic]
     return choice.reason
 
 
@@ -144,7 +144,7 @@ def test_wide_networks_need_hours_and_many_windows():
 
 
 def test_yaml_loads_back_and_gives_a_reason_for_each_choice():
-    choices = choose(WORDS_IN_NOISE, 30.0)
+    choices = choose_config(WORDS_IN_NOISE, 30.0)
     text = to_yaml(choices, WORDS_IN_NOISE, "abc")
     assert text.startswith("# Chosen by --config auto: 1,676 recordings of")
     for choice in choices:
