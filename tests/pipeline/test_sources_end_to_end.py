@@ -8,14 +8,8 @@ import pytest
 import soundfile
 
 from stftgan_tf.data import records
-from tests.conftest import ROOT, noise, preprocess_tiny
+from tests.conftest import CASES, needs_cases, noise, preprocess_tiny
 from tests.pipeline.data_sets import dead_letters, manifest_of, read
-
-CASES = ROOT.parent / "shared" / "cases"
-
-needs_cases = pytest.mark.skipif(
-    not CASES.is_dir(), reason=f"no inputs in {CASES}"
-)
 
 ALL_TRAIN = "--set=split.eval_fraction=0"
 
@@ -37,7 +31,7 @@ def preprocess(tmp_path, capsys):
 
 @pytest.fixture
 def digits(recordings, tmp_path):
-    """A folder of six recordings that a test may change."""
+    """A folder of five recordings that a test may change."""
     folder = tmp_path / "digits"
     folder.mkdir()
     for name in ("0_adam_0", "1_adam_0", "2_adam_0", "0_dora_1", "1_dora_1"):
@@ -79,11 +73,11 @@ def test_a_copy_counts_once(preprocess, digits):
 
 def test_the_split_of_a_recording_does_not_depend_on_copies(preprocess, digits):
     _, _, _, output = preprocess(digits)
-    before = [{r["recording_id"] for r in read(output, s)} for s in ("train",)]
+    before = {record["recording_id"] for record in read(output, "train")}
     shutil.copytree(digits, digits / "z_backup")
     _, _, _, output = preprocess(digits)
-    after = [{r["recording_id"] for r in read(output, s)} for s in ("train",)]
-    assert before == after
+    after = {record["recording_id"] for record in read(output, "train")}
+    assert before and before == after
 
 
 @needs_cases
@@ -149,11 +143,11 @@ def test_other_extensions(preprocess, monkeypatch):
     assert manifest_of(output)["left_out"] == {".m4a": 2, ".webm": 2, ".wma": 1}
 
 
-def names_of_kinds(folder):
-    """Recordings whose names the shipped patterns do not match."""
+def write_unmatched_names(folder):
+    """Writes two recordings whose names the shipped patterns do not match."""
+    folder.mkdir()
     for name in ("100_121123_000000.wav", "0_george_0.WAV"):
         soundfile.write(folder / name, noise(4000) * len(name) / 30, 8000)
-    return folder
 
 
 @pytest.mark.parametrize(
@@ -197,8 +191,7 @@ def test_names_that_do_not_give_what_is_asked_for(
     source = CASES / "names"
     if names == "made":
         source = tmp_path / "in"
-        source.mkdir()
-        names_of_kinds(source)
+        write_unmatched_names(source)
     code, _, errors, output = preprocess(
         source, *(f"--set={flag}" for flag in flags)
     )
@@ -209,8 +202,7 @@ def test_names_that_do_not_give_what_is_asked_for(
 
 def test_names_that_nobody_asks_for_are_a_warning(preprocess, tmp_path):
     source = tmp_path / "in"
-    source.mkdir()
-    names_of_kinds(source)
+    write_unmatched_names(source)
     name_regex = r"--set=audio.name_regex=^(?P<label>\d)_(?P<speaker>.+)_.+wav"
     code, lines, err, _ = preprocess(source, ALL_TRAIN, name_regex)
     assert code == 0
@@ -244,7 +236,7 @@ def test_labels_from_folders(preprocess, tmp_path, digits):
 
 
 def write_manifest(folder, text):
-    """Six seconds in u0.wav to u2.wav, and a list of them."""
+    """Writes u0.wav to u2.wav, of 2 s each, and a manifest beside them."""
     (folder / "wavs").mkdir()
     for index in range(3):
         wave = np.roll(noise(16000), 100 * index)

@@ -1,7 +1,8 @@
-"""Signals and sound files that the tests of this directory share."""
+"""Signals and sound files that tests share."""
 
 import dataclasses
 import importlib.util
+import io
 import os
 import tempfile
 
@@ -53,6 +54,30 @@ def decode_part(source, start, count):
 def sine(rate, secs=1.0, hz=440.0, amplitude=0.5):
     times = np.arange(int(rate * secs)) / rate
     return amplitude * np.sin(2 * np.pi * hz * times)
+
+
+def word(rate_hz, secs, rng):
+    """A vowel: harmonics of 100 to 200 Hz that rise and fall."""
+    time = np.arange(round(rate_hz * secs)) / rate_hz
+    pitch = rng.uniform(100, 200)
+    tones = [
+        np.sin(2 * np.pi * k * pitch * time) / k
+        for k in range(1, round(0.45 * rate_hz / pitch))
+    ]
+    return 0.2 * np.sin(np.pi * time / secs) * np.sum(tones, axis=0)
+
+
+def powers(*parts):
+    """Powers of blocks, float32 [N], of (number of blocks, level in dB)."""
+    blocks = [np.full(count, 10 ** (db / 10)) for count, db in parts]
+    return np.concatenate(blocks).astype(np.float32)
+
+
+def encode(samples, kind, subtype=None, rate=RATE, **options):
+    """Bytes of a file that libsndfile writes."""
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, subtype, format=kind, **options)
+    return file.getvalue()
 
 
 def write(path, rate=RATE, samples=None, **kwargs):

@@ -1,7 +1,6 @@
 """Damaged files of every container: each is decoded or a dead letter."""
 
 import collections
-import io
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from pipeline.audio.decoder_process import DecoderProcess, Request
 from pipeline.audio.errors import AudioError
 from stftgan_tf.config import AudioConfig
 from tests.conftest import CASES, noise
-from tests.pipeline.audio.sounds import HAS_AV, RATE, encode_with_av
+from tests.pipeline.audio.sounds import HAS_AV, RATE, encode, encode_with_av
 
 # Enough for each file; a decoder that takes longer hangs.
 TIMEOUT_SECS = 20.0
@@ -29,14 +28,12 @@ def sound_files():
     # Of SD2, libsndfile writes a resource fork into the working directory.
     for kind in sorted({*soundfile.available_formats()} - {"SD2"}):
         for subtype in soundfile.available_subtypes(kind):
-            file = io.BytesIO()
+            rate = 16000 if subtype in ("VORBIS", "OPUS") else RATE
             try:
-                rate = 16000 if subtype in ("VORBIS", "OPUS") else RATE
-                args = {"format": kind, "subtype": subtype}
-                soundfile.write(file, noise(2000), rate, **args)
+                data = encode(noise(2000), kind, subtype, rate)
             except soundfile.LibsndfileError:
                 continue
-            yield kind.lower(), f".{kind.lower()}", file.getvalue()
+            yield kind.lower(), f".{kind.lower()}", data
     if HAS_AV:
         for suffix, codec in AV_CODECS:
             data = encode_with_av(noise(4000), suffix, codec)

@@ -4,19 +4,13 @@ import pytest
 from pipeline.audio import levels
 from pipeline.audio.levels import Meter, WordLength
 from tests.conftest import noise
-from tests.pipeline.audio.sounds import RATE
+from tests.pipeline.audio.sounds import RATE, powers
 
 LSB_16 = 2.0**-15
 
 
 def decibels(rms):
     return 20 * np.log10(rms)
-
-
-def powers(*parts):
-    """Blocks of (number, level in dB)."""
-    blocks = [np.full(count, 10 ** (db / 10)) for count, db in parts]
-    return np.concatenate(blocks).astype(np.float32)
 
 
 def measure(samples, portion=10 * RATE, emphasise=False):

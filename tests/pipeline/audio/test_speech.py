@@ -1,17 +1,12 @@
-import numpy as np
 import pytest
 
 from pipeline.audio import speech
-
-
-def levels_db(*parts):
-    """Powers of blocks of (number, level in dB)."""
-    blocks = [np.full(count, 10 ** (db / 10)) for count, db in parts]
-    return np.concatenate(blocks).astype(np.float32)
+from tests.pipeline.audio.sounds import powers
 
 
 def stretches(*parts):
-    return speech.stretches(levels_db(*parts)).tolist()
+    """Stretches of speech in blocks of (number of blocks, level in dB)."""
+    return speech.stretches(powers(*parts)).tolist()
 
 
 def test_a_word_in_noise():

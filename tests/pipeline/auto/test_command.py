@@ -9,7 +9,7 @@ import yaml
 
 from pipeline import run
 from stftgan_tf import config as config_lib
-from tests.pipeline.auto.test_survey import word
+from tests.pipeline.audio.sounds import word
 
 TOPICS = (
     "recordings",

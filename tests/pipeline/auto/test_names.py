@@ -109,9 +109,9 @@ SPEECH = {
 }
 
 
-def given(files, found):
-    """Numbers of labels and speakers that preprocess reads."""
-    config = found.applied_to(AudioConfig(sample_rate_hz=8000))
+def counts_of(files, chosen):
+    """Numbers of labels and speakers that preprocess reads from the names."""
+    config = chosen.applied_to(AudioConfig(sample_rate_hz=8000))
     listing = Listing(of_files((file, file) for file in files), "x")
     entries = assign(listing, config)
     labels = {e.label for e in entries if e.label}
@@ -121,16 +121,16 @@ def given(files, found):
 @pytest.mark.parametrize("corpus", [*WORDS, *SPEECH])
 def test_names_of_corpora(corpus):
     files, labels, speakers = (WORDS | SPEECH)[corpus]
-    found = names.read(sorted(files), words=corpus in WORDS)
-    assert given(files, found) == (labels, speakers)
+    result = names.read(sorted(files), words=corpus in WORDS)
+    assert counts_of(files, result) == (labels, speakers)
     # What is reported is what preprocess reads.
-    counts = [len(f.values) if f else 0 for f in (found.labels, found.speakers)]
-    assert counts == [labels, speakers]
+    fields = result.labels, result.speakers
+    assert [len(f.values) if f else 0 for f in fields] == [labels, speakers]
 
 
 def test_a_label_of_the_known_form_is_the_right_part():
-    found = names.read(sorted(WORDS["FSDD"][0]), words=True)
-    match = re.search(found.name_regex, "7_ann_3.wav")
+    result = names.read(sorted(WORDS["FSDD"][0]), words=True)
+    match = re.search(result.name_regex, "7_ann_3.wav")
     assert match.groupdict() == {"label": "7", "speaker": "ann"}
 
 

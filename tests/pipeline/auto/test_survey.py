@@ -14,23 +14,13 @@ from pipeline.sources import recordings as recordings_lib
 from stftgan_tf import config as config_lib
 from stftgan_tf.errors import UserError
 from tests.conftest import SPEECH, needs_speech
+from tests.pipeline.audio.sounds import word
 
 
 def facts_of(directory, **kwargs):
     return survey(
         functools.partial(recordings_lib.open_source, str(directory), **kwargs)
     )
-
-
-def word(rate_hz, secs, rng):
-    """A vowel: harmonics of 120 Hz that rise and fall."""
-    time = np.arange(round(rate_hz * secs)) / rate_hz
-    pitch = rng.uniform(100, 200)
-    tones = [
-        np.sin(2 * np.pi * k * pitch * time) / k
-        for k in range(1, round(0.45 * rate_hz / pitch))
-    ]
-    return 0.2 * np.sin(np.pi * time / secs) * np.sum(tones, axis=0)
 
 
 def write_words(directory, count, rate_hz=16000, secs=3.0):

@@ -4,17 +4,17 @@ import dataclasses
 import os
 
 import pytest
-import soundfile
 
 from pipeline.beam import duplicates
 from tests.conftest import noise
-from tests.pipeline.beam.test_segments import RATE, recording
+from tests.pipeline.audio.sounds import write
+from tests.pipeline.beam.cutting import recording
 
 
 def test_equal_files_have_the_same_key(tmp_path):
     one, two = recording(tmp_path / "1.wav"), recording(tmp_path / "2.wav")
     for path in (one.path, two.path):
-        soundfile.write(path, noise(2000), RATE)
+        write(path, samples=noise(2000))
     assert duplicates.content_key(one) == duplicates.content_key(two)
     excerpt = dataclasses.replace(one, start_secs=0.1)
     assert duplicates.content_key(one) != duplicates.content_key(excerpt)

@@ -9,22 +9,11 @@ import soundfile
 from pipeline.audio.decoder_process import DecoderProcess
 from pipeline.audio.errors import AudioError
 from pipeline.beam import segments
-from pipeline.sources.recordings import Recording
 from stftgan_tf import config as config_lib
 from tests.conftest import noise
-from tests.pipeline.beam.cutting import contents
+from tests.pipeline.beam.cutting import contents, recording
 
 RATE = 8000
-
-
-def recording(path="a.wav", speaker="", dataset="d"):
-    return Recording(
-        path=str(path),
-        name=str(path),
-        label=-1,
-        speaker=speaker,
-        dataset=dataset,
-    )
 
 
 def plan(recording, config):

@@ -4,7 +4,6 @@ import json
 
 import apache_beam as beam
 import pytest
-import soundfile
 from apache_beam.testing import test_pipeline
 from apache_beam.testing.util import assert_that, equal_to
 
@@ -12,7 +11,8 @@ from pipeline.audio.decoder_process import DecoderProcess
 from pipeline.beam import segments, shards, transforms
 from pipeline.beam.progress import Ticks
 from tests.conftest import noise
-from tests.pipeline.beam.test_segments import RATE, recording
+from tests.pipeline.audio.sounds import write
+from tests.pipeline.beam.cutting import recording
 
 
 def context(config, directory):
@@ -34,7 +34,7 @@ def test_number_of_shards(tiny, split, windows, count):
 
 def test_planning_gives_segments_and_dead_letters(tiny, tmp_path):
     good, bad = tmp_path / "good.wav", tmp_path / "bad.wav"
-    soundfile.write(good, noise(2000), RATE)
+    write(good, samples=noise(2000))
     bad.write_text("no sound")
     with test_pipeline.TestPipeline() as pipeline:
         planned, dead = (
@@ -60,7 +60,7 @@ def test_a_recording_that_vanishes_after_planning_is_a_dead_letter(
     planned = []
     with contextlib.closing(DecoderProcess(tiny.audio)) as decoder:
         for path in (good, gone):
-            soundfile.write(path, noise(2000), RATE)
+            write(path, samples=noise(2000))
             (segment,) = segments.plan(recording(path), tiny, decoder.run)
             planned.append(dataclasses.replace(segment, split="train"))
     gone.unlink()

@@ -5,7 +5,6 @@ import struct
 
 import numpy as np
 import pytest
-import soundfile
 
 from pipeline.audio import opening, reading
 from pipeline.audio.containers import mpeg
@@ -16,6 +15,7 @@ from tests.conftest import noise
 from tests.pipeline.audio.sounds import (
     decode,
     decode_part,
+    encode,
     encode_with_av,
     needs_av,
 )
@@ -26,35 +26,33 @@ DELAY = 529
 
 def mp3(rate=22050, secs=2.0, channels=1, mode="CONSTANT", level=0.5):
     """Bytes of an MP3 whose first frame gives its length."""
-    file = io.BytesIO()
     samples = np.repeat(noise(int(rate * secs))[:, None], channels, axis=1)
     # Silence needs few bits, which makes the bit rate vary.
     samples[len(samples) // 2 :] *= 1e-3
-    args = {"bitrate_mode": mode, "compression_level": level, "format": "MP3"}
-    soundfile.write(file, samples, rate, **args)
-    return file.getvalue()
+    options = {"bitrate_mode": mode, "compression_level": level}
+    return encode(samples, "MP3", rate=rate, **options)
+
+
+def frames_of(data):
+    """The frames of MPEG audio, by walking from one to the next."""
+    kind, position, frames = frame_kind(data[:4]), 0, []
+    while position < len(data):
+        size = kind.size(data[position : position + 4])
+        frames.append(data[position : position + size])
+        position += size
+    assert position == len(data)
+    return frames
 
 
 def without_length(data):
-    return data[frame_kind(data[:4]).size(data[:4]) :]
+    """The audio without its first frame, which gives the length."""
+    return b"".join(frames_of(data)[1:])
 
 
-def insert(audio, frames, junk):
+def insert(audio, count, junk):
     """Audio with other bytes after a number of frames."""
-    kind, position = frame_kind(audio[:4]), 0
-    for _ in range(frames):
-        position += kind.size(audio[position : position + 4])
-    return audio[:position] + junk + audio[position:]
-
-
-def count_frames(data):
-    """Number of frames, by walking from one to the next."""
-    kind, position, count = frame_kind(data[:4]), 0, 0
-    while position < len(data):
-        position += kind.size(data[position : position + 4])
-        count += 1
-    assert position == len(data)
-    return count
+    frames = frames_of(audio)
+    return b"".join([*frames[:count], junk, *frames[count:]])
 
 
 def id3(size, flags=0):
@@ -116,13 +114,13 @@ def test_length_is_the_number_of_frames(tmp_path, rate, mode, channels):
     data = without_length(data)
     path.write_bytes(data)
     decoded = decode(path)
-    samples = count_frames(data) * frame_kind(data[:4]).samples
+    samples = len(frames_of(data)) * frame_kind(data[:4]).samples
     assert len(decoded.samples) == samples - DELAY
     assert decoded.notes == whole.notes == ()
 
 
-# Joined copies give twice the audio; the others the same as without tags.
-LAYOUTS = {
+# Where tags are in a file; none of them is audio.
+TAGGED = {
     "ID3v2": lambda audio: id3(30_000) + audio,
     "ID3v2 with a footer": lambda audio: id3(300, 16) + audio,
     "several ID3v2": lambda audio: id3(300) + id3(9000) + id3(20) + audio,
@@ -135,13 +133,13 @@ LAYOUTS = {
 }
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("name", TAGGED)
 def test_tags_do_not_count(tmp_path, name):
     path = tmp_path / "a.mp3"
     audio = without_length(mp3())
     path.write_bytes(audio)
     samples = decode(path).samples
-    path.write_bytes(LAYOUTS[name](audio))
+    path.write_bytes(TAGGED[name](audio))
     decoded = decode(path)
     np.testing.assert_array_equal(decoded.samples, samples)
     assert not decoded.notes
@@ -214,7 +212,7 @@ def test_wrong_number_of_frames_in_the_header(tmp_path, mode, factor):
 def test_vbri_header_is_checked(tmp_path):
     path = tmp_path / "a.mp3"
     audio = without_length(mp3())
-    frames = count_frames(audio)
+    frames = len(frames_of(audio))
     for declared in (frames, frames // 2):
         numbers = struct.pack(">HHHII", 1, 0, 0, len(audio) + 522, declared)
         head = b"\xff\xf3\xe0\xc4" + bytes(32) + b"VBRI" + numbers
@@ -236,12 +234,8 @@ def test_mp3_cut_in_transfer_is_rejected(tmp_path, cut, has_length):
 
 
 def test_mp3_whose_last_whole_frames_are_missing(tmp_path):
-    data = mp3(secs=4.0)
-    size = 0
-    kind = frame_kind(data[:4])
-    for _ in range(100):
-        size += kind.size(data[size : size + 4])
-    (tmp_path / "a.mp3").write_bytes(data[:size])
+    frames = frames_of(mp3(secs=4.0))
+    (tmp_path / "a.mp3").write_bytes(b"".join(frames[:100]))
     with pytest.raises(AudioError, match="truncated: 99 of 156 MPEG frames"):
         decode(tmp_path / "a.mp3")
 
@@ -250,15 +244,11 @@ def test_free_bit_rate(tmp_path):
     """Frames of 100 kbit/s, which no index stands for: only their distance."""
     path = tmp_path / "a.mp3"
     audio = without_length(mp3(44100, level=0.5))
-    kind, frames, position = frame_kind(audio[:4]), [], 0
-    while position < len(audio):
-        size = kind.size(audio[position : position + 4])
-        frames.append(bytearray(audio[position : position + size]))
-        position += size
-    sizes = {len(frame) for frame in frames}
+    frames = [bytearray(frame) for frame in frames_of(audio)]
+    longest = max(len(frame) for frame in frames)
     for frame in frames:
         frame[2] &= 0x0D
-        frame += bytes(max(sizes) - len(frame))
+        frame += bytes(longest - len(frame))
     path.write_bytes(b"".join(frames))
     decoded = decode(path)
     assert len(decoded.samples) == len(frames) * 1152 - DELAY
@@ -290,7 +280,7 @@ def test_layer_two(tmp_path, rate):
     for tags, copies in ((b"", 1), (id3(30_000), 1), (b"", 2)):
         path.write_bytes(tags + data * copies + ID3V1)
         samples = decode(path).samples
-        assert len(samples) == copies * count_frames(data) * 1152
+        assert len(samples) == copies * len(frames_of(data)) * 1152
 
 
 def test_mp3_from_an_open_file(tmp_path, monkeypatch):

@@ -1,21 +1,15 @@
-import io
-
 import numpy as np
 import pytest
-import soundfile
 
 from pipeline.audio.containers import flac, ogg
 from pipeline.audio.errors import AudioError
-from tests.pipeline.audio.sounds import decode, decode_part, sine
+from tests.pipeline.audio.sounds import decode, decode_part, encode, sine
 
 RATE = 16000
 
 
 def sound_file(kind, subtype, secs=1.0, hz=440.0, rate=RATE):
-    file = io.BytesIO()
-    args = {"format": kind, "subtype": subtype}
-    soundfile.write(file, sine(rate, secs, hz), rate, **args)
-    return file.getvalue()
+    return encode(sine(rate, secs, hz), kind, subtype, rate)
 
 
 @pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
@@ -65,7 +59,7 @@ def test_chain_whose_end_is_missing_is_rejected(tmp_path, cut):
         decode(tmp_path / "a.ogg")
 
 
-def write_flac(path, length, samples=None, secs=3.0, tag=b""):
+def write_flac(path, length, secs=3.0, tag=b""):
     """A FLAC file that declares a length."""
     data = bytearray(sound_file("FLAC", "PCM_16", secs))
     # The last 36 bits of STREAMINFO before its MD5 (RFC 9639, section 8.2).

@@ -1,23 +1,21 @@
 """Headers of streams, and files cut in transfer."""
 
-import io
 import os
 
 import numpy as np
 import pytest
-import soundfile
 
 from pipeline.audio import opening
 from pipeline.audio.containers import uncompressed
 from pipeline.audio.errors import AudioError
 from stftgan_tf.config import AudioConfig
 from tests.conftest import noise
-from tests.pipeline.audio.sounds import RATE, decode
+from tests.pipeline.audio.sounds import RATE, decode, encode
 
 SAMPLES = 4000
 
-# By format: what precedes the field of the data size, its size and byte order,
-# the number that it counts beside the samples, and the name of the data chunk.
+# By format: the bytes before the field of the data size, its width and byte
+# order, and how many bytes it counts besides the samples.
 FIELDS = {
     "WAV": (b"data", 4, "little", 0),
     "RIFX": (b"data", 4, "big", 0),
@@ -30,12 +28,9 @@ FIELDS = {
 
 
 def sound_file(kind, subtype="PCM_16", samples=SAMPLES):
-    file = io.BytesIO()
     endian = "BIG" if kind == "RIFX" else "FILE"
     name = "WAV" if kind == "RIFX" else kind
-    args = {"subtype": subtype, "endian": endian, "format": name}
-    soundfile.write(file, noise(samples), RATE, **args)
-    return file.getvalue()
+    return encode(noise(samples), name, subtype, endian=endian)
 
 
 def with_size(kind, size, subtype="PCM_16"):
