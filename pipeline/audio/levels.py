@@ -13,11 +13,8 @@ import numpy as np
 
 from pipeline.audio.errors import AudioError
 
-# No recording has a sum of squares this large, however it is scaled.
-_DAMAGED_POWER = 1e30
-
 # Length of a block.
-BLOCK_SECS = 0.01
+_BLOCK_SECS = 0.01
 
 # Pre-emphasis, 1 - 0.95 z^-d, which weakens rumble and hum below speech; the
 # delay d is one sample at this rate.
@@ -26,7 +23,7 @@ _EMPHASIS, _EMPHASIS_HZ = 0.95, 16000
 # No audio has a larger sum of squares, not even samples of 32-bit integers.
 _MAX_SQUARE_SUM = 1e30
 
-# What is shorter than this many blocks is a click and no signal.
+# A sound of fewer blocks is a click, which counts as no signal.
 _SUSTAINED_BLOCKS = 3
 
 # Below -100 dB of full scale there is nothing but noise, whatever the format.
@@ -50,9 +47,10 @@ _P56_MARGIN = 10 ** (15.9 / 10)
 # active level; otherwise a recording has no clear floor.
 _FLOOR_BINS = 7
 _MIN_RANGE_DB = 15.0
-# Levels this close to the active level are not floor; those far below it are
-# digital silence. The floor has the first share of those in between, and the
-# second of all: words in digital silence have fewer that are similar.
+# Blocks this close to the active level are not part of the floor, and those far
+# below it are digital silence. The floor has at least the first share of the
+# blocks in between and the second share of all blocks: words in digital silence
+# have fewer similar blocks.
 _NEAR_DB, _FAR_DB = 10, 60
 _MIN_QUIET_SHARE, _MIN_SHARE = 0.6, 0.2
 
@@ -77,10 +75,10 @@ class Levels:
       mean: of all samples.
       rms: root mean square around the mean.
       peak: largest absolute deviation from the mean.
-      peaks: float32 [B], that of each block; empty if it is not asked for.
+      peaks: float32 [B], that of each block; empty if not requested.
       powers: float32 [B], mean square around each block's own mean.
-      emphasised: float32 [B], the same after pre-emphasis; empty if it is not
-        asked for.
+      emphasised: float32 [B], the same after pre-emphasis; empty if not
+        requested.
     """
 
     step: int
@@ -105,7 +103,7 @@ class Meter:
     def __init__(
         self, rate_hz: int, emphasise: bool = False, keep_peaks: bool = False
     ):
-        self.step = max(1, round(BLOCK_SECS * rate_hz))
+        self.step = max(1, round(_BLOCK_SECS * rate_hz))
         self._delay = max(1, round(rate_hz / _EMPHASIS_HZ)) * emphasise
         self._keep_peaks = keep_peaks
         self.count, self._sum, self._square_sum = 0, 0.0, 0.0
@@ -238,7 +236,9 @@ def silence(levels: Levels, step: float) -> str:
         bits = 1 - round(math.log2(step))
         return f"no signal above the noise of its own word length, {bits} bits"
     if loudest < _MIN_STEADY_LEVEL:
-        floor = math.sqrt(np.percentile(levels.powers, 10))
+        # Digital silence before, after or between the noise is no floor.
+        powers = levels.powers[levels.powers >= _MIN_LEVEL**2]
+        floor = math.sqrt(np.percentile(powers, 10))
         if loudest < floor * 10 ** (_STEADY_DB / 20):
             return "no signal above steady noise of less than -75 dB (muted?)"
     return ""
@@ -247,7 +247,7 @@ def silence(levels: Levels, step: float) -> str:
 def active_level(powers: np.ndarray) -> float:
     """The RMS of the active parts, after ITU-T P.56, method B.
 
-    The activity is that of sustained signals, so a click is none.
+    Only sustained signals are active, so clicks do not count.
 
     Args:
       powers: float32 [B], of the blocks.
@@ -260,7 +260,7 @@ def active_level(powers: np.ndarray) -> float:
     for part in _parts(powers, reach - 1):
         peaks = _latest_max(_eroded(part), reach, len(part))
         fresh = slice(min(done, reach - 1), None)
-        # Cell 0 contains the highest ones, the last cell all that are low.
+        # Cell 0 contains the highest powers, the last cell all low ones.
         cells = np.minimum(top - _cell(peaks[fresh]), _CELLS - 1)
         counts += np.bincount(cells, minlength=_CELLS)
         energy += np.bincount(cells, part[fresh], _CELLS)

@@ -71,6 +71,8 @@ def test_dither_is_silence(tmp_path, name, subtype, lsb, mean):
         (gaussian(-76), "PCM_16", "no signal above steady noise"),
         (gaussian(-80), "PCM_24", "no signal above steady noise"),
         (gaussian(-90), "FLOAT", "no signal above steady noise"),
+        # A microphone that was switched on for a while.
+        (np.pad(gaussian(-80), RATE), "PCM_16", "no signal above steady noise"),
         (np.full(4 * RATE, 0.5), "PCM_16", "constant"),
     ],
 )
