@@ -124,7 +124,13 @@ def to_audio(
     windows: np.ndarray, moments: Moments, config: Config
 ) -> np.ndarray:
     """Audio float32 [B, N] of windows, with the phase step of the export."""
-    convert = tf.function(lambda x: phase.windows_to_audio(x, moments, config))
+    # Without the size of the batch, so that the last batch is no new trace.
+    shape = tf.TensorSpec((None, *windows.shape[1:]), tf.float32)
+
+    @tf.function(input_signature=[shape])
+    def convert(batch: tf.Tensor) -> tf.Tensor:
+        return phase.windows_to_audio(batch, moments, config)
+
     return in_batches(convert, windows, _BATCH)
 
 

@@ -78,7 +78,7 @@ class Classifier:
         labels: np.ndarray,
         max_steps: int | None = None,
     ) -> None:
-        """Trains on real audio; keeps the weights that are best on held-out.
+        """Trains on real audio; keeps the weights best on held-out rows.
 
         Args:
           audio: float32 [B, N]; one row in ten is held out.

@@ -22,7 +22,7 @@ from stftgan_tf.errors import UserError
 from stftgan_tf.evaluation import blessing, examples
 from stftgan_tf.evaluation import remedies as remedy_lib
 from stftgan_tf.evaluation.audio_metrics import AudioMetrics, to_audio
-from stftgan_tf.evaluation.generation import audio_of, generate
+from stftgan_tf.evaluation.generation import Samples, audio_of, generate
 from stftgan_tf.evaluation.window_metrics import WindowMetrics
 from stftgan_tf.files import stable_digest
 from stftgan_tf.metrics import distances, registry
@@ -260,13 +260,12 @@ def _measure(
     real = real[0][~leaked], real[1][~leaked]
     _check_counts(shards, len(train[0]), len(real[0]), settings.clusters)
     with_audio = _uses_classifier(train[1], config)
-    count, seed = settings.samples, settings.seed
-    samples = generate(model, train[1], count, seed, with_audio)
-    windows, labels = samples.windows, samples.labels
-    real_vectors, vectors = (
-        window_metrics.embed(real[0]),
-        window_metrics.embed(windows),
+    samples = generate(
+        model, train[1], settings.samples, settings.seed, with_audio
     )
+    windows = samples.windows
+    real_vectors = window_metrics.embed(real[0])
+    vectors = window_metrics.embed(windows)
     metrics: dict[str, Any] = {
         "model": str(model.path),
         "leaked": int(leaked.sum()),
@@ -277,33 +276,42 @@ def _measure(
         "bins": window_metrics.shares(windows, real[0]),
     }
     if with_audio:
-        audio_metrics = AudioMetrics(train, shards, config)
-        real_audio = to_audio(real[0], moments, config)
-        size = len(real_audio)
-        metrics["real"] |= audio_metrics.measure(real_audio, real[1], size)
-        metrics["generated"] |= audio_metrics.measure(
-            samples.audio, labels, size
-        )
-
-    def generated_audio(rows: np.ndarray) -> np.ndarray:
-        if with_audio:
-            return samples.audio[rows]
-        return audio_of(
-            model, seed + rows, None if labels is None else labels[rows]
-        )
-
+        audio = _audio_metrics(train, real, samples, shards, config)
+        for group, values in audio.items():
+            metrics[group] |= values
     selection = examples.select(
         examples.Windows(*train, window_metrics.training),
         examples.Windows(*real, real_vectors),
-        examples.Windows(
-            windows,
-            np.full(len(windows), -1) if labels is None else labels,
-            vectors,
-        ),
-        generated_audio,
+        examples.Windows(windows, samples.known_labels, vectors),
+        lambda rows: audio_of(model, samples, rows),
         lambda x: to_audio(x, moments, config),
     )
     return metrics, selection
+
+
+def _audio_metrics(
+    train: tuple[np.ndarray, np.ndarray],
+    real: tuple[np.ndarray, np.ndarray],
+    samples: Samples,
+    shards: dataset.Shards,
+    config: Config,
+) -> dict[str, dict[str, Any]]:
+    """Metrics of the audio of `real` and of `generated` windows.
+
+    Args:
+      train: windows [N, T, F] and labels [N] of the training split.
+      real: windows [B, T, F] and labels [B] of the evaluation split.
+      samples: generated windows, with their audio.
+      shards: the data set.
+      config: of the evaluation.
+    """
+    audio_metrics = AudioMetrics(train, shards, config)
+    audio = to_audio(real[0], shards.moments, config)
+    size = len(audio)
+    return {
+        "real": audio_metrics.measure(audio, real[1], size),
+        "generated": audio_metrics.measure(samples.audio, samples.labels, size),
+    }
 
 
 def _real_windows(

@@ -19,14 +19,23 @@ class Samples:
     """Samples of consecutive seeds.
 
     Attributes:
+      seeds: int [B].
       windows: float32 [B, T, F].
       labels: int [B], the requested labels; None if the model has none.
-      audio: float32 [B, N], or None if it was not asked for.
+      audio: float32 [B, N]; None if it was not requested.
     """
 
+    seeds: np.ndarray
     windows: np.ndarray
     labels: np.ndarray | None
     audio: np.ndarray | None
+
+    @property
+    def known_labels(self) -> np.ndarray:
+        """The labels int [B]; -1 if the model has none."""
+        if self.labels is None:
+            return np.full(len(self.windows), -1)
+        return self.labels
 
 
 def generate(
@@ -61,6 +70,7 @@ def generate(
         progress.update(done)
     progress.close(done)
     return Samples(
+        seeds,
         np.concatenate(windows),
         requested,
         np.concatenate(audio) if with_audio else None,
@@ -68,10 +78,13 @@ def generate(
 
 
 def audio_of(
-    model: LoadedModel, seeds: np.ndarray, labels: np.ndarray | None
+    model: LoadedModel, samples: Samples, rows: np.ndarray
 ) -> np.ndarray:
-    """Audio float32 [B, N] of single seeds, with the labels requested."""
-    batches = _batches(model, seeds, labels, with_audio=True)
+    """Audio float32 [R, N] of the samples with the indices `rows` [R]."""
+    if samples.audio is not None:
+        return samples.audio[rows]
+    labels = None if samples.labels is None else samples.labels[rows]
+    batches = _batches(model, samples.seeds[rows], labels, with_audio=True)
     return np.concatenate([batch["audio"] for batch in batches])
 
 

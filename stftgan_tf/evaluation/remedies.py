@@ -16,11 +16,11 @@ from stftgan_tf.evaluation.blessing import WORSE_THAN_LAST, Check
 from stftgan_tf.metrics import registry
 from stftgan_tf.training import metrics_log
 
-# The Frechet distances of two measurements differ by a few percent although
-# the generator is equally good; a smaller change counts as none.
+# Two measurements of an equally good generator differ by a few percent; a
+# smaller relative change of the Frechet distance counts as none.
 _NOISE = 0.06
 
-# Trends are judged over this share of the training, its end.
+# A trend is that of the last part of the training, as long as this share.
 _TREND_SHARE = 1 / 3
 
 # Fewer evaluation windows than this make the limits themselves uncertain.
@@ -29,6 +29,7 @@ _FEW_WINDOWS = 100
 # A shorter training than this share of `train.steps` needs far more steps.
 _EARLY_SHARE = 0.1
 
+# Durations that a remedy suggests.
 _MINUTES = (2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 360, 480, 720)
 
 
@@ -117,8 +118,8 @@ def _remedy(
 def _against_copies(config: Config, history: History) -> str:
     augment = "" if config.augment.target else ", set augment.target=0.6"
     return (
-        f"After {history.step:,} steps the generator knows its training "
-        f"windows by heart: add recordings{augment}, or train for fewer steps"
+        f"After {history.step:,} steps the generator has memorised training "
+        f"windows: add recordings{augment}, or train for fewer steps"
     )
 
 

@@ -184,8 +184,8 @@ _EVALUATION_BY_NAME = {metric.name: metric for metric in EVALUATION}
 WATCH = (
     Metric(
         "variety",
-        "The smaller of diversity_ratio and nearest_ratio; the watch raises "
-        "an alarm if it is below watch.min_variety.",
+        "The smaller of diversity_ratio and nearest_ratio; variety is too low "
+        "if it is below watch.min_variety.",
         "1",
         digits=2,
     ),

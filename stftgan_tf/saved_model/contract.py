@@ -12,7 +12,7 @@ from stftgan_tf.config import Config
 from stftgan_tf.errors import UserError
 from stftgan_tf.saved_model.layout import METADATA
 
-# Labels that a message names.
+# Labels that a message names, at most.
 _NAMED = 6
 
 
@@ -31,27 +31,26 @@ def changes(served: Path, export: Path) -> list[str]:
       UserError: if one of the two is damaged.
     """
     old, new = _metadata(served), _metadata(export)
-    result = _differences(_audio_of(old), _audio_of(new))
-    result += _differences(_labels_of(old), _labels_of(new))
+    result = _audio_changes(old, new) + _label_changes(old, new)
     if old and new:
-        # Other windows have other shapes.
+        # The shapes follow from the window, whose change is stated already.
         result += _signature_changes(served, export, shapes=not result)
     return result
 
 
 def audio_changes(served: Path, export: Path) -> list[str]:
-    """The changes of the audio alone; figures of other audio do not compare.
+    """The changes of the audio alone.
+
+    Metrics of two exports can be compared only if there are none.
 
     Raises:
       UserError: if metadata.json is damaged.
     """
-    return _differences(
-        _audio_of(_metadata(served)), _audio_of(_metadata(export))
-    )
+    return _audio_changes(_metadata(served), _metadata(export))
 
 
 def planned_changes(served: Path, config: Config) -> list[str]:
-    """The changes that are certain before a model is trained.
+    """The changes that a config makes certain before a model is trained.
 
     Args:
       served: directory of a version.
@@ -66,10 +65,10 @@ def planned_changes(served: Path, config: Config) -> list[str]:
         "samples": config.window_samples,
         "config": config.to_dict(),
     }
-    result = _differences(_audio_of(old), _audio_of(new))
+    result = _audio_changes(old, new)
     if config.model.condition != "label":
-        result += _differences(_labels_of(old), _labels_of(new))
-    elif not _labels_of(old)["labels"]:
+        result += _label_changes(old, new)
+    elif not _labels_of(old):
         result.append("labels none -> those of the recordings")
     return result
 
@@ -101,29 +100,33 @@ def _audio_of(metadata: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _labels_of(metadata: dict[str, Any]) -> dict[str, str]:
+def _labels_of(metadata: dict[str, Any]) -> list[str]:
     """The labels that a request may name, in their order."""
-    names = []
-    if metadata.get("condition") == "label":
-        names = list(metadata.get("labels", []))
-    return {"labels": json.dumps(names, ensure_ascii=False) if names else ""}
+    if metadata.get("condition") != "label":
+        return []
+    return list(metadata.get("labels", []))
 
 
-def _differences(old: dict[str, str], new: dict[str, str]) -> list[str]:
+def _audio_changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    before, after = _audio_of(old), _audio_of(new)
     return [
-        f"{name} {_shown(old[name])} -> {_shown(new[name])}"
-        for name in old
-        if old[name] != new[name]
+        f"{name} {before[name]} -> {after[name]}"
+        for name in before
+        if before[name] != after[name]
     ]
 
 
-def _shown(text: str) -> str:
-    """A value for a message; of many labels only the first."""
-    if not text:
+def _label_changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    before, after = _labels_of(old), _labels_of(new)
+    if before == after:
+        return []
+    return [f"labels {_label_text(before)} -> {_label_text(after)}"]
+
+
+def _label_text(names: list[str]) -> str:
+    """Labels for a message: their number, and the first ones."""
+    if not names:
         return "none"
-    if not text.startswith("["):
-        return text
-    names = json.loads(text)
     more = ", ..." if len(names) > _NAMED else ""
     return f"{len(names)} ({', '.join(names[:_NAMED])}{more})"
 

@@ -112,10 +112,17 @@ class LoadedModel:
     def label_names(
         self, seeds: np.ndarray, label: str | int | None
     ) -> list[str] | None:
-        """Names [B] of the labels of samples: the same for all, or drawn.
+        """Names [B] of the labels of samples.
 
-        None if the model learnt no labels, or if the export is of an earlier
-        version, which did not store how often each label is drawn.
+        Args:
+          seeds: int64 [B].
+          label: the label requested for all of them; None if each seed draws
+            its own.
+
+        Returns:
+          None if the model learned no labels, or if seeds draw them and the
+          export is of an earlier version, which did not store how often each
+          label is drawn.
         """
         if not self.has_labels:
             return None

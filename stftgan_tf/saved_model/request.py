@@ -7,7 +7,7 @@ from stftgan_tf.errors import UsageError
 # Seeds are int64.
 _MAX_SEED = 2**63 - 1
 
-# More files in one directory are a mistake.
+# A request for more files in one directory is a mistake, not a wish.
 _MAX_NUM = 1_000_000
 
 # All windows of a row are in memory at once.

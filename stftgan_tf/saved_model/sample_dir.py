@@ -15,7 +15,7 @@ from stftgan_tf.files import Layout, published_dir, refuse_existing
 
 LIST, PICTURE = "samples.json", "grid.png"
 
-# Characters of a label that a file name contains, at most.
+# Characters of a label in a file name, at most.
 _MAX_LABEL = 40
 
 

@@ -16,7 +16,7 @@ def generate(
 ) -> Iterator[dict[str, Any]]:
     """Batches as `LoadedModel.batches` yields them; no `window` with `secs`.
 
-    A batch also has `label`, a list of names, if the model learnt labels.
+    A batch also has `label`, a list of names, where the labels are known.
 
     Raises:
       UsageError: if the model cannot generate audio that long.

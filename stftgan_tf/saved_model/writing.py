@@ -3,9 +3,12 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
+from stftgan_tf.config import Config
 from stftgan_tf.dsp.moments import Moments
 from stftgan_tf.files import published_dir, refuse_existing
 from stftgan_tf.models import condition, networks
@@ -67,9 +70,7 @@ def export(
     refuse_existing(output, layout.EXPORT, overwrite)
     config, manifest = run_dir.open_run(run)
     moments = Moments.from_dict(manifest["moments"])
-    prior = None
-    if config.model.condition != "none":
-        prior = condition.load(run / condition.FILE).prior
+    prior = _prior(run, config)
     classes = 0 if prior is None else len(prior)
     generator = networks.build_generator(config, classes, moments)
     choice = checkpoints.restore_average(
@@ -83,13 +84,7 @@ def export(
         metadata["label_shares"] = [float(share) for share in prior]
     with published_dir(output, layout.EXPORT, overwrite) as staging:
         tf.saved_model.save(module, str(staging), module.signatures())
-        files = {
-            layout.METADATA: json.dumps(metadata, indent=1) + "\n",
-            model_card.CARD: model_card.card_of(metadata),
-            serving_files.BATCHING: serving_files.batching_parameters(),
-        }
-        for name, text in files.items():
-            (staging / name).write_text(text, encoding="utf-8")
+        _write_texts(staging, metadata)
         has_warmup = serving_files.write_warmup(staging)
     return Export(
         output,
@@ -98,3 +93,21 @@ def export(
         has_warmup,
         f"{choice.name} ({choice.reason})",
     )
+
+
+def _prior(run: Path, config: Config) -> np.ndarray | None:
+    """Share of each class [K]; None if the model has no classes."""
+    if config.model.condition == "none":
+        return None
+    return condition.load(run / condition.FILE).prior
+
+
+def _write_texts(directory: Path, metadata: dict[str, Any]) -> None:
+    """Writes the metadata, the model card and settings for a server."""
+    texts = {
+        layout.METADATA: json.dumps(metadata, indent=1) + "\n",
+        model_card.CARD: model_card.card_of(metadata),
+        serving_files.BATCHING: serving_files.batching_parameters(),
+    }
+    for name, text in texts.items():
+        (directory / name).write_text(text, encoding="utf-8")

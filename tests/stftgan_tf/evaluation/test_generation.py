@@ -44,5 +44,6 @@ def test_windows_are_the_same_without_their_audio(loaded):
     np.testing.assert_array_equal(full.windows, windows.windows)
     assert windows.audio is None and windows.labels is None
     rows = np.array([39, 0])
-    single = generation.audio_of(loaded, 3 + rows, None)
-    np.testing.assert_allclose(single, full.audio[rows], atol=1e-5)
+    for samples in (full, windows):
+        audio = generation.audio_of(loaded, samples, rows)
+        np.testing.assert_allclose(audio, full.audio[rows], atol=1e-5)
