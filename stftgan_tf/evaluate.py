@@ -4,7 +4,7 @@ Prints each metric for real windows of the evaluation split and for generated
 windows, and decides whether the export may be published. The output directory
 contains evaluation.json with all metrics; BLESSED or NOT_BLESSED, decided by
 the bless section of the config; and examples.npz, which stftgan_tf.report
-shows. Each reason against a model comes with advice on what to do about it.
+shows. Each failed check comes with advice on what to do about it.
 """
 
 import argparse
@@ -45,8 +45,8 @@ def _parser() -> argparse.ArgumentParser:
         "--run",
         type=cli.local_path,
         metavar="DIR",
-        help="directory of the run; if the export is not blessed, the advice "
-        "on what to do uses its history (default: only what the export knows)",
+        help="directory of the run, from whose history the advice follows if "
+        "the export is not blessed (default: only the export's metadata)",
     )
     config_lib.add_arguments(parser, default=None)
     return parser

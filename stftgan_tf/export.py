@@ -1,7 +1,8 @@
 """Exports the averaged generator of a run as a SavedModel.
 
-The best checkpoint is the one with the lowest Frechet distance of all that the
-watch measured and found healthy. Every checkpoint that is left can be chosen.
+The best checkpoint has the lowest Frechet distance of those that the watch of
+the training found healthy. --checkpoint takes another one that the run still
+contains.
 
 The SavedModel turns seeds into audio: moments, phase and inverse STFT are in
 its graph. metadata.json beside it contains the sample rate and the config.

@@ -12,7 +12,7 @@ from PIL import Image
 
 _COLUMNS = 8
 _SOFTWARE = "stftgan_tf"
-# In every picture that this module draws.
+# In every picture of this module, so that no other picture is replaced.
 MARK = f"Software\0{_SOFTWARE}".encode()
 
 

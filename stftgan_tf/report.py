@@ -17,7 +17,7 @@ EXAMPLE = (
 )
 
 
-# In every report.
+# In every report, so that no other file of that name is replaced.
 _MARK = b'<meta name="generator" content="stftgan_tf.report">'
 
 

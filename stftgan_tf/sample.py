@@ -1,7 +1,7 @@
 """Generates audio with an exported model.
 
-Writes audio files, a picture of the windows and a list (samples.json). File
-names and list contain seed and label; the same seed always gives the same
+Writes audio files, a picture of the windows and a list (samples.json). The file
+names and the list contain seed and label; the same seed always gives the same
 audio. Earlier samples in the directory are replaced.
 
 --interpolate goes from one seed to another in --num steps. --secs joins several

@@ -2,8 +2,8 @@
 
 The run directory receives checkpoints, metrics, a log and previews. Ctrl-C
 saves a checkpoint and ends; --resume continues from the newest checkpoint, bit
-for bit as if the training had never stopped. It takes config and data from the
-run:
+for bit as if the training had never stopped. Config and data set are those of
+the run:
 
     python -m stftgan_tf.train --run runs/digits --resume --minutes 60
 """
@@ -68,7 +68,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _config(args: argparse.Namespace, run: Path) -> Config:
-    """The config that was asked for, or else that of the run to resume."""
+    """The config of the run to resume, unless `--config` names another one."""
     saved = run / "config.yaml"
     if args.resume and not args.config and saved.is_file():
         return config_lib.load_saved(saved, args.set)
@@ -91,8 +91,8 @@ def _data_of(run: Path) -> str:
     """Where the data set of a run is.
 
     Raises:
-      UserError: if there is no run, it does not say, or the data set is not
-        there now.
+      UserError: if there is no run, the run does not record it, or it is no
+        longer there.
     """
     from stftgan_tf.training import run_dir, sessions
 
@@ -103,12 +103,12 @@ def _data_of(run: Path) -> str:
     data = sessions.data_of(run)
     if data is None:
         raise UserError(
-            f"{run} is of an earlier version, which did not note where the "
+            f"{run} is of an earlier version, which did not record where the "
             "data set is; name it by --data"
         )
     if "://" not in data and not Path(data).exists():
         raise UserError(
-            f"the data set of {run} is no longer in {data}; name its new "
+            f"the data set of {run} is no longer at {data}; name its new "
             "place by --data"
         )
     return data

@@ -109,9 +109,9 @@ class WindowConfig:
       tail: how a recording is fitted to a whole number of windows: `pad` adds
         zeros at both ends; `crop` cuts both ends equally, to the nearest number
         of windows. Both pad a recording that is shorter than a window.
-      place: `grid` cuts a whole recording; `speech` puts windows on its speech:
-        one around a word that fits in it, the usual stride on longer speech
-        (a grid of its own, see `tail`). A recording without speech is unusable.
+      place: `grid` cuts a whole recording; `speech` cuts only its speech: one
+        window around a word that fits in it, and a grid over longer speech,
+        fitted as by `tail`. A recording without speech is unusable.
       silence_db: drops (and counts) windows whose RMS is more than this many dB
         below the active level of their recording (the RMS without its pauses,
         after ITU-T P.56). A `grid` also drops windows less than 6 dB above the

@@ -28,7 +28,7 @@ from stftgan_tf.training.state import State
 # Within the directory of a run.
 DIRECTORY = "checkpoints"
 
-# Which checkpoint an export takes; or else the number of a step.
+# What an export may ask for, besides the number of a step.
 BEST, LAST = "best", "last"
 
 _LOG = logging.getLogger(__name__)
@@ -185,7 +185,7 @@ def restore_average(
         if every and not paths:
             raise UserError(
                 f"{directory} contains no checkpoint of step {int(which)}; "
-                f"expected one of {', '.join(_described(every))}"
+                f"expected one of {', '.join(_step_names(every))}"
             )
     path, state = _first(
         directory, paths, lambda path: (path, _read(path, checkpoint))
@@ -196,7 +196,7 @@ def restore_average(
     return Choice(state, path.name, reason)
 
 
-def _described(paths: Iterable[Path]) -> list[str]:
+def _step_names(paths: Iterable[Path]) -> list[str]:
     """Steps in order, for example `["500 (best)", "1000"]`."""
     best: dict[int, bool] = {}
     for path in paths:
@@ -218,16 +218,10 @@ def _reason(path: Path, state: State, which: str, preferred: Path) -> str:
     if path != preferred:
         return f"the next best, because {preferred.name} cannot be read"
     if path.name.startswith(_STEP):
-        return (
-            "the newest, because no measurement of the watch was healthy or "
-            "there was none"
-        )
+        return "the newest, because the watch has not found a healthy one"
     frechet = state.metrics.get("frechet")
-    value = "" if frechet is None else f"Frechet distance {frechet:.4g}, "
-    return (
-        f"the best by the watch: {value}of the measurements without an alarm "
-        "or copies the latest that is about as low as the lowest"
-    )
+    value = "" if frechet is None else f": Frechet distance {frechet:.4g}"
+    return f"the best by the watch{value}"
 
 
 def _first(

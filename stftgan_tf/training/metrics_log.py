@@ -24,17 +24,21 @@ def rows(run: Path) -> list[dict[str, float]]:
         text = (run / FILE).read_text(encoding="utf-8", errors="replace")
         for line in text.splitlines():
             with contextlib.suppress(ValueError):
-                complete.append(_checked(json.loads(line)))
+                complete.append(_as_row(json.loads(line)))
     return complete
 
 
-def _checked(row: Any) -> dict[str, float]:
-    """Raises ValueError for what is not a row."""
-    values = row.values() if isinstance(row, dict) else [None]
-    is_row = all(isinstance(v, int | float) for v in values) and "step" in row
-    if not is_row:
-        raise ValueError(f"{row!r} is not a row")
-    return row
+def _as_row(value: Any) -> dict[str, float]:
+    """The value, checked.
+
+    Raises:
+      ValueError: if it is not a mapping of names to numbers with a step.
+    """
+    numbers = value.values() if isinstance(value, dict) else [None]
+    is_row = all(isinstance(n, int | float) for n in numbers)
+    if not is_row or "step" not in value:
+        raise ValueError(f"{value!r} is not a row")
+    return value
 
 
 def drop_rows_after(run: Path, step: int) -> None:

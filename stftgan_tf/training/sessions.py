@@ -1,6 +1,6 @@
-"""sessions.jsonl of a run: a row for every time that it was trained.
+"""sessions.jsonl of a run: one row for each time that it was trained.
 
-`pipeline.run` reads the rows, to notice a training that it did not start.
+`pipeline.run` reads the rows to notice a training that it did not start.
 
     {"started": "2026-01-01T00:00:00+00:00", "step": 0,
      "data": "../../tfrecords/digits", "record": null}
@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from stftgan_tf.errors import UserError
 from stftgan_tf.files import write_atomically
 
 FILE = "sessions.jsonl"
@@ -42,15 +43,26 @@ def append(run: Path, step: int, data: str) -> None:
 
 
 def rows(run: Path) -> list[dict[str, Any]]:
-    """All rows; none for a run of an earlier version."""
+    """All rows; none for a run of an earlier version.
+
+    Raises:
+      UserError: if the file is damaged.
+    """
     with contextlib.suppress(FileNotFoundError):
         text = (run / FILE).read_text(encoding="utf-8")
-        return [json.loads(line) for line in text.splitlines()]
+        try:
+            return [dict(json.loads(line)) for line in text.splitlines()]
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{run / FILE} is damaged: {error}") from error
     return []
 
 
 def data_of(run: Path) -> str | None:
-    """Where the data set of a run was when it was trained last, if known."""
+    """Where the data set of a run was when it was last trained, if known.
+
+    Raises:
+      UserError: as `rows`.
+    """
     for row in reversed(rows(run)):
         data = row.get("data")
         if data:
@@ -66,6 +78,7 @@ def _relative(data: str, run: Path) -> str:
 
 
 def _absolute(data: str, run: Path) -> str:
+    """The inverse; relative to the working directory if it is below it."""
     path = os.path.normpath(run.resolve() / data)
     relative = os.path.relpath(path)
     return path if relative.startswith("..") else relative
