@@ -45,6 +45,17 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_new_contract(parser: argparse.ArgumentParser) -> None:
+    """Adds the flag that allows what clients may not expect."""
+    parser.add_argument(
+        "--new_contract",
+        action="store_true",
+        help="push even if the export differs from the newest version in what "
+        "clients rely on: sample rate, STFT, window, labels, signatures; the "
+        "version records the changes",
+    )
+
+
 def refuse_misspelled(
     flags: list[str], *parsers: argparse.ArgumentParser
 ) -> None:

@@ -1,8 +1,9 @@
 """Turns speech recordings into TFRecord shards of STFT windows.
 
-The source is a directory of recordings, a manifest (CSV or JSON Lines with
-file, label and speaker), tfds:NAME[:CONFIG][:SPLIT] for a prepared data set of
-TensorFlow Datasets, or the built-in demo corpus (spoken digits by espeak-ng).
+The source is a directory of recordings, a manifest (CSV or JSON lines with
+file and, optionally, label, speaker, start and end), a prepared data set of
+TensorFlow Datasets (tfds:NAME[:CONFIG][:SPLIT]), or the built-in demo corpus
+(spoken digits by espeak-ng).
 Source and output may be remote (s3://, gs://, hdfs://).
 
 Flags that are not listed here go to Apache Beam, such as --direct_num_workers.

@@ -2,14 +2,14 @@
 
 A version is a directory in --base_path whose name is a number. One rename makes
 it visible. Its `pushed.json` records what was pushed, its evaluation and when.
-Clients can use a new version as they used the one before it, unless
---new_contract allows a change.
+A version that clients could not use as they use the newest one is refused,
+unless --new_contract is given.
 """
 
 import argparse
 import sys
 
-from pipeline import versions
+from pipeline import arguments, versions
 from stftgan_tf import cli
 from stftgan_tf.errors import UsageError
 
@@ -45,19 +45,25 @@ def _parser() -> argparse.ArgumentParser:
         type=cli.local_path,
         help="directory that stftgan_tf.evaluate wrote for this export",
     )
+    _add_rules(parser)
+    parser.add_argument(
+        "--rollback",
+        action="store_true",
+        help="remove the newest version, so that servers return to the one "
+        "before it",
+    )
+    return parser
+
+
+def _add_rules(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say what is required of the export."""
     parser.add_argument(
         "--unblessed",
         action="store_true",
         help="push even if the export is not blessed or not evaluated; the "
         "version records this",
     )
-    parser.add_argument(
-        "--new_contract",
-        action="store_true",
-        help="push even if the export differs from the newest version in what "
-        "clients rely on: sample rate, STFT, window, labels, signatures; the "
-        "version records the changes",
-    )
+    arguments.add_new_contract(parser)
     parser.add_argument(
         "--compared",
         action="store_true",
@@ -71,13 +77,6 @@ def _parser() -> argparse.ArgumentParser:
         default=3,
         help="number of newest versions to keep (default: 3)",
     )
-    parser.add_argument(
-        "--rollback",
-        action="store_true",
-        help="remove the newest version, so that servers return to the one "
-        "before it",
-    )
-    return parser
 
 
 def _run(args: argparse.Namespace) -> int:

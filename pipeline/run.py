@@ -83,13 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         help="push the export even if it is not blessed; the version records "
         "this",
     )
-    parser.add_argument(
-        "--new_contract",
-        action="store_true",
-        help="push even if the export differs from the newest version in what "
-        "clients rely on: sample rate, STFT, window, labels, signatures; the "
-        "version records the changes",
-    )
+    arguments.add_new_contract(parser)
     return parser
 
 

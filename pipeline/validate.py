@@ -21,8 +21,7 @@ EXAMPLE = (
     "--reference tfrecords/fsdd"
 )
 
-
-# In every file that `--output` names.
+# Every file that `--output` writes contains it; other files are not replaced.
 _MARK = b'"anomalies"'
 
 

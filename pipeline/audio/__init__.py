@@ -1,1 +1,1 @@
-"""Decoding of recordings: container checks, decoders, reading, a process."""
+"""Recordings as samples: containers, decoders, levels, a separate process."""

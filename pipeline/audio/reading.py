@@ -31,7 +31,7 @@ _MARGIN_SAMPLES = 4096
 # scale), twice the step of 8 bits.
 _QUIET = 10 ** (-30 / 20)
 
-# Channels cancel each other if their mean is so far below them (40 dB).
+# Channels cancel each other if their mean is this far below them (40 dB).
 _CANCELLED = 100.0
 
 # A recording is not amplified by more than this.
@@ -47,8 +47,8 @@ class ChannelStats:
         nothing is trimmed.
       samples: number of samples from `start` to the trimmed silence at the
         end, at the target rate.
-      mean: of the samples (DC), which `load` and `read` subtract. It is in no
-        level.
+      mean: of the samples (DC), which `load` and `read` subtract. No level
+        includes it.
       peak: largest absolute sample.
       rms: root mean square.
       active: RMS of the active parts (`levels.active_level`).
@@ -183,8 +183,7 @@ def read(
       start: first sample, at the target rate; may be negative.
       stop: end of the range; may exceed the recording's length.
       channel: index of the channel if `channels` is `split`, otherwise 0.
-      stats: of the channel, whose mean is subtracted. Without them, nothing
-        is.
+      stats: of the channel, whose mean is subtracted; None subtracts nothing.
 
     Returns:
       float32 [stop - start], zeros outside of the recording.
@@ -199,28 +198,40 @@ def read(
                 f"changed: {decoder.frames} samples; expected "
                 f"{stats.source_frames}"
             )
+        block, first = _read_around(decoder, start, stop, config)
         rate_hz = decoder.rate_hz
-        divisor = math.gcd(rate_hz, config.sample_rate_hz)
-        source_step = rate_hz // divisor
-        target_step = config.sample_rate_hz // divisor
-        # Start at a time that is a whole number of samples at both rates, so
-        # that resampling does not shift the signal.
-        step = max(0, start // target_step - _MARGIN_SAMPLES // source_step - 1)
-        source_start = min(step * source_step, decoder.frames)
-        source_stop = -(-stop * source_step // target_step) + _MARGIN_SAMPLES
-        count = max(0, min(source_stop, decoder.frames) - source_start)
-        block = decoder.read(source_start, count)
-        if len(block) < count - decoder.slack:
-            raise AudioError(
-                f"truncated: {len(block)} of {count} samples decoded from "
-                f"{source_start} on"
-            )
-        samples = _select_channels(block, config)[channel]
+    samples = _select_channels(block, config)[channel]
     if stats:
         samples = samples - np.float32(stats.mean)
     samples = _resample(samples, rate_hz, config)
-    first = step * target_step
     return slice_padded(samples, start - first, stop - first)
+
+
+def _read_around(
+    decoder: Decoder, start: int, stop: int, config: AudioConfig
+) -> tuple[np.ndarray, int]:
+    """What has to be decoded for samples [start, stop) at the target rate.
+
+    Returns:
+      A block [N, C] at the recording's own rate, and the position of its first
+      sample at the target rate.
+    """
+    divisor = math.gcd(decoder.rate_hz, config.sample_rate_hz)
+    source_step = decoder.rate_hz // divisor
+    target_step = config.sample_rate_hz // divisor
+    # Start at a time that is a whole number of samples at both rates, so that
+    # resampling does not shift the signal.
+    step = max(0, start // target_step - _MARGIN_SAMPLES // source_step - 1)
+    source_start = min(step * source_step, decoder.frames)
+    source_stop = -(-stop * source_step // target_step) + _MARGIN_SAMPLES
+    count = max(0, min(source_stop, decoder.frames) - source_start)
+    block = decoder.read(source_start, count)
+    if len(block) < count - decoder.slack:
+        raise AudioError(
+            f"truncated: {len(block)} of {count} samples decoded from "
+            f"{source_start} on"
+        )
+    return block, step * target_step
 
 
 def slice_padded(samples: np.ndarray, start: int, stop: int) -> np.ndarray:
@@ -277,7 +288,8 @@ def _measure(
 
 def _blocks(decoder: Decoder) -> Iterator[np.ndarray]:
     """The recording as float32 blocks [frames, channels]."""
-    # Whole blocks of the meter, which so do not depend on these.
+    # Whole blocks of the meter, so that its levels do not depend on the size
+    # of what is decoded at a time.
     step = Meter(decoder.rate_hz).step
     steps = max(1, _BLOCK_SAMPLES // decoder.channels // step)
     start = 0

@@ -14,9 +14,9 @@ _AVERAGED_BLOCKS = 3
 _FLOOR_PERCENTILE = 15
 _MAX_RANGE_DB = 60
 
-# Noise is steady if half of the blocks that are not loud (up to so far below
-# the loudest) are within a range of this many dB, and a third of all blocks:
-# words in digital silence have fewer.
+# Noise is steady if a range of `_STEADY_BINS` dB contains half of the quiet
+# blocks, which are at least `_LOUD_DB` below the loudest one, and a third of
+# all blocks. Words in digital silence have fewer similar blocks.
 _LOUD_DB, _STEADY_BINS = 8, 7
 
 # Below this range a recording is steady, without speech.
@@ -25,17 +25,17 @@ _STEADY_DB = 6.0
 # A recording of less than a second is a word if nothing stands out.
 _WORD_BLOCKS = 100
 
-# Speech is at least so far above the floor at its loudest, and at its ends
-# (hysteresis), or half and a quarter of the range if that is less; and not
-# further than this below the loudest speech.
+# At its loudest and at its ends (hysteresis), speech is at least this far above
+# the floor, or half and a quarter of the range if that is less. It is at most
+# this far below the loudest speech.
 _SPEECH_DB, _EDGE_DB = 12.0, 6.0
 _MAX_SPEECH_DB, _MAX_EDGE_DB = 25.0, 35.0
 
-# Bursts of fewer blocks are clicks, and speech has more loud ones than these.
+# Bursts of fewer blocks are clicks. Speech has at least this many loud blocks.
 _CLICK_BLOCKS, _LOUD_BLOCKS = 5, 8
 
 # Pauses of up to this many blocks, such as the closure of a plosive, belong to
-# a stretch, and so do those at its ends.
+# a stretch. So do this many blocks before and after it.
 _PAUSE_BLOCKS, _END_BLOCKS = 30, 4
 
 
@@ -62,8 +62,8 @@ def stretches(powers: np.ndarray) -> np.ndarray:
 def _floor(levels: np.ndarray) -> float:
     """The level of the noise, from levels [B].
 
-    It is that of the quietest blocks, or that of steady noise: digital silence
-    may surround it.
+    It is the level of steady noise if there is any, because digital silence may
+    surround the noise; otherwise that of the quietest blocks.
     """
     top = levels.max()
     floor = max(np.percentile(levels, _FLOOR_PERCENTILE), top - _MAX_RANGE_DB)

@@ -7,17 +7,18 @@ from pipeline.auto.choice import Choice
 from pipeline.auto.survey import Facts
 from pipeline.auto.windows import LONG, SHORT, Windows
 
-# Without --minutes. A quarter of an hour on a busy machine is blessed.
+# Used without --minutes. A training half as long, on a busy machine, was
+# blessed.
 DEFAULT_MINUTES = 30.0
 
-# How often the networks halve the frames of a window.
+# Number of times that the networks halve the frames of a window, by the frames.
 _DOWNSAMPLES = {SHORT: 4, LONG: 5}
 
-# Windows per second on the machine of docs/results.md, and what they cost there
-# in millions of multiply-adds of generator and critic.
+# Windows per second on the machine of docs/results.md, for networks that cost
+# this many millions of multiply-adds per window (generator and critic).
 _REFERENCE_SPEED, _REFERENCE_MACS = 395.0, 55.9
 
-# (sample rate, frames) -> the same for networks of width 256.
+# (sample rate, frames) -> millions of multiply-adds per window at width 256.
 _MACS = {
     (8000, SHORT): 55.9,
     (16000, SHORT): 68.5,

@@ -13,7 +13,7 @@ from pipeline.auto.choice import Choice
 from pipeline.auto.survey import Facts
 from stftgan_tf.errors import UserError
 
-# Less is not enough to train and to evaluate on.
+# Fewer windows are not enough to train and to evaluate on.
 _FEWEST_WINDOWS = 60
 
 

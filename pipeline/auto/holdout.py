@@ -15,15 +15,15 @@ _MIN_SPEAKERS = 10
 _EVAL_SHARE, _MIN_EVAL_SHARE, _MAX_EVAL_SHARE = 0.1, 0.05, 0.25
 _EVAL_WINDOWS, _EVAL_GROUPS = 50, 2
 
-# Fewer recordings are cut into pieces, and so are recordings of which one would
-# take more than this share into the evaluation.
+# Recordings are cut into pieces if there are fewer than this, or if holding out
+# one of them would hold out more than this share of the audio.
 _MIN_RECORDINGS, _MAX_HELD_OUT = 4, 0.35
 _PIECES, _PIECE_SECS, _SHORT_SECS = 20, (4.0, 60.0), 120.0
 
 # Less speech than this gives too few windows to evaluate with.
 _MIN_HELD_OUT_SECS = 6.0
 
-# Pieces that are held out, in the names of recordings with times.
+# Matches the ids of the pieces that are held out, such as `talk.wav@40.5-59.5`.
 PIECES_REGEX = r"@\d+\.5-\d+\.5$"
 
 
@@ -45,8 +45,8 @@ class Piece:
 def is_cut(facts: Facts) -> bool:
     """Whether pieces of recordings are held out, instead of whole ones.
 
-    That is so if there are too few recordings, or if one is so long that
-    holding it out would leave little to train on.
+    This is necessary if there are too few recordings, or if one of them is so
+    long that holding it out would leave little to train on.
     """
     if _knows_speakers(facts):
         return False

@@ -22,6 +22,9 @@ _MIN_PER_LABEL, _MIN_PER_SPEAKER = 8, 2
 # One part of a name between separators, and a separator.
 _PART, _SEPARATOR = r"[^/_\-. ]+", r"[_\-. ]+"
 
+# Column -> how a reason names it; all others are parts of file names.
+_REASONS = {"folder": "folders", "top": "the folders at the top"}
+
 # Corpus -> form of its names.
 _KNOWN = {
     "Speech Commands": r"(?P<label>[^/]+)/(?P<speaker>[0-9a-f]+)_nohash_\d+\.",
@@ -211,7 +214,7 @@ def _kind(column: str, values: list[str], names: Sequence[str]) -> str:
 
 
 def _is_repeated(column: str, values: list[str], names: Sequence[str]) -> bool:
-    """Whether the names of files repeat the names of their folders."""
+    """Whether file names repeat those of their folders, as in `84/84_7.wav`."""
     if column not in ("folder", "top") or len(values) < len(names):
         return False
     stems = (re.split(_SEPARATOR, PurePosixPath(name).stem) for name in names)
@@ -231,9 +234,6 @@ def _build(roles: dict[str, str], columns: dict[str, list[str]]) -> Names:
         roles[role]: role for role, f in fields.items() if f.by == "regex"
     }
     return Names(fields.get("label"), fields.get("speaker"), _regex(in_names))
-
-
-_REASONS = {"folder": "folders", "top": "the folders at the top"}
 
 
 def _regex(groups: dict[str, str]) -> str:

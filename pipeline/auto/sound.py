@@ -37,11 +37,9 @@ class Sound:
 
     Attributes:
       rate_hz: its own sample rate.
-      channels: number of channels.
       secs: length of the whole recording.
       heard_secs: length of the excerpts.
       bandwidth_hz: highest frequency that contains more than noise.
-      peak_db: peak, in dB of full scale.
       contrast_db: level of loud frames above that of quiet ones.
       active_secs: length of all stretches of speech in the excerpts.
       stretches_secs: length of each of them.
@@ -51,11 +49,9 @@ class Sound:
     """
 
     rate_hz: int
-    channels: int
     secs: float
     heard_secs: float
     bandwidth_hz: float
-    peak_db: float
     contrast_db: float
     active_secs: float
     stretches_secs: tuple[float, ...]
@@ -81,15 +77,13 @@ def describe(
             decoder.read(first, count)
             for first, count in _excerpts(decoder, excerpts)
         ]
-        rate_hz, channels = decoder.rate_hz, decoder.channels
+        rate_hz = decoder.rate_hz
         secs = decoder.frames / rate_hz
-    return _describe(blocks, rate_hz, channels, secs)
+    return _describe(blocks, rate_hz, secs)
 
 
-def _describe(
-    blocks: list[np.ndarray], rate_hz: int, channels: int, secs: float
-) -> Sound:
-    """`describe` for excerpts [N, C]."""
+def _describe(blocks: list[np.ndarray], rate_hz: int, secs: float) -> Sound:
+    """`describe` for excerpts [N, C] of a recording of `secs` seconds."""
     cancels = _cancels(np.concatenate(blocks))
     parts = [b[:, 0] if cancels else b.mean(axis=1) for b in blocks]
     parts = [part - part.mean() for part in parts if len(part)]
@@ -105,11 +99,9 @@ def _describe(
     used = _used_frames(magnitudes, runs)
     return Sound(
         rate_hz=rate_hz,
-        channels=channels,
         secs=secs,
         heard_secs=heard,
         bandwidth_hz=_bandwidth(used, rate_hz),
-        peak_db=_db(peak),
         contrast_db=float(loud - quiet),
         active_secs=sum(lengths),
         stretches_secs=lengths,
@@ -121,7 +113,7 @@ def _describe(
 def _check_audible(
     parts: list[np.ndarray], blocks: list[np.ndarray], rate_hz: int
 ) -> None:
-    """Raises AudioError if nothing in the excerpts is audible, as the job."""
+    """Raises AudioError if nothing is audible, by the rules of the job."""
     if not parts:
         raise AudioError("empty: 0 samples")
     meter, word_length = levels_lib.Meter(rate_hz), levels_lib.WordLength()

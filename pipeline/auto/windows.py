@@ -48,7 +48,7 @@ class Windows:
     @property
     def secs(self) -> float:
         """Length of a window."""
-        return (self.frames - 1) * _STEP_SECS + _FRAME_SECS
+        return _length_secs(self.frames)
 
 
 def windows_of(facts: Facts, rate_hz: int) -> Windows:
@@ -69,7 +69,7 @@ def windows_of(facts: Facts, rate_hz: int) -> Windows:
 def _word_windows(facts: Facts) -> tuple[int, int, str]:
     """Frames, stride and placement of windows of single words."""
     _, median, longest = facts.lengths_secs
-    short, long = (_length(frames) for frames in (SHORT, LONG))
+    short, long = (_length_secs(frames) for frames in (SHORT, LONG))
     if median <= short and longest <= 1.5 * short:
         return SHORT, SHORT, "grid"
     if median <= long and longest <= 1.2 * long:
@@ -78,7 +78,8 @@ def _word_windows(facts: Facts) -> tuple[int, int, str]:
     return frames, frames, "speech"
 
 
-def _length(frames: int) -> float:
+def _length_secs(frames: int) -> float:
+    """The length of a window."""
     return (frames - 1) * _STEP_SECS + _FRAME_SECS
 
 

@@ -87,15 +87,7 @@ def preprocess(
     FileSystems.set_options(options)
     _quiet_beam(options_lib.is_local(settings.runner))
     storage.refuse_existing(output, records.LAYOUT, settings.overwrite)
-    recordings = recordings_lib.open_source(
-        source,
-        config.audio,
-        settings.pattern,
-        settings.tfds_data_dir,
-        settings.exclude,
-    )
-    _warn(recordings.warnings)
-    _warn(names.check(recordings, config))
+    recordings = _open_source(config, source, settings)
     paths = [recording.path for recording in recordings.recordings]
     checks.check_paths(paths, output, config.audio)
     with (
@@ -105,6 +97,21 @@ def preprocess(
         ) as staging,
     ):
         return _write_data_set(config, recordings, staging, options, settings)
+
+
+def _open_source(config: Config, source: str, settings: Settings) -> Source:
+    """Lists the recordings; warns if names or flags look wrong."""
+    result = recordings_lib.open_source(
+        source,
+        config.audio,
+        settings.pattern,
+        settings.tfds_data_dir,
+        settings.exclude,
+    )
+    _warn(result.warnings)
+    # May raise an error, which the warnings above can explain.
+    _warn(names.check(result, config))
+    return result
 
 
 def _warn(warnings: list[str]) -> None:

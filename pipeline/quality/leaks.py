@@ -22,8 +22,8 @@ _EQUAL = 1e-4
 # word by one speaker (FSDD) differ by 12 % and more.
 _NEAR = 0.02
 
-# Evaluation windows that are looked up, spread evenly over all.
-_MOST = 2000
+# At most this many evaluation windows are compared, spread evenly over all.
+_MAX_COMPARED = 2000
 
 _MAX_EXAMPLES = 3
 
@@ -33,7 +33,7 @@ class Leak:
     """What both splits have in common.
 
     Attributes:
-      compared: number of evaluation windows that were looked up.
+      compared: number of evaluation windows that were compared.
       equal: (evaluation recording, training recording) of each window that is
         also a training window.
       near: the same for near copies.
@@ -63,7 +63,7 @@ class LeakSearch:
     """Collects short descriptions of windows, 520 bytes for each."""
 
     def __init__(self, evaluation_windows: int) -> None:
-        self._every = -(-evaluation_windows // _MOST) or 1
+        self._every = -(-evaluation_windows // _MAX_COMPARED) or 1
         self._seen = 0
         self._names: dict[bytes, int] = {}
         # By split: descriptions float32, and indices of the recordings.

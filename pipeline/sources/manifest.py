@@ -45,20 +45,7 @@ def read_manifest(source: str) -> Listing:
     is_jsonl = source.lower().endswith(".jsonl")
     parse = tables.parse_jsonl if is_jsonl else tables.parse_csv
     table = parse(source, text)
-    if "file" not in table.columns and (table.rows or not is_jsonl):
-        raise UserError(
-            f"source {source} has the columns "
-            f"{', '.join(table.columns) or 'none'}; expected file and, "
-            f"optionally, label, speaker, start and end{_hint(table.columns)}"
-        )
-    if not table.rows:
-        raise UserError(f"source {source} lists no files")
-    times = {"start", "end", "duration"} & set(table.columns)
-    if times == {"start", "duration"}:
-        raise UserError(
-            f"source {source} has the columns start and duration; expected "
-            "start and end, where end is start + duration"
-        )
+    _check_columns(source, table)
     directory = _directory(source)
     entries = [_entry(row, source, directory) for row in table.rows]
     identities = [file_identity(entry.path) for entry in entries]
@@ -81,8 +68,30 @@ def read_manifest(source: str) -> Listing:
     )
 
 
+def _check_columns(source: str, table: Table) -> None:
+    """Raises UserError if there are no rows, or not the columns they need."""
+    # An empty file has neither rows nor columns.
+    if "file" not in table.columns and (table.rows or table.columns):
+        raise UserError(
+            f"source {source} has the columns "
+            f"{', '.join(table.columns) or 'none'}; expected file and, "
+            f"optionally, label, speaker, start and end{_hint(table.columns)}"
+        )
+    if not table.rows:
+        raise UserError(f"source {source} lists no files")
+    times = {"start", "end", "duration"} & set(table.columns)
+    if times == {"start", "duration"}:
+        raise UserError(
+            f"source {source} has the columns start and duration; expected "
+            "start and end, where end is start + duration"
+        )
+
+
 def file_identity(path: str) -> Any:
-    """A key that all names of the same file share; a text if it is absent."""
+    """A key that all names of the same file share.
+
+    It is the device and the inode, or the path if the file does not exist.
+    """
     try:
         status = os.stat(path)
     except (OSError, ValueError):

@@ -27,7 +27,7 @@ _SWALLOWED = re.compile(
 
 _DELIMITERS = (",", ";", "\t", "|")
 
-_BYTE_ORDER_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +62,7 @@ def read_text(source: str) -> str:
             data = file.read()
     except OSError as error:
         raise UserError(f"source {source}: {error.strerror}") from error
-    encoding = _BYTE_ORDER_MARKS.get(data[:2])
+    encoding = "UTF-16" if data[:2] in _UTF16_MARKS else ""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -134,7 +134,7 @@ def parse_jsonl(source: str, text: str) -> Table:
         try:
             row = json.loads(line, object_pairs_hook=_Pairs)
         except ValueError as error:
-            raise UserError(f"{where}, is not JSON: {error}") from error
+            raise UserError(f"{where}: not JSON: {error}") from error
         if not isinstance(row, _Pairs):
             raise UserError(
                 f"{where}: expected an object with file and, optionally, "
@@ -155,7 +155,7 @@ def _json_values(where: str, pairs: _Pairs) -> dict[str, Any]:
     for key, value in pairs:
         name = key.strip().lower()
         if name in values:
-            raise UserError(f"{where} has the key {name} twice")
+            raise UserError(f"{where}: the key {name} occurs twice")
         values[name] = value.strip() if isinstance(value, str) else value
     return values
 
@@ -191,8 +191,9 @@ def _check_cells(
     if any(_SWALLOWED.search(cell) for cell in cells):
         raise UserError(f"{where}: a quote is not closed")
     if len(cells) != len(columns):
+        fields = "1 field" if len(cells) == 1 else f"{len(cells)} fields"
         raise UserError(
-            f"{where}, has {len(cells)} fields; expected {len(columns)} "
+            f"{where}: {fields}; expected {len(columns)} "
             f"({', '.join(columns)}); quote a field that contains the "
             "separator"
         )

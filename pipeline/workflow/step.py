@@ -26,7 +26,6 @@ STEPS = {
     "push": "publish the export as the next served version",
 }
 
-
 # The environment variable by which a training knows its record; see
 # `stftgan_tf.training.sessions`.
 _RECORD = "STFTGAN_RECORD"
@@ -100,7 +99,7 @@ class Step:
         """
 
     def notes(self) -> list[str]:
-        """What a user has to know before the step, or if it is done."""
+        """What the user should know of this step, even if it is done."""
         return []
 
     def facts(self) -> dict[str, Any]:

@@ -15,6 +15,9 @@ from pipeline.workflow.run_state import RunState
 from pipeline.workflow.step import Step, StepError, id_of
 from stftgan_tf.evaluation import lineage
 
+# By how much a training exceeds its limit of time.
+_OVERRUN_SHARE, _OVERRUN_SECS = 0.02, 5.0
+
 
 class Training(Step):
     """The step `train`.
@@ -201,7 +204,7 @@ class Training(Step):
         """Whether a training with these limits would have ended before."""
         if state.step > self.steps:
             return True
-        if self.minutes is None or state.secs < 61.2 * self.minutes + 5:
+        if self.minutes is None or state.secs < _latest_secs(self.minutes):
             return False
         # Ours may also have ended much later, by a slow last step.
         last = state.sessions[-1] if state.sessions else {"record": None}
@@ -223,12 +226,20 @@ class Training(Step):
         return " ".join(flags) or f"--steps={state.step}"
 
 
+def _latest_secs(minutes: float) -> float:
+    """When a training with this limit has ended at the latest, usually.
+
+    The last steps and the watch may take longer than the limit.
+    """
+    return 60 * minutes * (1 + _OVERRUN_SHARE) + _OVERRUN_SECS
+
+
 def _age(record: dict[str, Any]) -> tuple[int, str]:
     return record["run"]["sessions"], record["started"]
 
 
 def _is_changed(state: RunState, run: dict[str, Any]) -> bool:
-    """Whether the checkpoints are others although nothing was trained."""
+    """Whether the checkpoints differ although no training was recorded."""
     same_sessions = len(state.sessions) == run["sessions"]
     return same_sessions and state.digest != run["digest"]
 

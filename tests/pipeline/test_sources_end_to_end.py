@@ -250,7 +250,7 @@ def write_manifest(folder, text):
     ("case", "message"),
     [
         ("badquote", "badquote.csv, line 2: a quote is not closed"),
-        ("extra_comma", "line 2, has 4 fields; expected 3 (file, text, label)"),
+        ("extra_comma", "line 2: 4 fields; expected 3 (file, text, label)"),
         ("conflict", "lines 2 and 4, are about the same audio of wavs/u0.wav"),
         ("cwdrel", "wavs/u0.wav exists there, without b6/"),
     ],

@@ -63,7 +63,7 @@ def flac_layout(file: BinaryIO, start: int, size: int) -> Layout:
 
 
 def _check_joined(file: BinaryIO, start: int, size: int) -> None:
-    """Checks that no other FLAC file follows, at least in a short file."""
+    """Raises AudioError if another FLAC file follows; checks short files."""
     if size > _JOINED_BYTES:
         return
     file.seek(start + 4)

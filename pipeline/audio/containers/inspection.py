@@ -103,7 +103,7 @@ def _inspect(file: BinaryIO, size: int) -> Layout | None:
 
 
 def _check_joined(file: BinaryIO, start: bytes) -> None:
-    """Checks that a file does not start again, which decoders overlook."""
+    """Raises AudioError if a file starts again, which decoders overlook."""
     with _mapped(file) as data:
         if data.find(start, 1) > 0:
             raise AudioError(

@@ -11,10 +11,10 @@ from pipeline.audio.errors import AudioError
 
 
 def check_complete(file: BinaryIO) -> None:
-    """Checks that a file contains its last element completely.
+    """Checks that the last element of a file is complete.
 
     Raises:
-      AudioError: if it does not.
+      AudioError: if it is not.
     """
     size = file.seek(0, os.SEEK_END)
     position = 0

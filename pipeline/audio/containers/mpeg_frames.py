@@ -87,7 +87,7 @@ class Kind:
         return 0xE0 | self.version << 3 | 4 - self.layer << 1 | 1
 
     def size(self, header: bytes) -> int:
-        """Size of the frame with this header of 4 bytes, 0 if of no such."""
+        """Size of the frame with this header of 4 bytes; 0 for another kind."""
         if (
             len(header) < 4
             or header[0] != 0xFF

@@ -1,7 +1,7 @@
-"""Lengths in the headers of containers for uncompressed samples.
+"""Containers for uncompressed samples: WAV, AIFF, AU, W64, CAF, SPHERE.
 
 A header declares how many bytes of samples follow. A writer that cannot seek
-back, such as one that writes into a pipe, leaves a placeholder. A file that is
+back, such as one that writes into a pipe, leaves a placeholder. A file that was
 cut in transfer has fewer bytes than declared.
 """
 
@@ -59,19 +59,16 @@ def wave_layout(file: BinaryIO, size: int) -> tuple[Layout, range | None]:
     wave_format, frame_bytes, sizes64 = 1, 1, None
     for name, start, length in _chunks(file, 12, order + "4sI"):
         if name == b"fmt ":
-            content = file.read(14).ljust(14, b"\0")
-            wave_format, _, _, _, frame_bytes = struct.unpack(
-                order + "HHIIH", content
-            )
+            wave_format, frame_bytes = _read_format(file, order)
         elif name == b"ds64" and kind != b"RIFF":
             # EBU Tech 3306, section 3.5: 64-bit sizes of file and data.
             content = file.read(16).ljust(16, b"\0")
             sizes64 = start + 8, struct.unpack("<QQ", content)[1]
         if name != b"data":
             continue
-        field, layout = start - 4, order + "I"
+        field, size_format = start - 4, order + "I"
         if sizes64 and length == 0xFFFFFFFF:
-            (field, length), layout = sizes64, "<Q"
+            (field, length), size_format = sizes64, "<Q"
         is_empty = not length and _are_chunks(file, start, size, order)
         used, notes = _used(length, size - start, frame_bytes, is_empty)
         if not notes and _has_overflown(file, start, used, size):
@@ -82,13 +79,20 @@ def wave_layout(file: BinaryIO, size: int) -> tuple[Layout, range | None]:
             return Layout(av_format="wav", notes=notes), None
         if used >> 32 and kind in (b"RIFF", b"RIFX"):
             return _as_rf64(kind, field, used, size, notes), None
-        changes = _change(field, layout, length, used)
+        changes = _change(field, size_format, length, used)
         if kind == b"BW64":
             # The same format (ITU-R BS.2088) under another name.
             changes[0] = b"RF64"
         notes = notes or _check_tail(file, start + used, size)
         return _changed(size, changes, notes), None
     return Layout(), None
+
+
+def _read_format(file: BinaryIO, order: str) -> tuple[int, int]:
+    """The code of a WAV's format, and the size of a sample frame in bytes."""
+    content = file.read(14).ljust(14, b"\0")
+    code, _, _, _, frame_bytes = struct.unpack(order + "HHIIH", content)
+    return code, frame_bytes
 
 
 def aiff_layout(file: BinaryIO, size: int) -> Layout:
@@ -170,29 +174,33 @@ def sphere_layout(file: BinaryIO, size: int) -> Layout:
 
 
 def _chunks(
-    file: BinaryIO, start: int, layout: str, counted: int = 0, align: int = 2
+    file: BinaryIO,
+    start: int,
+    header_format: str,
+    counted: int = 0,
+    align: int = 2,
 ) -> Iterator[tuple[bytes, int, int]]:
     """Yields (name, start of the content, length) of the chunks of a file.
 
     Args:
       file: the file, which is at the content when a chunk is yielded.
       start: position of the first chunk.
-      layout: of a chunk's header, for `struct`.
+      header_format: of a chunk's header, for `struct`.
       counted: number of bytes of the header that the length includes.
       align: the length of the content is a multiple of this, with padding.
     """
-    header_bytes = struct.calcsize(layout)
+    header_bytes = struct.calcsize(header_format)
     while True:
         file.seek(start)
         header = file.read(header_bytes)
         if len(header) < header_bytes:
             return
-        name, length = struct.unpack(layout, header)
+        name, length = struct.unpack(header_format, header)
         start += header_bytes
         length = max(0, length - counted)
         yield name, start, length
         start += length + -length % align
-        # Beyond it, a position does not fit into an integer of the system.
+        # A later position does not fit into an integer of the system.
         if start >= 1 << 62:
             return
 
@@ -295,13 +303,13 @@ def _check_tail(file: BinaryIO, start: int, size: int) -> tuple[str, ...]:
 
 
 def _change(
-    field: int, layout: str, declared: int, used: int
+    field: int, size_format: str, declared: int, used: int
 ) -> dict[int, bytes]:
-    """The new bytes of a size field, by its position, if it is wrong."""
-    largest = (1 << 8 * struct.calcsize(layout)) - 1
+    """The new bytes of a size field by its position; empty if it is right."""
+    largest = (1 << 8 * struct.calcsize(size_format)) - 1
     if declared == used or used > largest:
         return {}
-    return {field: struct.pack(layout, used)}
+    return {field: struct.pack(size_format, used)}
 
 
 def _changed(

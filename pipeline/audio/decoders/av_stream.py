@@ -97,7 +97,7 @@ class AvStream:
 
     def grid(self) -> Grid | None:
         """The grid of the blocks; None if they are few or not regular."""
-        # MP3 frames have other time stamps after a seek.
+        # The time stamps of MP3 frames change after a seek.
         is_mp3 = self._stream.codec_context.name.startswith("mp3")
         if is_mp3 or not self._is_regular or self._count < 4:
             return None
@@ -129,13 +129,14 @@ class AvStream:
           AudioError: if they cannot be decoded, or if the sample rate or the
             number of channels changes.
         """
-        held = None
+        # One block late, because the last one may have to be shortened.
+        last = None
         for packet, frame in self._frames():
-            if held:
-                yield held[:2]
-            held = *self._block(packet, frame), packet
-        if held:
-            stamp, block, packet = held
+            if last:
+                yield last[:2]
+            last = *self._block(packet, frame), packet
+        if last:
+            stamp, block, packet = last
             yield stamp, block[: self._packet_frames(packet)]
 
     def _frames(self) -> Iterator[tuple[Any, Any]]:
@@ -182,7 +183,7 @@ class AvStream:
         return max(0, delay - _skipped(packet.iter_sidedata()))
 
     def _packet_frames(self, packet: Any) -> int | None:
-        """Length of the last packet if the container gives it exactly."""
+        """Length of the last packet in frames; None if not known exactly."""
         scale = self._stream.time_base * self.rate_hz
         is_known = packet.pts is not None and packet.duration
         if self._format != "mov" or scale.denominator != 1 or not is_known:

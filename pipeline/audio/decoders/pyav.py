@@ -68,7 +68,7 @@ class AvDecoder:
         self._file, self._format, self.notes = file, av_format, notes
         self._stream: AvStream | None = None
         self._blocks: Iterator[tuple[float, np.ndarray]] = iter(())
-        # What is left of the current block, and the position where it starts.
+        # What is left of the current block, and its position in the recording.
         self._rest, self._position = np.zeros((0, 1), np.float32), 0
         self._kept: np.ndarray | None = None
         identity = _identity(file)
@@ -119,7 +119,7 @@ class AvDecoder:
         """Continues decoding at a position."""
         early = start - round(_PREROLL_SECS * self.rate_hz)
         self._position = self._open(early)
-        # A file without an index may go too far.
+        # Without an index, seeking may go too far.
         if self._position > start:
             self._position = self._open(0)
         self._read_on(start - self._position, is_kept=False)
@@ -160,7 +160,7 @@ class AvDecoder:
 
 
 def _identity(file: BinaryIO) -> tuple[int, ...]:
-    """What tells a local file apart; empty for other files."""
+    """Identifies the content of a local file; empty for other files."""
     try:
         status = os.fstat(file.fileno())
     except (AttributeError, OSError):

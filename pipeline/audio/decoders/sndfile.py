@@ -1,4 +1,4 @@
-"""libsndfile (soundfile)."""
+"""libsndfile (soundfile), which reads most formats."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""tensorflow-io."""
+"""tensorflow-io, if `audio.decoder` is `tfio`."""
 
 import numpy as np
 

@@ -98,13 +98,13 @@ def test_excerpts_of_a_file(write):
         ),
         (
             "file,text,label\na.wav,z,x\nb.wav,well, no,x\n",
-            r"line 3, has 4 fields; expected 3 \(file, text, label\)",
+            r"line 3: 4 fields; expected 3 \(file, text, label\)",
         ),
-        ("file,label\na.wav\n", "line 2, has 1 fields; expected 2"),
-        ("file,label\na.wav,x,\n", "line 2, has 3 fields; expected 2"),
+        ("file,label\na.wav\n", "line 2: 1 field; expected 2"),
+        ("file,label\na.wav,x,\n", "line 2: 3 fields; expected 2"),
         ("file,label\n,x\n", "line 2: expected a file"),
         ("file,label\na.wav,x\n\n ,y\n", "line 4: expected a file"),
-        ("file,label,,\na.wav,x,,z\n", "line 2, has 4 fields; expected 2"),
+        ("file,label,,\na.wav,x,,z\n", "line 2: 4 fields; expected 2"),
         ("file,label,label\na.wav,x,y\n", "has the column label twice"),
         ('file,label\na.wav,"x\ny"\n', "line 2: label contains a line break"),
         (
@@ -131,7 +131,7 @@ def test_excerpts_of_a_file(write):
         ),
         ("a.wav|some text\n", "has the columns a.wav|some text; expected"),
         ("file,label\n", "lists no files"),
-        ("", "has the columns none"),
+        ("", "lists no files"),
         ("file\ncafé.wav\n".encode("latin-1"), "not UTF-8 in line 2; save"),
         ("file\na.wav\n".encode("utf-16"), "is UTF-16; save it as UTF-8"),
         ("file\na.wav\n".encode("utf-16-le"), "contains null characters"),
@@ -145,11 +145,11 @@ def test_csv_that_cannot_be_used(write, text, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"file": "a.wav"}\n{oops', "line 2, is not JSON"),
+        ('{"file": "a.wav"}\n{oops', "line 2: not JSON"),
         ('{"path": "a"}', "has the columns path; expected file"),
         ('{"file": "a.wav"}\n{"label": "x"}', "line 2: expected a file"),
         ("[]", "line 1: expected an object with file"),
-        ('{"file": "a.wav", "file": "b.wav"}', "line 1 has the key file twice"),
+        ('{"file": "a", "file": "b"}', "line 1: the key file occurs twice"),
         ('{"file": "a.wav", "label": ["x"]}', "line 1: label is not text"),
         ('{"file": "a.wav", "start": true}', "line 1: start is True; expected"),
         (
