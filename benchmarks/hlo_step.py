@@ -34,7 +34,7 @@ from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
 from stftgan_tf.dsp.moments import Moments
 from stftgan_tf.errors import UserError
-from stftgan_tf.files import Layout, published_dir
+from stftgan_tf.files import DirectoryKind, published_dir
 from stftgan_tf.models import networks
 from stftgan_tf.models.build import build_wgan
 from stftgan_tf.models.wgan import WGAN
@@ -44,7 +44,7 @@ EXAMPLE = "python benchmarks/hlo_step.py --batch_size 64 256 --output hlo"
 # Classes of a conditional model, because there is no data to count them in.
 _CLASSES = 10
 
-LAYOUT = Layout(
+KIND = DirectoryKind(
     "meta.json",
     ("meta.json", "inputs.npz", "expected.npz", "step.hlo.pb"),
     '"steps_in_cycle"',
@@ -242,7 +242,7 @@ def _run(args: argparse.Namespace) -> int:
     configs = [_with_batch(args, size) for size in sizes]
     for config in configs:
         directory = args.output / f"batch_{config.train.batch_size}"
-        with published_dir(directory, LAYOUT, args.overwrite) as staging:
+        with published_dir(directory, KIND, args.overwrite) as staging:
             write(staging, config)
         print(directory, flush=True)
     return 0

@@ -19,7 +19,7 @@ from typing import BinaryIO
 from pipeline import remote
 from stftgan_tf import files
 from stftgan_tf.errors import UserError, first_line
-from stftgan_tf.files import Layout
+from stftgan_tf.files import DirectoryKind
 
 # Shards are written record by record; a larger buffer exceeds CPU caches.
 _BUFFER_BYTES = 1 << 18
@@ -167,32 +167,32 @@ def delete(path: str) -> None:
         os.unlink(path)
 
 
-def refuse_existing(target: str, layout: Layout, overwrite: bool) -> None:
+def refuse_existing(target: str, kind: DirectoryKind, overwrite: bool) -> None:
     """Like `files.refuse_existing`, but the target may be remote.
 
     Raises:
       UserError: if the target exists and must not be replaced.
     """
     if not is_remote(target):
-        files.refuse_existing(Path(target), layout, overwrite)
+        files.refuse_existing(Path(target), kind, overwrite)
         return
     names = list(remote.list_files(target))
-    if names and layout.marker not in names:
+    if names and kind.marker not in names:
         # Shards of a killed job would be mixed with the new ones.
         raise UserError(
-            f"{target} contains something else (no {layout.marker}), or files "
+            f"{target} contains something else (no {kind.marker}), or files "
             "of a killed job; remove it, or choose another --output"
         )
     if names and not overwrite:
         raise UserError(f"{target} exists; use --overwrite to replace it")
     if names:
-        with open_input(join(target, layout.marker)) as file:
-            layout.check(target, names, file.read())
+        with open_input(join(target, kind.marker)) as file:
+            kind.check(target, names, file.read())
 
 
 @contextlib.contextmanager
 def published_dir(
-    target: str, layout: Layout, overwrite: bool
+    target: str, kind: DirectoryKind, overwrite: bool
 ) -> Iterator[str]:
     """Yields a directory to fill, which then replaces `target`.
 
@@ -203,7 +203,7 @@ def published_dir(
 
     Args:
       target: the directory's final path.
-      layout: what a directory contains that may be replaced.
+      kind: of the target; no other directory is replaced.
       overwrite: whether to replace an existing target.
 
     Raises:
@@ -211,26 +211,26 @@ def published_dir(
         partly replaced.
     """
     if not is_remote(target):
-        with files.published_dir(Path(target), layout, overwrite) as staging:
+        with files.published_dir(Path(target), kind, overwrite) as staging:
             yield str(staging)
         return
-    refuse_existing(target, layout, overwrite)
+    refuse_existing(target, kind, overwrite)
     parent, _, name = target.rstrip("/").rpartition("/")
     staging = f"{parent}/.incomplete-{name}-{uuid.uuid4().hex}"
     try:
         yield staging
-        refuse_existing(target, layout, overwrite)
+        refuse_existing(target, kind, overwrite)
         old = list(remote.list_files(target))
         new = list(remote.list_files(staging))
         if old:
-            delete(join(target, layout.marker))
+            delete(join(target, kind.marker))
     except BaseException:
         paths = [join(staging, name) for name in remote.list_files(staging)]
         if paths:
             remote.call("delete", paths)
         raise
-    old = [name for name in old if name != layout.marker]
-    _replace_remote(target, old, staging, new, layout.marker)
+    old = [name for name in old if name != kind.marker]
+    _replace_remote(target, old, staging, new, kind.marker)
 
 
 def _replace_remote(

@@ -19,7 +19,7 @@ from typing import Any
 from stftgan_tf.errors import UserError
 from stftgan_tf.evaluation import blessing, lineage
 from stftgan_tf.files import directory_digest, file_names, locked
-from stftgan_tf.saved_model import contract, layout
+from stftgan_tf.saved_model import contract, export_files
 
 _ROLLED_BACK = ".rolled-back-"
 
@@ -234,14 +234,14 @@ def _prune(base_path: Path, keep: int) -> None:
         if (path / blessing.PUSHED).is_file()
     }
     for number in sorted(versions)[:-keep]:
-        if layout.EXPORT.foreign(_export_files(versions[number])):
+        if export_files.EXPORT.foreign(_names_in_export(versions[number])):
             continue
         leftover = base_path / f"{_STAGING}{number}"
         versions[number].rename(leftover)
         shutil.rmtree(leftover)
 
 
-def _export_files(version: Path) -> list[str]:
+def _names_in_export(version: Path) -> list[str]:
     return [name for name in file_names(version) if name != blessing.PUSHED]
 
 

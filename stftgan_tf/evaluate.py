@@ -64,7 +64,7 @@ def _run(args: argparse.Namespace) -> int:
         )
     output = args.output or Path("evaluations", args.model.resolve().name)
     # Fails before the evaluation, which takes long, not after it.
-    refuse_existing(output, blessing.LAYOUT, overwrite=True)
+    refuse_existing(output, blessing.EVALUATION, overwrite=True)
     evaluation = evaluator.evaluate(
         args.model, args.data, config, args.set, args.last_blessed, args.run
     )

@@ -21,8 +21,8 @@ _UNIMPORTANT = (".DS_Store", "._*", "Thumbs.db", "desktop.ini", ".*.tmp")
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
-    """The files in a kind of directory that a command writes.
+class DirectoryKind:
+    """A kind of directory that a command writes, by the files in it.
 
     A directory that does not look like this may contain the user's own files,
     so it is never replaced.
@@ -79,7 +79,7 @@ class Layout:
 
 @contextlib.contextmanager
 def published_dir(
-    target: Path, layout: Layout, overwrite: bool = False
+    target: Path, kind: DirectoryKind, overwrite: bool = False
 ) -> Iterator[Path]:
     """Yields a directory to fill, which becomes `target` by one rename.
 
@@ -89,7 +89,7 @@ def published_dir(
 
     Args:
       target: the final name of the directory.
-      layout: what a directory contains that may be replaced.
+      kind: of the target; no other directory is replaced.
       overwrite: whether an existing target is replaced.
 
     Raises:
@@ -99,19 +99,19 @@ def published_dir(
     target = Path(os.path.realpath(target))
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(target)
-    refuse_existing(target, layout, overwrite)
+    refuse_existing(target, kind, overwrite)
     token, lock = _new_token(target)
     staging = target.parent / f".incomplete-{target.name}-{token}"
     try:
         staging.mkdir()
         yield staging
-        publish(staging, target, layout, overwrite)
+        publish(staging, target, kind, overwrite)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         _release(lock, remove=True)
 
 
-def refuse_existing(target: Path, layout: Layout, overwrite: bool) -> None:
+def refuse_existing(target: Path, kind: DirectoryKind, overwrite: bool) -> None:
     """Raises UserError if a target exists and must not be replaced."""
     if not target.exists():
         return
@@ -123,9 +123,9 @@ def refuse_existing(target: Path, layout: Layout, overwrite: bool) -> None:
         raise UserError(f"{target} exists; use --overwrite to replace it")
     if not any(target.iterdir()):
         return
-    marker = target / layout.marker
+    marker = target / kind.marker
     data = marker.read_bytes() if marker.is_file() else None
-    layout.check(str(target), file_names(target), data)
+    kind.check(str(target), file_names(target), data)
 
 
 def file_names(directory: Path) -> Iterator[str]:
@@ -137,10 +137,10 @@ def file_names(directory: Path) -> Iterator[str]:
 
 
 def publish(
-    staging: Path, target: Path, layout: Layout, overwrite: bool
+    staging: Path, target: Path, kind: DirectoryKind, overwrite: bool
 ) -> None:
     """Renames `staging` to `target`, then deletes an old target."""
-    refuse_existing(target, layout, overwrite)
+    refuse_existing(target, kind, overwrite)
     if not target.exists():
         staging.rename(target)
         return

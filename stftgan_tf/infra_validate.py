@@ -17,7 +17,7 @@ from pathlib import Path
 from stftgan_tf import cli
 from stftgan_tf.errors import UsageError, UserError
 from stftgan_tf.files import (
-    Layout,
+    DirectoryKind,
     published_dir,
     refuse_existing,
     stable_digest,
@@ -29,7 +29,7 @@ EXAMPLE = (
 )
 
 FILE, BLESSED, NOT_BLESSED = "infra.json", "INFRA_BLESSED", "INFRA_NOT_BLESSED"
-LAYOUT = Layout(FILE, (FILE, BLESSED, NOT_BLESSED), '"blessed"')
+VERDICT = DirectoryKind(FILE, (FILE, BLESSED, NOT_BLESSED), '"blessed"')
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -63,7 +63,7 @@ def _run(args: argparse.Namespace) -> int:
         )
     if args.output:
         # Fails before the validation, not after it.
-        refuse_existing(args.output, LAYOUT, overwrite=True)
+        refuse_existing(args.output, VERDICT, overwrite=True)
     # Not at the top: TensorFlow takes seconds to load.
     from stftgan_tf.serving import validation
 
@@ -92,7 +92,7 @@ def _write_verdict(
         "tensorflow": tf.__version__,
         "server": server,
     }
-    with published_dir(output, LAYOUT, overwrite=True) as staging:
+    with published_dir(output, VERDICT, overwrite=True) as staging:
         text = json.dumps(verdict, indent=1) + "\n"
         (staging / FILE).write_text(text, encoding="utf-8")
         (staging / (NOT_BLESSED if problems else BLESSED)).touch()

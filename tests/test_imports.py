@@ -53,7 +53,7 @@ SHARED = {
     "pictures",
     "progress",
     "saved_model.contract",
-    "saved_model.layout",
+    "saved_model.export_files",
     "signals",
 }
 PACKAGES = ("pipeline", "stftgan_tf")

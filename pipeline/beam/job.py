@@ -86,14 +86,14 @@ def preprocess(
         remote.check_credentials(path, options)
     FileSystems.set_options(options)
     _quiet_beam(options_lib.is_local(settings.runner))
-    storage.refuse_existing(output, records.LAYOUT, settings.overwrite)
+    storage.refuse_existing(output, records.DATA_SET, settings.overwrite)
     recordings = _open_source(config, source, settings)
     paths = [recording.path for recording in recordings.recordings]
     checks.check_paths(paths, output, config.audio)
     with (
         checks.output_lock(output),
         storage.published_dir(
-            output, records.LAYOUT, settings.overwrite
+            output, records.DATA_SET, settings.overwrite
         ) as staging,
     ):
         return _write_data_set(config, recordings, staging, options, settings)

@@ -19,7 +19,7 @@ import soundfile
 
 from pipeline.sources.entries import Entry, Listing
 from stftgan_tf.errors import UserError
-from stftgan_tf.files import Layout, published_dir
+from stftgan_tf.files import DirectoryKind, published_dir
 from stftgan_tf.progress import Progress
 
 DIGITS = (
@@ -62,7 +62,7 @@ NAME_REGEX = r"(?P<label>\d)_(?P<speaker>[^_/]+)_\d+\.wav$"
 # Increase this whenever the samples change.
 _VERSION = 1
 
-_LAYOUT = Layout("0_adam_0.wav", ("*.wav",))
+_KIND = DirectoryKind("0_adam_0.wav", ("*.wav",))
 
 # Constants of espeak-ng's speak_lib.h.
 _AUDIO_OUTPUT_SYNCHRONOUS = 2
@@ -83,7 +83,7 @@ def corpus() -> Path:
     if directory.is_dir():
         return directory
     try:
-        with published_dir(directory, _LAYOUT) as staging:
+        with published_dir(directory, _KIND) as staging:
             write(staging, list(SPEAKERS), TAKES)
     except UserError:
         # Another process may have created the same corpus in the meantime.

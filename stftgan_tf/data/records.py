@@ -18,13 +18,13 @@ from typing import Any, BinaryIO
 import google_crc32c
 import numpy as np
 
-from stftgan_tf.files import Layout
+from stftgan_tf.files import DirectoryKind
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 SPLITS = ("train", "eval")
 # The files of a data set; `evaluate` adds its classifier.
-LAYOUT = Layout(
+DATA_SET = DirectoryKind(
     MANIFEST,
     (
         MANIFEST,

@@ -16,12 +16,14 @@ import numpy as np
 
 from stftgan_tf.config import BlessConfig
 from stftgan_tf.errors import UserError
-from stftgan_tf.files import Layout, published_dir
+from stftgan_tf.files import DirectoryKind, published_dir
 from stftgan_tf.metrics import registry
 
 FILE, EXAMPLES = "evaluation.json", "examples.npz"
 BLESSED, NOT_BLESSED = "BLESSED", "NOT_BLESSED"
-LAYOUT = Layout(FILE, (FILE, EXAMPLES, BLESSED, NOT_BLESSED), '"blessed"')
+EVALUATION = DirectoryKind(
+    FILE, (FILE, EXAMPLES, BLESSED, NOT_BLESSED), '"blessed"'
+)
 
 # What every evaluation contains.
 _TYPES = {"digest": str, "real": dict, "generated": dict, "reasons": list}
@@ -196,7 +198,7 @@ def write(
             for check in results
         ],
     }
-    with published_dir(directory, LAYOUT, overwrite=True) as staging:
+    with published_dir(directory, EVALUATION, overwrite=True) as staging:
         text = json.dumps(evaluation, indent=1) + "\n"
         (staging / FILE).write_text(text, encoding="utf-8")
         (staging / (NOT_BLESSED if failures else BLESSED)).touch()

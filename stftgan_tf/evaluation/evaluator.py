@@ -21,7 +21,7 @@ from stftgan_tf.evaluation import blessing, examples, measurement
 from stftgan_tf.evaluation import remedies as remedy_lib
 from stftgan_tf.files import stable_digest
 from stftgan_tf.metrics import registry
-from stftgan_tf.saved_model import contract, layout, loading
+from stftgan_tf.saved_model import contract, export_files, loading
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +123,7 @@ def evaluate(
 
 def _check_comparable(last_blessed: Path, model: Path) -> None:
     """Raises UserError if a version generates other audio than an export."""
-    if not (last_blessed / layout.METADATA).is_file():
+    if not (last_blessed / export_files.METADATA).is_file():
         # An evaluation, which does not say.
         return
     changes = contract.audio_changes(last_blessed, model)

@@ -10,7 +10,7 @@ from typing import Any
 
 from stftgan_tf.config import Config
 from stftgan_tf.errors import UserError
-from stftgan_tf.saved_model.layout import METADATA
+from stftgan_tf.saved_model.export_files import METADATA
 
 # Labels that a message names, at most.
 _NAMED = 6

@@ -17,7 +17,7 @@ from stftgan_tf.data.batching import slices
 from stftgan_tf.errors import UserError, first_line
 from stftgan_tf.saved_model import latents
 from stftgan_tf.saved_model.audio import shorten
-from stftgan_tf.saved_model.layout import METADATA
+from stftgan_tf.saved_model.export_files import METADATA
 
 SIGNATURES = (
     "serving_default",

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from stftgan_tf.files import Layout, published_dir, refuse_existing
+from stftgan_tf.files import DirectoryKind, published_dir, refuse_existing
 
 LIST, PICTURE = "samples.json", "grid.png"
 
@@ -25,7 +25,7 @@ def check(output: Path) -> None:
     Raises:
       UserError: if it contains anything else.
     """
-    refuse_existing(output, _layout(output), overwrite=True)
+    refuse_existing(output, _kind(output), overwrite=True)
 
 
 @contextlib.contextmanager
@@ -35,8 +35,8 @@ def published(output: Path) -> Iterator[Path]:
     Raises:
       UserError: as `check`.
     """
-    layout = _layout(output)
-    with published_dir(output, layout, overwrite=True) as staging:
+    kind = _kind(output)
+    with published_dir(output, kind, overwrite=True) as staging:
         yield staging
 
 
@@ -52,7 +52,7 @@ def label_in_name(label: str | int) -> str:
     return f"label-{plain[:_MAX_LABEL]}-"
 
 
-def _layout(output: Path) -> Layout:
+def _kind(output: Path) -> DirectoryKind:
     """The list, the picture and the files in the list."""
     try:
         values = json.loads((output / LIST).read_text(encoding="utf-8"))
@@ -60,4 +60,4 @@ def _layout(output: Path) -> Layout:
     except (OSError, KeyError, TypeError, ValueError):
         names = []
     patterns = (LIST, PICTURE, *(glob.escape(name) for name in names))
-    return Layout(LIST, patterns, '"samples"')
+    return DirectoryKind(LIST, patterns, '"samples"')

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from stftgan_tf.saved_model import layout, loading
+from stftgan_tf.saved_model import export_files, loading
 
 BATCHING = "batching_parameters.txt"
 
@@ -39,7 +39,7 @@ def write_warmup(export: Path) -> bool:
         from tensorflow_serving.apis import prediction_log_pb2
     except ImportError:
         return False
-    path = export / layout.WARMUP
+    path = export / export_files.WARMUP
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for name, signature in loading.signature_defs(export).items():

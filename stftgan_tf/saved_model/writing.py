@@ -12,7 +12,7 @@ from stftgan_tf.config import Config
 from stftgan_tf.dsp.moments import Moments
 from stftgan_tf.files import published_dir, refuse_existing
 from stftgan_tf.models import condition, networks
-from stftgan_tf.saved_model import layout, model_card, serving_files
+from stftgan_tf.saved_model import export_files, model_card, serving_files
 from stftgan_tf.saved_model.request import check_checkpoint, check_long_secs
 from stftgan_tf.saved_model.signatures import SamplingModule
 from stftgan_tf.training import checkpoints, run_dir
@@ -67,7 +67,7 @@ def export(
     run, output = Path(run), Path(output)
     check_long_secs(secs)
     check_checkpoint(checkpoint)
-    refuse_existing(output, layout.EXPORT, overwrite)
+    refuse_existing(output, export_files.EXPORT, overwrite)
     config, manifest = run_dir.open_run(run)
     moments = Moments.from_dict(manifest["moments"])
     prior = _prior(run, config)
@@ -82,7 +82,7 @@ def export(
     metadata["long_samples"] = module.long_samples
     if config.model.condition == "label":
         metadata["label_shares"] = [float(share) for share in prior]
-    with published_dir(output, layout.EXPORT, overwrite) as staging:
+    with published_dir(output, export_files.EXPORT, overwrite) as staging:
         tf.saved_model.save(module, str(staging), module.signatures())
         _write_texts(staging, metadata)
         has_warmup = serving_files.write_warmup(staging)
@@ -105,7 +105,7 @@ def _prior(run: Path, config: Config) -> np.ndarray | None:
 def _write_texts(directory: Path, metadata: dict[str, Any]) -> None:
     """Writes the metadata, the model card and settings for a server."""
     texts = {
-        layout.METADATA: json.dumps(metadata, indent=1) + "\n",
+        export_files.METADATA: json.dumps(metadata, indent=1) + "\n",
         model_card.CARD: model_card.card_of(metadata),
         serving_files.BATCHING: serving_files.batching_parameters(),
     }

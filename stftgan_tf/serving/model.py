@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from stftgan_tf.saved_model import layout
+from stftgan_tf.saved_model import export_files
 from stftgan_tf.serving.errors import RequestError, invalid_argument
 
 SignatureDef = meta_graph_pb2.SignatureDef
@@ -209,7 +209,7 @@ def check_input_names(signature: SignatureDef, names: Iterable[str]) -> None:
 
 def warmup_requests(path: Path) -> Iterator[predict_pb2.PredictRequest]:
     """Yields the warm-up requests of an export, if it contains any."""
-    file = path / layout.WARMUP
+    file = path / export_files.WARMUP
     if not file.is_file():
         return
     for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():

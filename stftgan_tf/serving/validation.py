@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from stftgan_tf.errors import UserError, first_line
-from stftgan_tf.saved_model import latency, layout, loading
+from stftgan_tf.saved_model import export_files, latency, loading
 from stftgan_tf.serving.client import connect
 from stftgan_tf.serving.client_base import ServerError
 
@@ -155,13 +155,14 @@ def _output_problems(
 
 def _warmup_problems(model: loading.LoadedModel) -> list[str]:
     """Replays the warm-up requests, as a server does when it loads."""
-    if not (model.path / layout.WARMUP).is_file():
+    if not (model.path / export_files.WARMUP).is_file():
         return []
     try:
         from stftgan_tf.serving.model import warmup_requests
     except ImportError:
         print(
-            f"{layout.WARMUP} is not checked: install the extra `serving`",
+            f"{export_files.WARMUP} is not checked; install the extra "
+            "`serving`",
             file=sys.stderr,
         )
         return []
@@ -171,7 +172,9 @@ def _warmup_problems(model: loading.LoadedModel) -> list[str]:
             model.call(request.model_spec.signature_name, inputs)
     # A damaged file can raise any type of exception.
     except Exception as error:
-        return [f"{layout.WARMUP} cannot be replayed: {first_line(error)}"]
+        return [
+            f"{export_files.WARMUP} cannot be replayed: {first_line(error)}"
+        ]
     return []
 
 

@@ -8,7 +8,7 @@ from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
 from stftgan_tf.data import dataset
 from stftgan_tf.errors import UserError
-from stftgan_tf.files import Layout, write_atomically
+from stftgan_tf.files import DirectoryKind, write_atomically
 from stftgan_tf.models import condition as condition_lib
 from stftgan_tf.models.condition import Condition
 from stftgan_tf.training import checkpoints
@@ -83,7 +83,8 @@ def _refuse_foreign(run: Path) -> None:
     """
     if not run.is_dir():
         return
-    files = Layout(CONFIG, _STARTED).foreign(p.name for p in run.iterdir())
+    started = DirectoryKind(CONFIG, _STARTED)
+    files = started.foreign(path.name for path in run.iterdir())
     if files:
         raise UserError(
             f"{run} is not a run, and not empty ({', '.join(files[:3])}"

@@ -14,7 +14,7 @@ from pipeline import inspect, preprocess, remote, storage, validate
 from pipeline.sources.recordings import open_source
 from stftgan_tf.config import AudioConfig
 from stftgan_tf.errors import UserError
-from stftgan_tf.files import Layout
+from stftgan_tf.files import DirectoryKind
 from tests.conftest import ROOT, needs_tfio, preprocess_tiny
 
 boto3 = pytest.importorskip("boto3")
@@ -28,7 +28,7 @@ ENVIRONMENT = {
     "AWS_EC2_METADATA_DISABLED": "true",
 }
 MARKER = "manifest.json"
-LAYOUT = Layout(MARKER, (MARKER, "Split-*/*"), "old")
+KIND = DirectoryKind(MARKER, (MARKER, "Split-*/*"), "old")
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def test_a_published_directory_replaces_the_old_one(s3):
     for name in (MARKER, "Split-train/old"):
         s3.put_object(Bucket="speech", Key=f"out/{name}", Body=b"old")
     target = "s3://speech/out"
-    with storage.published_dir(target, LAYOUT, True) as staging:
+    with storage.published_dir(target, KIND, True) as staging:
         for name, text in ((MARKER, "new"), ("a/b", "new"), ("empty", "")):
             storage.write_text(storage.join(staging, name), text)
         assert names(s3, "out/") == {MARKER, "Split-train/old"}
@@ -156,13 +156,13 @@ def test_a_published_directory_replaces_the_old_one(s3):
     assert names(s3) == {"out/manifest.json", "out/a/b"}
     assert content(s3, "out/manifest.json") == b"new"
     with pytest.raises(UserError, match="s3://speech/out exists; use --overw"):
-        storage.refuse_existing(target, LAYOUT, overwrite=False)
+        storage.refuse_existing(target, KIND, overwrite=False)
 
 
 def test_a_failure_leaves_the_bucket_as_it_was(s3):
     s3.put_object(Bucket="speech", Key="out/manifest.json", Body=b"old")
     with pytest.raises(UserError, match="the job failed"):
-        with storage.published_dir("s3://speech/out", LAYOUT, True) as staging:
+        with storage.published_dir("s3://speech/out", KIND, True) as staging:
             storage.write_text(storage.join(staging, "a"), "a")
             assert len(names(s3)) == 2
             raise UserError("the job failed")
@@ -172,7 +172,7 @@ def test_a_failure_leaves_the_bucket_as_it_was(s3):
 def test_a_target_that_contains_something_else_is_not_replaced(s3):
     s3.put_object(Bucket="speech", Key="out/Split-train/old", Body=b"x")
     with pytest.raises(UserError, match="contains something else .no manif"):
-        storage.refuse_existing("s3://speech/out", LAYOUT, overwrite=True)
+        storage.refuse_existing("s3://speech/out", KIND, overwrite=True)
     assert names(s3) == {"out/Split-train/old"}
 
 
@@ -180,12 +180,12 @@ def test_a_file_of_the_user_in_a_target_is_not_deleted(s3):
     for name in (MARKER, "Split-train/old", "notes.txt"):
         s3.put_object(Bucket="speech", Key=f"out/{name}", Body=b"old")
     with pytest.raises(UserError, match="contains files of yours .notes.txt"):
-        storage.refuse_existing("s3://speech/out", LAYOUT, overwrite=True)
+        storage.refuse_existing("s3://speech/out", KIND, overwrite=True)
     s3.delete_object(Bucket="speech", Key="out/notes.txt")
-    storage.refuse_existing("s3://speech/out", LAYOUT, overwrite=True)
+    storage.refuse_existing("s3://speech/out", KIND, overwrite=True)
     s3.put_object(Bucket="speech", Key=f"out/{MARKER}", Body=b"of an app")
     with pytest.raises(UserError, match="a manifest.json of something else"):
-        storage.refuse_existing("s3://speech/out", LAYOUT, overwrite=True)
+        storage.refuse_existing("s3://speech/out", KIND, overwrite=True)
 
 
 def test_a_partly_replaced_directory_is_not_lost(s3, monkeypatch):
@@ -200,7 +200,7 @@ def test_a_partly_replaced_directory_is_not_lost(s3, monkeypatch):
 
     monkeypatch.setattr(FileSystems, "rename", fail_at_the_second_call)
     with pytest.raises(UserError, match="only partly replaced: .*") as error:
-        with storage.published_dir("s3://speech/out", LAYOUT, True) as staging:
+        with storage.published_dir("s3://speech/out", KIND, True) as staging:
             for name in (MARKER, "a", "b"):
                 storage.write_text(storage.join(staging, name), name)
     assert "slow down" in str(error.value) and staging in str(error.value)

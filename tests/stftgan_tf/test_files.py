@@ -9,7 +9,7 @@ import pytest
 
 from stftgan_tf.errors import UserError
 from stftgan_tf.files import (
-    Layout,
+    DirectoryKind,
     directory_digest,
     locked,
     published_dir,
@@ -20,7 +20,7 @@ from stftgan_tf.files import (
 )
 from tests.conftest import ROOT
 
-X = Layout("x", ("x", "new", "sub/*"))
+X = DirectoryKind("x", ("x", "new", "sub/*"))
 
 
 def test_directory_appears_complete_or_not_at_all(tmp_path):
@@ -70,12 +70,12 @@ def tree(directory):
     "name", ["notes.txt", "sub/deep.txt", "x2", "other/x", "other/sub/a"]
 )
 def test_file_of_the_user_keeps_a_directory_from_being_replaced(tmp_path, name):
-    layout = Layout("x", ("x", "sub/a*"), "made by us")
+    kind = DirectoryKind("x", ("x", "sub/a*"), "made by us")
     target = tmp_path / "a"
     for ours in ("x", "sub/a1", ".DS_Store", "sub/._a1"):
         (target / ours).parent.mkdir(parents=True, exist_ok=True)
         (target / ours).write_text("made by us")
-    with published_dir(target, layout, overwrite=True) as staging:
+    with published_dir(target, kind, overwrite=True) as staging:
         for ours in ("x", "sub/a2"):
             (staging / ours).parent.mkdir(exist_ok=True)
             (staging / ours).write_text("made by us")
@@ -83,19 +83,21 @@ def test_file_of_the_user_keeps_a_directory_from_being_replaced(tmp_path, name):
     (target / name).write_text("mine")
     before = tree(tmp_path)
     with pytest.raises(UserError, match=f"files of yours .{name}"):
-        with published_dir(target, layout, overwrite=True):
+        with published_dir(target, kind, overwrite=True):
             pass
     assert tree(tmp_path) == before
 
 
 def test_marker_of_something_else_does_not_make_a_directory_ours(tmp_path):
-    layout = Layout("manifest.json", ("manifest.json",), '"format_version"')
+    kind = DirectoryKind(
+        "manifest.json", ("manifest.json",), '"format_version"'
+    )
     (tmp_path / "manifest.json").write_text('{"name": "my web app"}')
     with pytest.raises(UserError, match="a manifest.json of something else"):
-        with published_dir(tmp_path, layout, overwrite=True):
+        with published_dir(tmp_path, kind, overwrite=True):
             pass
     (tmp_path / "manifest.json").unlink()
-    with published_dir(tmp_path, layout, overwrite=True):
+    with published_dir(tmp_path, kind, overwrite=True):
         pass
 
 
@@ -183,11 +185,11 @@ def test_next_call_cleans_up_after_a_killed_process(tmp_path, moment):
     (target / "x").write_text("good")
     code = f"""
 import os, pathlib, signal
-from stftgan_tf.files import Layout, published_dir
+from stftgan_tf.files import DirectoryKind, published_dir
 
 kill = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-layout = Layout("x", ("x",))
-with published_dir(pathlib.Path({str(target)!r}), layout, True) as staging:
+kind = DirectoryKind("x", ("x",))
+with published_dir(pathlib.Path({str(target)!r}), kind, True) as staging:
     (staging / "x").write_text("new")
     if {moment == "filling"}:
         kill()

@@ -5,7 +5,7 @@ import shutil
 import pytest
 import tensorflow as tf
 
-from stftgan_tf.saved_model import layout, loading
+from stftgan_tf.saved_model import export_files, loading
 from stftgan_tf.serving import validation
 
 
@@ -96,7 +96,7 @@ def test_warm_up_requests_that_fail_are_reported(
 ):
     apis = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
     damaged = shutil.copytree(export, tmp_path / "damaged")
-    requests = damaged / layout.WARMUP
+    requests = damaged / export_files.WARMUP
     if damage == "truncated":
         requests.write_bytes(requests.read_bytes()[:-5])
     else:

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from stftgan_tf.files import Layout
+from stftgan_tf.files import DirectoryKind
 
 METADATA = "metadata.json"
 WARMUP = Path("assets.extra", "tf_serving_warmup_requests")
 
-EXPORT = Layout(
+EXPORT = DirectoryKind(
     METADATA,
     (
         METADATA,
