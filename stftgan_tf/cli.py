@@ -26,7 +26,10 @@ from stftgan_tf.errors import (
 
 CONSOLE_SCRIPT = "stftgan"
 
-_PROJECT = Path(__file__).resolve().parents[1]
+_FILE = Path(__file__).resolve()
+_PACKAGES = tuple(
+    _FILE.parents[1] / name for name in ("pipeline", "stftgan_tf")
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -280,13 +283,20 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError) and install_hint(error):
         return str(install_hint(error))
     frames = traceback.extract_tb(error.__traceback__)
-    ours = [f for f in frames if Path(f.filename).is_relative_to(_PROJECT)]
-    place = (ours or frames)[-1]
+    place = next((f for f in reversed(frames) if _is_ours(f)), frames[-1])
     return (
         f"unexpected {type(error).__name__} in {Path(place.filename).name}, "
         f"line {place.lineno}: {first_line(error)}; python -X dev -m ... shows "
         "the traceback"
     )
+
+
+def _is_ours(frame: traceback.FrameSummary) -> bool:
+    """Whether a frame is code of the project that a command called."""
+    path = Path(frame.filename).resolve()
+    # Not the project's directory: installed, it also contains libraries.
+    is_inside = any(path.is_relative_to(package) for package in _PACKAGES)
+    return is_inside and path != _FILE
 
 
 def exit_process(code: int) -> NoReturn:

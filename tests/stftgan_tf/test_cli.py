@@ -6,6 +6,7 @@ import pytest
 
 from stftgan_tf import __main__ as console
 from stftgan_tf import cli
+from stftgan_tf.config import yaml_text
 from stftgan_tf.errors import ConfigError, UsageError, UserError
 from tests.conftest import ROOT
 
@@ -41,6 +42,13 @@ def test_unexpected_error_is_one_line_that_names_the_place(capsys):
         "error: unexpected ZeroDivisionError in test_cli.py"
     )
     assert "integer division" in error and error.count("\n") == 1
+
+
+def test_unexpected_error_of_a_library_names_the_line_that_called_it(capsys):
+    # Neither text nor bytes, so PyYAML fails in its own code.
+    assert cli.run_command(yaml_text.load, 7) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: unexpected AttributeError in yaml_text.py")
 
 
 def test_developer_sees_the_traceback_of_an_unexpected_error():
