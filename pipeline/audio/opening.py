@@ -197,6 +197,7 @@ def _open_whole(
         # MPEG audio may follow other bytes.
         mpeg_layout = inspection.find_mpeg(file)
         if not mpeg_layout:
+            inspection.check_content(file)
             raise
     return _open_layout(file, mpeg_layout, stack)
 

@@ -10,6 +10,7 @@ import dataclasses
 import io
 import mmap
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -39,6 +40,19 @@ _MOV_ATOMS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 
 # Formats that consist of frames only, so that joined files are one.
 _FRAME_FORMATS = ("aac", "ac3", "amr")
+
+# By the first bytes of what is not audio: what it is.
+_OTHER_CONTENT = {
+    b"<": "a web page or XML, such as the error message of a server",
+    b"version https://git-lfs": "a pointer of Git LFS; run git lfs pull",
+    b"PK\3\4": "a ZIP archive; unpack it",
+    b"\x1f\x8b": "a gzip archive; unpack it",
+    b"7z\xbc\xaf": "a 7z archive; unpack it",
+    b"Rar!": "a RAR archive; unpack it",
+}
+
+# Formats that libsndfile does not decode after an ID3 tag.
+_UNTAGGED = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"OggS")
 
 # By the first bytes of a file: the function that gives its layout, and the
 # number of bytes that all files of the format begin with.
@@ -76,6 +90,22 @@ def find_mpeg(file: BinaryIO) -> Layout | None:
     size = file.seek(0, os.SEEK_END)
     with _mapped(file) as data:
         return mpeg.mpeg_layout(data, 0, size)
+
+
+def check_content(file: BinaryIO) -> None:
+    """Raises AudioError if a file is something else that is often downloaded.
+
+    Args:
+      file: a file without audio.
+    """
+    file.seek(0)
+    head = file.read(512).lstrip()
+    for magic, reason in _OTHER_CONTENT.items():
+        if head.startswith(magic):
+            raise AudioError(f"not audio: {reason}")
+    # A BOM, letters, punctuation, line breaks.
+    if re.fullmatch(rb"(\xef\xbb\xbf)?[\t\n\r -~]+", head):
+        raise AudioError("not audio: text")
 
 
 def _inspect(file: BinaryIO, size: int) -> Layout | None:
@@ -131,6 +161,10 @@ def _inspect_tagged(file: BinaryIO, size: int) -> Layout | None:
         start += tag_bytes
     if head[:4] == b"fLaC":
         return flac_layout(file, start, size)
+    if start and head[:4] in _UNTAGGED:
+        raise AudioError(
+            f"undecodable: an ID3 tag precedes {head[:4].decode()}; remove it"
+        )
     # The sync word of AAC in ADTS: layer 0, which MPEG audio does not have.
     if len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:
         return Layout(av_format="aac")

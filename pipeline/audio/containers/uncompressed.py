@@ -34,6 +34,12 @@ _SOX_AIFF_SIZES = range(0x7F000000 - 0xFFFF, 0x7F000000 + 9)
 _STREAM_FRAMES = 1_000_000_000
 _STREAM_SIZES = (1_000_000_000, 2_000_000_000)
 
+# What follows data of unknown size is looked for in so many bytes.
+_LAST_CHUNKS_BYTES = 1 << 16
+
+# CAF formats that libsndfile decodes.
+_CAF_FORMATS = (b"lpcm", b"alaw", b"ulaw", b"alac")
+
 # WAVE formats of MPEG audio: layers I and II, and layer III.
 _MPEG_FORMATS = (0x50, 0x55)
 # WAVE formats that libsndfile decodes: PCM, float, A-law, mu-law, ADPCM of
@@ -71,6 +77,8 @@ def wave_layout(file: BinaryIO, size: int) -> tuple[Layout, range | None]:
             (field, length), size_format = sizes64, "<Q"
         is_empty = not length and _are_chunks(file, start, size, order)
         used, notes = _used(length, size - start, frame_bytes, is_empty)
+        if notes:
+            used = _last_chunks(file, start, size, order) - start
         if not notes and _has_overflown(file, start, used, size):
             used, notes = size - start, (OVERFLOW_NOTE,)
         if wave_format in _MPEG_FORMATS:
@@ -147,7 +155,7 @@ def caf_layout(file: BinaryIO, size: int) -> Layout:
     """The layout of Apple's CAF; raises AudioError if truncated."""
     av_format = ""
     for name, start, length in _chunks(file, 8, ">4sQ", 0, 1):
-        if name == b"desc" and file.read(12)[8:] == b"aac ":
+        if name == b"desc" and file.read(12)[8:] not in _CAF_FORMATS:
             av_format = "caf"
         if name == b"data":
             # A size of -1 is allowed for the last chunk of a stream.
@@ -277,6 +285,17 @@ def _are_chunks(file: BinaryIO, start: int, size: int, order: str) -> bool:
         end = content + length
     # A byte of padding may be missing or left.
     return abs(size - end) <= 1
+
+
+def _last_chunks(file: BinaryIO, start: int, size: int, order: str) -> int:
+    """Where chunks begin that end a WAV with a wrong data size."""
+    start = max(start, size - _LAST_CHUNKS_BYTES)
+    file.seek(start)
+    tail = file.read()
+    for match in re.finditer(rb"LIST|bext|cue |fact|iXML|id3 |smpl", tail):
+        if _are_chunks(file, start + match.start(), size, order):
+            return start + match.start()
+    return size
 
 
 def _check_tail(file: BinaryIO, start: int, size: int) -> tuple[str, ...]:

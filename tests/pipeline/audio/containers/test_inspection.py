@@ -91,3 +91,30 @@ def test_unknown_bytes_are_not_samples(tmp_path, extension):
     path.write_bytes(np.random.default_rng(0).bytes(5000))
     with pytest.raises(AudioError, match="undecodable: the format is not"):
         reading.measure(str(path), CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"<!DOCTYPE html>\n<title>404 Not Found</title>", "a web page"),
+        (b"\n<?xml version='1.0'?><Code>AccessDenied</Code>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
+        (b"PK\3\4\x14\0" + bytes(range(256)), "a ZIP archive"),
+        (b"\x1f\x8b\x08\0" + bytes(range(256)), "a gzip archive"),
+        (b'{"error": "too many requests"}', "text"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.wav", "a.mp3", "a.m4a"])
+def test_other_content_is_named(tmp_path, name, content, reason):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(AudioError, match=f"not audio: .*{reason}"):
+        reading.measure(str(path), CONFIG)
+
+
+def test_a_tag_before_a_wav_is_named(tmp_path):
+    path = tmp_path / "a.wav"
+    write(path)
+    path.write_bytes(b"ID3\3\0\0\0\0\0\4" + bytes(4) + path.read_bytes())
+    with pytest.raises(AudioError, match="ID3 tag precedes RIFF; remove it"):
+        reading.measure(str(path), CONFIG)

@@ -10,7 +10,14 @@ from pipeline.audio.containers import uncompressed
 from pipeline.audio.errors import AudioError
 from stftgan_tf.config import AudioConfig
 from tests.conftest import noise
-from tests.pipeline.audio.sounds import RATE, decode, encode
+from tests.pipeline.audio.sounds import (
+    RATE,
+    decode,
+    encode,
+    encode_with_av,
+    needs_av,
+    sine,
+)
 
 SAMPLES = 4000
 
@@ -117,6 +124,26 @@ def test_bytes_after_the_data(tmp_path):
     path.write_bytes(data + data)
     with pytest.raises(AudioError, match="joined: another WAV follows"):
         decode(path)
+
+
+@pytest.mark.parametrize("size", [0, 0xFFFFFFFF])
+def test_chunks_after_a_stream_are_not_samples(tmp_path, size):
+    path = tmp_path / "a.wav"
+    title = b"LIST\x14\0\0\0INFOINAM\x08\0\0\0a title\0"
+    path.write_bytes(with_size("WAV", lambda _: size) + title)
+    decoded = decode(path)
+    assert decoded.notes == (uncompressed.STREAM_NOTE,)
+    assert len(decoded.samples) == SAMPLES
+
+
+@needs_av
+def test_caf_with_a_codec_that_libsndfile_lacks(tmp_path):
+    path = tmp_path / "a.caf"
+    path.write_bytes(encode_with_av(sine(RATE), ".caf", "adpcm_ima_qt"))
+    samples = decode(path).samples[:, 0]
+    # Packets of 64 samples.
+    assert RATE <= len(samples) < RATE + 64
+    np.testing.assert_allclose(samples[100:RATE], sine(RATE)[100:], atol=0.05)
 
 
 @pytest.mark.parametrize("declared", [1000, 0xFFFFFFFF, 0x7FFFF000])
