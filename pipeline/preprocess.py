@@ -18,7 +18,7 @@ from typing import Any
 from pipeline import arguments
 from stftgan_tf import cli
 from stftgan_tf import config as config_lib
-from stftgan_tf.errors import UsageError
+from stftgan_tf.errors import UsageError, counted
 
 EXAMPLE = (
     "python -m pipeline.preprocess --config digits8k --source recordings/ "
@@ -165,7 +165,7 @@ def _about_duplicates(manifest: dict[str, Any]) -> str:
     if number := manifest["duplicates_with_other_label"]:
         other = f"; {number:,} of them with another label than the one kept"
     return (
-        f"skipped {count:,} {'duplicate' if count == 1 else 'duplicates'}, "
+        f"skipped {counted(count, 'duplicate')}, "
         f"such as {name!r}, which {same}{other}"
     )
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from stftgan_tf.errors import UserError
+from stftgan_tf.errors import UserError, counted
 from stftgan_tf.evaluation import blessing, lineage
 from stftgan_tf.files import directory_digest, file_names, locked
 from stftgan_tf.saved_model import contract, export_files
@@ -257,8 +257,8 @@ def roll_back(base_path: Path) -> Path:
         versions = _versions(base_path)
         if len(versions) < 2:
             raise UserError(
-                f"{base_path} contains {len(versions)} version(s); a rollback "
-                "requires at least 2"
+                f"{base_path} contains {counted(len(versions), 'version')}; a "
+                "rollback requires at least 2"
             )
         *_, previous, newest = sorted(versions)
         versions[newest].rename(base_path / f"{_ROLLED_BACK}{newest}")

@@ -47,6 +47,11 @@ class UsageError(ValueError):
     """A command line that cannot be used; the message is for the user."""
 
 
+def counted(count: int, noun: str) -> str:
+    """A number and a noun for a message: `1 file`, `1,200 files`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its name if there is none."""
     lines = str(error).strip().splitlines()

@@ -10,6 +10,7 @@ import yaml
 from pipeline.auto.choice import Choice
 from pipeline.auto.survey import Facts
 from stftgan_tf import config as config_lib
+from stftgan_tf.errors import counted
 
 _HEADER = """\
 # Chosen by --config auto: {recordings}.
@@ -103,7 +104,7 @@ def recordings_line(facts: Facts) -> str:
     }[facts.kind]
     low, median, high = facts.lengths_secs
     text = (
-        f"{_count(facts.recordings, 'recording')} of {kind}, "
+        f"{counted(facts.recordings, 'recording')} of {kind}, "
         f"{_duration(facts.secs)}"
     )
     if facts.recordings > 1:
@@ -115,10 +116,6 @@ def recordings_line(facts: Facts) -> str:
     if facts.unusable:
         text += f"; {facts.unusable} of them unusable"
     return text
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _duration(secs: float) -> str:

@@ -6,7 +6,7 @@ import math
 
 from pipeline.auto.choice import Choice
 from pipeline.auto.survey import Facts, Group
-from stftgan_tf.errors import UserError
+from stftgan_tf.errors import UserError, counted
 
 # With fewer speakers, holding out one takes away too much of the voices.
 _MIN_SPEAKERS = 10
@@ -145,8 +145,8 @@ def _split_of_pieces(facts: Facts) -> tuple[Choice, float]:
     if files < facts.recordings:
         raise UserError(
             f"the source lists {facts.recordings} excerpts of "
-            f"{_files(files)}, and all excerpts of a file are in the same "
-            "split; add files, or write a config in which split.by is regex"
+            f"{counted(files, 'file')}, and all excerpts of a file are in the "
+            "same split; add files, or write a config with split.by: regex"
         )
     held_out = [
         piece.end_secs - piece.start_secs
@@ -157,25 +157,18 @@ def _split_of_pieces(facts: Facts) -> tuple[Choice, float]:
     share = sum(held_out) / facts.secs
     if sum(held_out) < _MIN_HELD_OUT_SECS:
         raise UserError(
-            f"{facts.secs:.0f} s of audio in {_files(files)} are too little to "
-            "hold out a part for the evaluation; expected at least "
+            f"{facts.secs:.0f} s of audio in {counted(files, 'file')} are too "
+            "little to hold out a part for the evaluation; expected at least "
             f"{_MIN_RECORDINGS} files, or 40 s"
         )
     count = "one recording" if facts.recordings == 1 else "few long recordings"
     return (
         Choice(
             "split",
-            f"{_pieces(len(held_out))} held out, {share:.0%} of the audio",
+            f"{counted(len(held_out), 'piece')} held out, "
+            f"{share:.0%} of the audio",
             f"{count}, so the evaluation hears the same speakers and rooms",
             {"split.by": "regex", "split.eval_regex": PIECES_REGEX},
         ),
         share,
     )
-
-
-def _files(count: int) -> str:
-    return "1 file" if count == 1 else f"{count} files"
-
-
-def _pieces(count: int) -> str:
-    return "1 piece" if count == 1 else f"{count} pieces"

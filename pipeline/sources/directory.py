@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline import remote, storage
 from pipeline.audio.containers import formats
-from stftgan_tf.errors import UserError
+from stftgan_tf.errors import UserError, counted
 
 # For each file, its path and its name (its path relative to the source).
 FileList = list[tuple[str, str]]
@@ -114,8 +114,7 @@ def describe_left_out(left_out: Mapping[str, int]) -> str:
     if len(ordered) > _MAX_KINDS:
         rest = sum(count for _, count in ordered[_MAX_KINDS:])
         kinds.append(f"{rest} others")
-    files = "1 file" if total == 1 else f"{total:,} files"
-    line = f"left out {files}: {', '.join(kinds)}"
+    line = f"left out {counted(total, 'file')}: {', '.join(kinds)}"
     readable = formats.readable_extensions()
     for_av = [
         kind

@@ -14,7 +14,7 @@ from typing import Any
 
 from pipeline import storage
 from pipeline.audio.containers.formats import AV_EXTENSIONS, EXTENSIONS
-from stftgan_tf.errors import UserError
+from stftgan_tf.errors import UserError, counted
 
 # A cell that swallowed the rows after an open quote contains line breaks, each
 # followed by the file of the next row.
@@ -161,13 +161,16 @@ def _json_values(where: str, pairs: _Pairs) -> dict[str, Any]:
 
 
 def _delimiter(text: str) -> str:
-    """The character that separates `file` from the other columns."""
-    header = next(filter(str.strip, text.splitlines()), "")
+    """The character that separates `file` from the other columns.
+
+    Without a column `file`, it is the most frequent one, for the message.
+    """
+    header = next(filter(str.strip, text.splitlines()), "").lower()
     for delimiter in _DELIMITERS:
-        cells = header.lower().split(delimiter)
-        if len(cells) > 1 and "file" in [cell.strip(' "') for cell in cells]:
+        cells = [cell.strip(' "') for cell in header.split(delimiter)]
+        if len(cells) > 1 and "file" in cells:
             return delimiter
-    return ","
+    return max(_DELIMITERS, key=header.count)
 
 
 def _columns(source: str, cells: list[str]) -> list[str]:
@@ -191,9 +194,8 @@ def _check_cells(
     if any(_SWALLOWED.search(cell) for cell in cells):
         raise UserError(f"{where}: a quote is not closed")
     if len(cells) != len(columns):
-        fields = "1 field" if len(cells) == 1 else f"{len(cells)} fields"
         raise UserError(
-            f"{where}: {fields}; expected {len(columns)} "
+            f"{where}: {counted(len(cells), 'field')}; expected {len(columns)} "
             f"({', '.join(columns)}); quote a field that contains the "
             "separator"
         )

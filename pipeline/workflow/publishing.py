@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline.workflow.step import Step, StepError
 from pipeline.workflow.training import Training
+from stftgan_tf.errors import counted
 from stftgan_tf.evaluation import blessing, lineage
 from stftgan_tf.files import directory_digest
 
@@ -75,9 +76,9 @@ class Push(Step):
         if verdict["blessed"] or self._unblessed:
             return
         # The summary lists the reasons, each with its remedy.
-        count = len(verdict["reasons"])
+        reasons = counted(len(verdict["reasons"]), "reason")
         raise StepError(
-            f"step push failed: {export.output} is not blessed, for "
-            f"{count} reason{'' if count == 1 else 's'} given above; "
+            f"step push failed: {export.output} is not blessed, for {reasons} "
+            "given above; "
             "--unblessed publishes it anyway"
         )
