@@ -115,8 +115,8 @@ def local_path(text: str) -> Path:
     """The argparse type of a path on this machine.
 
     Raises:
-      ArgumentTypeError: if it is empty, or a URL, which would become a
-        directory here, or not in UTF-8, so that TensorFlow cannot open it.
+      ArgumentTypeError: if it is empty, a URL (which would become a directory
+        here), or not UTF-8 (so that TensorFlow cannot open it).
     """
     if not text:
         raise argparse.ArgumentTypeError("the path is empty")

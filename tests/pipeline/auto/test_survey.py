@@ -8,8 +8,7 @@ import soundfile
 
 from pipeline.auto.config import choose_config
 from pipeline.auto.document import nested
-from pipeline.auto.survey import choose as spread
-from pipeline.auto.survey import survey
+from pipeline.auto.survey import spread, survey
 from pipeline.sources import recordings as recordings_lib
 from stftgan_tf import config as config_lib
 from stftgan_tf.errors import UserError
