@@ -20,8 +20,9 @@ from pipeline.sources.recordings import Recording, Source
 from stftgan_tf.config import AudioConfig
 from stftgan_tf.errors import UserError
 
-# Recordings that are listened to, and excerpts of all of them together.
-MAX_SURVEYED = 200
+# Number of recordings that are listened to; excerpts of each one, and of all of
+# them together.
+_MAX_SURVEYED = 200
 _MIN_EXCERPTS, _MAX_EXCERPTS, _ALL_EXCERPTS = 3, 60, 600
 
 # A single word with the pauses inside it, and how many recordings of words may
@@ -106,7 +107,7 @@ def survey(open_source: Callable[[AudioConfig], Source]) -> Facts:
       UserError: if no recording can be used.
     """
     recordings = open_source(AUDIO).recordings
-    chosen = spread(recordings, MAX_SURVEYED)
+    chosen = spread(recordings, _MAX_SURVEYED)
     results = _listen(chosen)
     sounds = [s for s in results if isinstance(s, Sound)]
     if not sounds:

@@ -30,10 +30,10 @@ from stftgan_tf.dsp import stft
 SEGMENT_SECS = 60.0
 
 # A window with speech has at least this level relative to the noise floor.
-NOISE_MARGIN_DB = 6.0
+_NOISE_MARGIN_DB = 6.0
 
-# `window.silence_db` from here on keeps all windows.
-KEEP_ALL_DB = 100.0
+# From this value on, `window.silence_db` keeps all windows.
+_KEEP_ALL_DB = 100.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,7 +213,7 @@ class SegmentWindows:
         below the active level of its recording, or contains only its noise.
       frames: float32 [T', F], all frames that the windows are cut from.
       counts: int [T'], the number of audible windows that contain each frame.
-      gain_db: what the recording was amplified by.
+      gain_db: gain of the recording.
     """
 
     windows: list[np.ndarray]
@@ -262,9 +262,9 @@ def _threshold(stats: ChannelStats, config: Config) -> float:
     window = config.window
     threshold = stats.active * 10 ** (-window.silence_db / 20)
     # Speech was found above the noise, and may fill little of its window.
-    if window.place == "speech" or window.silence_db >= KEEP_ALL_DB:
+    if window.place == "speech" or window.silence_db >= _KEEP_ALL_DB:
         return threshold
-    return max(threshold, stats.noise * 10 ** (NOISE_MARGIN_DB / 20))
+    return max(threshold, stats.noise * 10 ** (_NOISE_MARGIN_DB / 20))
 
 
 def _cut(

@@ -36,32 +36,39 @@ def find(root: str, manifest: dict[str, Any], config: Config) -> Findings:
         return Findings(problems, [])
     stats, limits = read_stats(root), config.validate
     leak = verification.leaks.result()
-    beyond = leak.share > limits.max_leaked
-    notes = [*_describe_leak(leak, limits)]
     anomalies = [
-        *(notes[:1] if beyond else []),
+        *_check_leaks(leak, limits),
         *_check_values(manifest, limits),
         *_check_windows(manifest, config),
         *_check_speakers(stats, limits),
         *_check_labels(manifest, stats, limits),
         *_check_recognition(root, manifest, limits),
     ]
-    return Findings(anomalies, notes[1:] if beyond else notes)
+    return Findings(anomalies, list(_leak_notes(leak, limits)))
 
 
-def _describe_leak(leak: Leak, limits: ValidateConfig) -> Iterator[str]:
-    """First what the limit is for."""
-    if leak.equal:
-        yield (
-            f"leaks: {leak.text(leak.equal)} are also training windows; "
-            f"expected at most {100 * limits.max_leaked:g} %: remove the "
-            "copies, or keep them in one split (split.by=speaker)"
-        )
+def _check_leaks(leak: Leak, limits: ValidateConfig) -> Iterator[str]:
+    if leak.share > limits.max_leaked:
+        yield _describe_equal(leak, limits)
+
+
+def _leak_notes(leak: Leak, limits: ValidateConfig) -> Iterator[str]:
+    """Leaks within the limit, and near copies, for which there is none."""
+    if leak.equal and leak.share <= limits.max_leaked:
+        yield _describe_equal(leak, limits)
     if leak.near:
         yield (
             f"leaks: {leak.text(leak.near)} are almost training windows: the "
             "recordings contain near copies, which the evaluation leaves out"
         )
+
+
+def _describe_equal(leak: Leak, limits: ValidateConfig) -> str:
+    return (
+        f"leaks: {leak.text(leak.equal)} are also training windows; expected "
+        f"at most {100 * limits.max_leaked:g} %: remove the copies, or keep "
+        "them in one split (split.by=speaker)"
+    )
 
 
 def _check_values(
