@@ -34,7 +34,7 @@ def apply(args: argparse.Namespace) -> Config:
         print(f"config: {_DEMO_CONFIG}, which is made for the demo corpus")
         args.config = _DEMO_CONFIG
         config = config_lib.load(args.config, args.set)
-    elif resolve.existing(args.root):
+    elif resolve.read_existing(args.root):
         config = _use_existing(args)
     else:
         config = _choose(args, minutes)
@@ -50,7 +50,7 @@ def print_config(args: argparse.Namespace) -> int:
     Returns:
       The exit code 0.
     """
-    text = resolve.existing(args.root)
+    text = resolve.read_existing(args.root)
     if args.source == "demo":
         return config_lib.print_config(config_lib.load(_DEMO_CONFIG, args.set))
     if text and args.set:
@@ -58,7 +58,7 @@ def print_config(args: argparse.Namespace) -> int:
         return config_lib.print_config(config_lib.load(path, args.set))
     if not text:
         minutes = args.minutes or DEFAULT_MINUTES
-        text = resolve.new(_opener(args), args.root, minutes, args.set).text
+        text = resolve.choose(_opener(args), args.root, minutes, args.set).text
     print(text, end="")
     return 0
 
@@ -91,7 +91,7 @@ def _use_existing(args: argparse.Namespace) -> Config:
 
 
 def _choose(args: argparse.Namespace, minutes: float) -> Config:
-    resolved = resolve.new(_opener(args), args.root, minutes)
+    resolved = resolve.choose(_opener(args), args.root, minutes)
     path = args.root / resolve.CONFIG
     config = resolved.config(args.set)
     for line in [*resolved.lines, f"config       {path} (edit it as you like)"]:

@@ -63,7 +63,7 @@ class Resolved:
         write_atomically(root / CONFIG, self.text.encode())
 
 
-def new(
+def choose(
     open_source: Callable[[AudioConfig], Source],
     root: Path,
     minutes: float,
@@ -92,7 +92,7 @@ def new(
     )
 
 
-def existing(root: Path) -> str | None:
+def read_existing(root: Path) -> str | None:
     """The config of an earlier survey in the root of a pipeline, if any."""
     path = root / CONFIG
     try:
@@ -112,7 +112,7 @@ def change_since(
       root: directory of the pipeline.
       open_source: lists the recordings for a config.
     """
-    expected = document.fingerprint_in(existing(root) or "")
+    expected = document.fingerprint_in(read_existing(root) or "")
     if expected in ("", survey.fingerprint(open_source(survey.AUDIO))):
         return None
     return (

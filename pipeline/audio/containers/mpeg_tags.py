@@ -10,7 +10,7 @@ _APE_FOOTER_BYTES, _LYRICS_BYTES = 32, 5100
 
 
 def tag_bytes(head: bytes) -> int:
-    """Size of the tag that begins with these bytes, 0 if it is none.
+    """Size of the tag that these bytes begin with; 0 if there is none.
 
     Args:
       head: the first `HEAD_BYTES` bytes.
@@ -47,7 +47,7 @@ def tags_start(tail: bytes) -> int:
 
 
 def _last_tag_bytes(tail: bytes) -> int:
-    """Size of the tag that ends these bytes, 0 if there is none."""
+    """Size of the tag that these bytes end with; 0 if there is none."""
     if tail[-128:-125] == b"TAG":
         return _ID3V1_BYTES
     if tail[-227:-223] == b"TAG+":
