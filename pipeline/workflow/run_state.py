@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from stftgan_tf.errors import UserError
 from stftgan_tf.files import write_atomically
 from stftgan_tf.progress import clock
 
@@ -58,7 +59,11 @@ class RunState:
 
 
 def read(run: Path) -> RunState | None:
-    """The state of a run; None if it contains no checkpoint."""
+    """The state of a run; None if it contains no checkpoint.
+
+    Raises:
+      UserError: if its sessions.jsonl is damaged.
+    """
     checkpoints = sorted(
         path
         for path in (run / "checkpoints").glob("*")
@@ -117,9 +122,13 @@ def _identity(path: Path) -> Iterator[bytes]:
 
 
 def _read_sessions(run: Path) -> list[dict[str, Any]]:
+    path = run / _SESSIONS
     with contextlib.suppress(FileNotFoundError):
-        text = (run / _SESSIONS).read_text(encoding="utf-8")
-        return [json.loads(line) for line in text.splitlines()]
+        text = path.read_text(encoding="utf-8")
+        try:
+            return [dict(json.loads(line)) for line in text.splitlines()]
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{path} is damaged: {error}") from error
     return []
 
 

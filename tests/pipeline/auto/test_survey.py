@@ -128,9 +128,9 @@ def test_at_most_200_recordings_are_surveyed_evenly():
 )
 def test_recorded_speech(folder, kind, labels, speakers, floor_db):
     facts = facts_of(SPEECH / folder)
-    found = facts.names.labels, facts.names.speakers
+    fields = facts.names.labels, facts.names.speakers
     assert facts.kind == kind
-    assert [len(f.values) if f else 0 for f in found] == [labels, speakers]
+    assert [len(f.values) if f else 0 for f in fields] == [labels, speakers]
     config = config_lib.from_dict(nested(choose_config(facts, 30.0)))
     assert config.stft.floor_db == floor_db
     recipe = {"fsdd": "digits8k", "librispeech16k": "speech16k"}.get(folder)

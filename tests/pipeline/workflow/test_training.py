@@ -10,6 +10,7 @@ from pipeline.workflow import history, run_state
 from pipeline.workflow.publishing import Export
 from pipeline.workflow.step import StepError
 from pipeline.workflow.training import Training
+from stftgan_tf.errors import UserError
 from stftgan_tf.evaluation import lineage
 from tests.pipeline.workflow import child
 from tests.pipeline.workflow.conftest import CHILD
@@ -256,3 +257,10 @@ def test_a_run_without_sessions_or_checkpoints(tmp_path):
     assert run_state.read(tmp_path) == state
     (tmp_path / "checkpoints/step-00000007/state.json").write_text("{")
     assert run_state.read(tmp_path).secs == 0
+
+
+def test_damaged_sessions_are_named(tmp_path):
+    child.checkpoint(tmp_path, 7)
+    (tmp_path / "sessions.jsonl").write_text("{")
+    with pytest.raises(UserError, match=r"sessions\.jsonl is damaged"):
+        run_state.read(tmp_path)
