@@ -3,11 +3,13 @@
 import difflib
 import itertools
 import os
+import urllib.parse
 from collections.abc import Iterable
 from typing import Any
 
 from pipeline import storage
 from pipeline.audio import missing
+from pipeline.audio.containers import formats
 from pipeline.sources import tables
 from pipeline.sources.entries import Entry, Listing
 from pipeline.sources.tables import Row, Table
@@ -23,6 +25,12 @@ _COLUMNS = {
     "start": ("begin", "onset", "offset", "from"),
     "end": ("stop", "to"),
 }
+
+# Columns with numbers of seconds.
+_TIMES = ("start", "end")
+
+# URLs that are none of Beam's file systems.
+_UNREADABLE = ("http://", "https://", "ftp://", "file://")
 
 # Similarity from which a column counts as a misspelling of another one.
 _SIMILAR = 0.75
@@ -75,7 +83,8 @@ def _check_columns(source: str, table: Table) -> None:
         raise UserError(
             f"source {source} has the columns "
             f"{', '.join(table.columns) or 'none'}; expected file and, "
-            f"optionally, label, speaker, start and end{_hint(table.columns)}"
+            "optionally, label, speaker, start and end in the first line"
+            f"{_hint(table.columns)}"
         )
     if not table.rows:
         raise UserError(f"source {source} lists no files")
@@ -113,9 +122,13 @@ def _entry(row: Row, source: str, directory: str) -> Entry:
     )
     if not file:
         raise UserError(f"{where}: expected a file")
+    if file.lower().startswith(_UNREADABLE):
+        raise UserError(
+            f"{where}: file is {file!r}; expected a path, or a URL of s3://, "
+            "gs:// or hdfs://"
+        )
     start, end = (
-        tables.seconds(where, key, row.values.get(key))
-        for key in ("start", "end")
+        tables.seconds(where, key, row.values.get(key)) for key in _TIMES
     )
     if end is not None and end <= (start or 0):
         raise UserError(
@@ -163,7 +176,7 @@ def _conflict(source: str, first: tuple[Entry, int], line: int) -> str:
     return (
         f"source {source}, lines {low} and {high}, are about the same audio of "
         f"{entry.name} but differ in label, speaker, start or end; keep one, "
-        "or give each its own start and end"
+        "or give each a start and an end that do not overlap"
     )
 
 
@@ -176,7 +189,7 @@ def _unused_columns(source: str, columns: Iterable[str]) -> list[str]:
         if meant and meant not in columns:
             warnings.append(
                 f"{source}: the column {name} is not used; rename it if it is "
-                f"the {meant}"
+                f"the {meant}{' in seconds' * (meant in _TIMES)}"
             )
     return warnings
 
@@ -233,11 +246,19 @@ def _elsewhere(absent: list[Entry], directory: str) -> str:
             "move the manifest there, or write paths relative to the manifest"
         )
     name = absent[0].name
-    if "\\" in name and os.path.exists(
-        os.path.join(directory, name.replace("\\", "/"))
-    ):
-        return "; it exists with / instead of \\"
-    first, *rest = name.split("/")
+    slashes = name.replace("\\", "/")
+    others = {
+        slashes: "it exists with / instead of \\",
+        urllib.parse.unquote(name): "it exists without percent-encoding",
+        **{
+            name + end: f"{name}{end} exists there"
+            for end in formats.EXTENSIONS
+        },
+    }
+    for other, hint in others.items():
+        if other != name and os.path.exists(os.path.join(directory, other)):
+            return f"; {hint}"
+    first, *rest = slashes.split("/")
     while rest:
         if os.path.exists(os.path.join(directory, *rest)):
             return f"; {'/'.join(rest)} exists there, without {first}/"

@@ -163,14 +163,14 @@ def _json_values(where: str, pairs: _Pairs) -> dict[str, Any]:
 def _delimiter(text: str) -> str:
     """The character that separates `file` from the other columns.
 
-    Without a column `file`, it is the most frequent one, for the message.
+    Without a column `file`, it is the one that texts contain most rarely.
     """
     header = next(filter(str.strip, text.splitlines()), "").lower()
     for delimiter in _DELIMITERS:
         cells = [cell.strip(' "') for cell in header.split(delimiter)]
         if len(cells) > 1 and "file" in cells:
             return delimiter
-    return max(_DELIMITERS, key=header.count)
+    return next((d for d in reversed(_DELIMITERS) if d in header), ",")
 
 
 def _columns(source: str, cells: list[str]) -> list[str]:

@@ -129,7 +129,13 @@ def test_excerpts_of_a_file(write):
             "path,label\na.wav,x\n",
             "the columns path, label; expected file.*; rename path to file",
         ),
-        ("a.wav|some text\n", "has the columns a.wav|some text; expected"),
+        ("a.wav|one, two\n", "the columns a.wav, one, two; expected file"),
+        (
+            "client_id\tpath\tsentence\n1\ta.wav\tYes, no, well, yes\n",
+            "columns client_id, path, sentence; .*; rename path to file",
+        ),
+        ("file\nhttps://a.org/a.wav\n", "line 2: file is .*expected a path"),
+        ("file\nfile:///a.wav\n", "line 2: file is .*expected a path"),
         ("file,label\n", "lists no files"),
         ("", "lists no files"),
         ("file\ncafé.wav\n".encode("latin-1"), "not UTF-8 in line 2; save"),
@@ -171,6 +177,8 @@ def test_columns_that_look_misspelled_are_named(write):
     lable, speaker = listing.warnings
     assert "the column lable is not used; rename it if it is the label" in lable
     assert "speaker_id is not used; rename it if it is the speaker" in speaker
+    (start,) = read_manifest(str(write("file,start_ms\na.wav,9\n"))).warnings
+    assert "rename it if it is the start in seconds" in start
 
 
 def test_a_manifest_that_does_not_exist(tmp_path):
@@ -196,6 +204,21 @@ def test_a_manifest_of_missing_files(tmp_path, touch, write, monkeypatch):
     assert "1 of 2 files do not exist" in warning
 
 
+@pytest.mark.parametrize(
+    ("file", "hint"),
+    [
+        ("in%20side/a.wav", "it exists without percent-encoding"),
+        ("in side/a", "in side/a.wav exists there"),
+        (r"in side\a.wav", r"it exists with / instead of \\"),
+        (r"C:\data\in side\a.wav", "in side/a.wav exists there, without C:/"),
+    ],
+)
+def test_a_path_that_is_written_in_another_way(touch, write, file, hint):
+    touch("in side/a.wav")
+    with pytest.raises(UserError, match=f"first is .*; {hint}"):
+        read(write(f"file\n{file}\n"))
+
+
 def test_a_file_whose_name_differs_only_in_its_unicode_form(
     tmp_path, touch, write
 ):
@@ -208,6 +231,3 @@ def test_a_file_whose_name_differs_only_in_its_unicode_form(
     (tmp_path / "link.wav").symlink_to("nowhere.wav")
     with pytest.raises(UserError, match=r"the first is .*link\.wav$"):
         read(write("file\nlink.wav\n"))
-    touch("in/a.wav")
-    with pytest.raises(UserError, match=r"it exists with / instead of \\"):
-        read(write("file\nin\\a.wav\n"))
