@@ -23,7 +23,8 @@ from stftgan_tf.files import DirectoryKind
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 SPLITS = ("train", "eval")
-# The files of a data set; `evaluate` adds its classifier.
+# The files of a data set; `evaluate` adds its classifier, which earlier
+# versions named `judge`.
 DATA_SET = DirectoryKind(
     MANIFEST,
     (
