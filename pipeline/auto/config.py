@@ -22,7 +22,7 @@ def choose_config(facts: Facts, minutes: float) -> list[Choice]:
 
     Args:
       facts: of the survey.
-      minutes: that the training is given.
+      minutes: of training.
 
     Raises:
       UserError: if there is too little to train and evaluate on.

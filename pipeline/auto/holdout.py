@@ -78,10 +78,12 @@ def eval_fraction(
     enough = max(_MIN_EVAL_SHARE, _EVAL_WINDOWS / windows)
     if tenth >= _EVAL_GROUPS and enough <= shares[tenth] <= 2 * _EVAL_SHARE:
         return _EVAL_SHARE, shares[tenth]
-    wanted = max(_EVAL_SHARE, min(_MAX_EVAL_SHARE, _EVAL_WINDOWS / windows))
+    target_share = max(
+        _EVAL_SHARE, min(_MAX_EVAL_SHARE, _EVAL_WINDOWS / windows)
+    )
     count = 1
     while count < len(groups) - 1 and (
-        shares[count] < wanted
+        shares[count] < target_share
         or (count < _EVAL_GROUPS and shares[count + 1] <= _MAX_EVAL_SHARE)
     ):
         count += 1

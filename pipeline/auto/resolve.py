@@ -74,7 +74,7 @@ def choose(
     Args:
       open_source: lists the recordings for a config.
       root: directory of the pipeline, which the paths of pieces start from.
-      minutes: that the training is given.
+      minutes: of training.
       overrides: `--set`, to be part of the text.
 
     Raises:
@@ -125,10 +125,10 @@ def _pieces(source: Source, facts: Facts, root: Path) -> str:
     """The pieces of all recordings as a manifest."""
     lengths = {group.share: group.secs for group in facts.by_recording}
     has = {"label": facts.names.labels, "speaker": facts.names.speakers}
-    given = [name for name, field in has.items() if field]
+    columns = [name for name, field in has.items() if field]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "start", "end", *given])
+    writer.writerow(["file", "start", "end", *columns])
     for recording in source.recordings:
         secs = lengths[survey.split_share(recording, "recording")]
         path = _relative(recording.path, root)
@@ -144,7 +144,7 @@ def _pieces(source: Source, facts: Facts, root: Path) -> str:
                 end = recording.start_secs + piece.end_secs
             stop = "" if end is None else format_secs(end)
             row = [path, format_secs(start), stop]
-            writer.writerow([*row, *(names[name] for name in given)])
+            writer.writerow([*row, *(names[name] for name in columns)])
     return text.getvalue()
 
 

@@ -87,7 +87,7 @@ def _describe(blocks: list[np.ndarray], rate_hz: int, secs: float) -> Sound:
     cancels = _cancels(np.concatenate(blocks))
     parts = [b[:, 0] if cancels else b.mean(axis=1) for b in blocks]
     parts = [part - part.mean() for part in parts if len(part)]
-    heard = sum(map(len, parts)) / rate_hz
+    heard_secs = sum(map(len, parts)) / rate_hz
     _check_audible(parts, blocks, rate_hz)
     peak = max(float(np.abs(part).max()) for part in parts)
     magnitudes = [_magnitudes(part, rate_hz) / peak for part in parts]
@@ -100,7 +100,7 @@ def _describe(blocks: list[np.ndarray], rate_hz: int, secs: float) -> Sound:
     return Sound(
         rate_hz=rate_hz,
         secs=secs,
-        heard_secs=heard,
+        heard_secs=heard_secs,
         bandwidth_hz=_bandwidth(used, rate_hz),
         contrast_db=float(loud - quiet),
         active_secs=sum(lengths),

@@ -118,14 +118,14 @@ def survey(open_source: Callable[[AudioConfig], Source]) -> Facts:
     names = read_names(open_source, kind_of(sounds) == "words")
     source = open_source(names.applied_to(AUDIO))
     lengths = _lengths(recordings, chosen, results)
-    heard = sum(s.heard_secs for s in sounds)
+    heard_secs = sum(s.heard_secs for s in sounds)
     stretches = sum(len(s.stretches_secs) for s in sounds)
     return Facts(
         recordings=len(recordings),
         surveyed=len(chosen),
         unusable=len(chosen) - len(sounds),
         secs=sum(lengths),
-        stretches=round(stretches / heard * sum(lengths)),
+        stretches=round(stretches / heard_secs * sum(lengths)),
         names=names,
         by_recording=_groups(source.recordings, lengths, "recording"),
         by_speaker=_groups(source.recordings, lengths, "speaker"),
@@ -214,10 +214,10 @@ def read_names(
     """
     source = open_source(AUDIO)
     speakers = {r.speaker for r in source.recordings if r.speaker}
-    given = {"labels": source.labels, "speakers": sorted(speakers)}
+    values_of = {"labels": source.labels, "speakers": sorted(speakers)}
     fields = {
         name: Field("auto", tuple(values), "the source itself")
-        for name, values in given.items()
+        for name, values in values_of.items()
         if values
     }
     if fields:

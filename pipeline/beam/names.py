@@ -31,8 +31,8 @@ def check(source: Source, config: Config) -> list[str]:
       UserError: if no recording has a label or a speaker although the model or
         the split asks for it, or if `split.eval_regex` matches no name.
     """
-    asked = _asked(source, config)
-    for field, key in asked.items():
+    required = _requirements(source, config)
+    for field, key in required.items():
         lacking = _lacking(source, field)
         if source.recordings and len(lacking) == len(source.recordings):
             raise UserError(
@@ -43,7 +43,7 @@ def check(source: Source, config: Config) -> list[str]:
     if config.split.by == "regex":
         _check_eval_regex(source, config)
     return [
-        *_unmatched(source, config, asked),
+        *_unmatched(source, config, required),
         *_similar_labels(source.labels),
     ]
 
@@ -96,18 +96,18 @@ def describe(manifest: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _asked(source: Source, config: Config) -> dict[str, str]:
-    """The fields that the config asks for, and the key that does."""
-    asked = {}
+def _requirements(source: Source, config: Config) -> dict[str, str]:
+    """The fields that the config requires -> the key that requires them."""
+    required = {}
     if config.model.condition == "label":
-        asked["label"] = "model.condition is label"
+        required["label"] = "model.condition is label"
     # Where no speaker is configured, recordings are split instead.
     is_configured = config.audio.speakers in ("folder", "regex", "manifest")
     if config.split.by == "speaker" and (
         is_configured or _has_group(source, config, "speaker")
     ):
-        asked["speaker"] = "split.by is speaker"
-    return asked
+        required["speaker"] = "split.by is speaker"
+    return required
 
 
 def _has_group(source: Source, config: Config, field: str) -> bool:
@@ -155,7 +155,7 @@ def _reason(
 
 
 def _unmatched(
-    source: Source, config: Config, asked: dict[str, str]
+    source: Source, config: Config, required: dict[str, str]
 ) -> list[str]:
     """Warnings about recordings that lack what others may have."""
     pattern, origins = config.audio.name_regex, source.origins.values()
@@ -171,7 +171,7 @@ def _unmatched(
         is_expected = source.unit == "names" and _has_group(
             source, config, field
         )
-        if field in asked or is_expected:
+        if field in required or is_expected:
             ids = tuple(r.id for r in _lacking(source, field))
             fields_of.setdefault(ids, []).append(field)
     warnings = []

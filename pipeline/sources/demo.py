@@ -102,8 +102,8 @@ def list_entries() -> Listing:
     for path in sorted(corpus().glob("*.wav")):
         groups = re.search(NAME_REGEX, path.name).groupdict()
         entries.append(Entry(str(path), path.name, **groups))
-    given = frozenset(["label", "speaker"])
-    return Listing(entries, "demo", given=given, has_folders=False)
+    fields = frozenset(["label", "speaker"])
+    return Listing(entries, "demo", own_fields=fields, has_folders=False)
 
 
 def write(directory: Path, speakers: list[str], takes: int) -> None:

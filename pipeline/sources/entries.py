@@ -39,7 +39,7 @@ class Listing:
       entries: its recordings.
       dataset: its name.
       unit: what one entry is: a name, a row, a record.
-      given: which of `label` and `speaker` the source itself gives.
+      own_fields: which of `label` and `speaker` the source itself gives.
       has_folders: whether the names contain the folders of the recordings.
       unreadable: local directories that cannot be read.
       left_out: number of files that do not count as recordings, by kind.
@@ -49,7 +49,7 @@ class Listing:
     entries: list[Entry]
     dataset: str
     unit: str = "names"
-    given: frozenset[str] = frozenset()
+    own_fields: frozenset[str] = frozenset()
     has_folders: bool = True
     unreadable: list[Entry] = dataclasses.field(default_factory=list)
     left_out: Mapping[str, int] = dataclasses.field(

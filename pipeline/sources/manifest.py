@@ -63,12 +63,12 @@ def read_manifest(source: str) -> Listing:
         for entry, identity in zip(entries, identities, strict=True)
         if isinstance(identity, str) and not storage.is_remote(entry.path)
     ]
-    given = {"label", "speaker"} & set(table.columns)
+    fields = {"label", "speaker"} & set(table.columns)
     return Listing(
         entries,
         dataset="",
         unit="rows",
-        given=frozenset(given),
+        own_fields=frozenset(fields),
         warnings=[
             *_unused_columns(source, table.columns),
             *_check_absent(source, directory, entries, absent),

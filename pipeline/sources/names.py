@@ -36,8 +36,8 @@ def origin(field: str, listing: Listing, config: AudioConfig) -> str:
     key = KEYS[field]
     mode = getattr(config, key)
     if mode == "auto":
-        return "manifest" if field in listing.given else "regex"
-    if mode == "manifest" and field not in listing.given:
+        return "manifest" if field in listing.own_fields else "regex"
+    if mode == "manifest" and field not in listing.own_fields:
         raise UserError(
             f"audio.{key} is manifest, but the source gives no {field}; "
             f"expected a manifest with the column {field}"

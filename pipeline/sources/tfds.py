@@ -63,12 +63,12 @@ def list_entries(source: str, data_dir: str | None) -> Listing:
             "expected tfrecord"
         )
     layout = _layout(source, info.features, tfds)
-    given = {"label": layout.label, "speaker": layout.speaker}
+    features = {"label": layout.label, "speaker": layout.speaker}
     return Listing(
         _list_splits(source, splits, info, layout),
         info.name,
         unit="records",
-        given=frozenset(field for field, key in given.items() if key),
+        own_fields=frozenset(f for f, key in features.items() if key),
         has_folders=False,
     )
 

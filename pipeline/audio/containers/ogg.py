@@ -75,10 +75,10 @@ def _find_all(file: BinaryIO, pattern: bytes) -> Iterator[int]:
         if not block:
             return
         data += block
-        found = data.find(pattern)
-        while found >= 0:
-            yield origin + found
-            found = data.find(pattern, found + 1)
+        position = data.find(pattern)
+        while position >= 0:
+            yield origin + position
+            position = data.find(pattern, position + 1)
         # The pattern may lie across the end of the block.
         kept = data[1 - len(pattern) :]
         origin, data = origin + len(data) - len(kept), kept

@@ -98,13 +98,13 @@ class ChainDecoder:
         index = bisect.bisect_right(self._stops, start)
         while count > 0 and index < len(self._stops):
             decoder, stop = self._decoders[index], self._stops[index]
-            wanted = min(count, stop - start)
-            block = decoder.read(start - (stop - decoder.frames), wanted)
+            size = min(count, stop - start)
+            block = decoder.read(start - (stop - decoder.frames), size)
             blocks.append(block)
             # A stream that ends early must not shift the next one.
-            if len(block) < wanted:
+            if len(block) < size:
                 break
-            start, count, index = stop, count - wanted, index + 1
+            start, count, index = stop, count - size, index + 1
         return np.concatenate(blocks)
 
 

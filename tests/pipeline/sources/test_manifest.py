@@ -32,7 +32,7 @@ def test_csv(tmp_path, touch, write):
         Entry(str(tmp_path / "b/2.wav"), "b/2.wav", "two", "bob"),
         Entry(str(tmp_path / "1.wav"), "1.wav"),
     ]
-    assert read_manifest(str(path)).given == {"label", "speaker"}
+    assert read_manifest(str(path)).own_fields == {"label", "speaker"}
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_json_lines_that_cannot_be_used(write, text, message):
 def test_columns_that_look_misspelled_are_named(write):
     path = write("file,lable,Speaker_ID,text\na.wav,x,bob,hello\n")
     listing = read_manifest(str(path))
-    assert not listing.given
+    assert not listing.own_fields
     lable, speaker = listing.warnings
     assert "the column lable is not used; rename it if it is the label" in lable
     assert "speaker_id is not used; rename it if it is the speaker" in speaker
