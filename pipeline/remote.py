@@ -12,6 +12,9 @@ from stftgan_tf.errors import UserError, first_line
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
 
+# URLs that belong to none of Beam's file systems.
+OTHER_URLS = ("http://", "https://", "ftp://", "file://")
+
 # Prefixes of the Beam options that configure its file systems.
 _OPTION_PREFIXES = ("azure_", "gcs_", "hdfs_", "s3_")
 
@@ -43,8 +46,14 @@ def check_credentials(
     Without credentials Beam would retry for minutes.
 
     Raises:
-      UserError: if there are no credentials, or boto3 is not installed.
+      UserError: if there are no credentials, boto3 is not installed, or the
+        path is a URL of none of Beam's file systems.
     """
+    if path.lower().startswith(OTHER_URLS):
+        raise UserError(
+            f"{path} cannot be read; expected a path, or a URL of s3://, "
+            "gs:// or hdfs://"
+        )
     if not path.startswith("s3://"):
         return
     try:

@@ -7,7 +7,7 @@ import urllib.parse
 from collections.abc import Iterable
 from typing import Any
 
-from pipeline import storage
+from pipeline import remote, storage
 from pipeline.audio import missing
 from pipeline.audio.containers import formats
 from pipeline.sources import tables
@@ -28,9 +28,6 @@ _COLUMNS = {
 
 # Columns with numbers of seconds.
 _TIMES = ("start", "end")
-
-# URLs that are none of Beam's file systems.
-_UNREADABLE = ("http://", "https://", "ftp://", "file://")
 
 # Similarity from which a column counts as a misspelling of another one.
 _SIMILAR = 0.75
@@ -122,7 +119,7 @@ def _entry(row: Row, source: str, directory: str) -> Entry:
     )
     if not file:
         raise UserError(f"{where}: expected a file")
-    if file.lower().startswith(_UNREADABLE):
+    if file.lower().startswith(remote.OTHER_URLS):
         raise UserError(
             f"{where}: file is {file!r}; expected a path, or a URL of s3://, "
             "gs:// or hdfs://"

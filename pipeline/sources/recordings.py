@@ -180,7 +180,11 @@ class _Selection:
 
     def excludes(self, name: str) -> bool:
         """Whether one of the excluded globs matches."""
-        matches = [g for g in self.exclude if fnmatch.fnmatchcase(name, g)]
+        matches = [
+            glob
+            for glob in self.exclude
+            if fnmatch.fnmatchcase(name, _excluding(glob))
+        ]
         self.unused.difference_update(matches)
         return bool(matches)
 
@@ -188,12 +192,17 @@ class _Selection:
         """Globs that match nothing."""
         warnings = []
         for glob in sorted(self.unused):
-            hint = f"; for a folder write '{glob.rstrip('/')}/*'"
+            hint = f"; for a folder write '{glob}/*'"
             warnings.append(
                 f"--exclude {glob!r} matches no recording"
-                f"{'' if '*' in glob else hint}"
+                f"{'' if re.search('[*/]', glob) else hint}"
             )
         return warnings
+
+
+def _excluding(glob: str) -> str:
+    """A glob for all that a glob of a folder (`backup/`) stands for."""
+    return glob.removeprefix("./") + ("*" if glob.endswith("/") else "")
 
 
 def _nothing_left(

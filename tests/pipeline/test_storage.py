@@ -214,6 +214,12 @@ def test_a_profile_that_does_not_exist(monkeypatch):
         remote.check_credentials("s3://a/b")
 
 
+@pytest.mark.parametrize("url", ["https://a.org/b", "file:///a/b"])
+def test_a_url_of_another_kind(url):
+    with pytest.raises(UserError, match="expected a path, or a URL of s3://"):
+        remote.check_credentials(url)
+
+
 def test_a_bucket_that_does_not_exist(s3):
     with pytest.raises(UserError, match="source s3://nowhere/in contains"):
         open_source("s3://nowhere/in", AudioConfig(sample_rate_hz=8000))

@@ -137,6 +137,10 @@ def test_excluded_files_are_counted(tmp_path, touch):
     assert source.warnings == ["--exclude 'old/*' matches no recording"]
     (warning,) = open_source(tmp_path, exclude=["backup"]).warnings
     assert warning.endswith("; for a folder write 'backup/*'")
+    for folder in ("backup/", "./backup/", "./backup/*"):
+        source = open_source(tmp_path, exclude=[folder])
+        assert source.left_out["by --exclude"] == 1
+        assert not source.warnings
     with pytest.raises(UserError, match="without --exclude \\*"):
         open_source(tmp_path, exclude=["*"])
 
