@@ -37,7 +37,7 @@ def curves(
         for name, (steps, values) in series.items():
             # A single point would be invisible without a marker.
             marker = "." if len(steps) < 10 else ""
-            axes.plot(steps, values, marker, ls="-", label=name, lw=1.2)
+            axes.plot(steps, values, marker=marker, label=name, lw=1.2)
         if marked_step is not None:
             axes.axvline(
                 marked_step, color=_INK, linestyle=":", label="exported step"
