@@ -1,5 +1,7 @@
 """Streams of an Ogg file (RFC 3533)."""
 
+import struct
+import zlib
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -14,33 +16,41 @@ _FIRST_PAGE, _LAST_PAGE = b"OggS\0\2", 4
 # What streams begin with that libsndfile does not decode.
 _AV_CODECS = (b"Speex", b"\x7fFLAC")
 
-# Maximum size of a page; number of bytes that are searched at a time.
-_PAGE_BYTES, _BLOCK_BYTES = 65307, 1 << 20
+# Maximum size of a page.
+_PAGE_BYTES = 65307
+
+# The bytes with their bits in the opposite order.
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def ogg_layout(file: BinaryIO, size: int) -> Layout:
     """The layout of an Ogg file, which may be a chain of streams.
 
-    libsndfile decodes only one stream of a chain.
+    libsndfile decodes only one stream of a chain, and repeats audio where pages
+    are damaged.
 
     Raises:
-      AudioError: if the last stream does not end, or if the file contains
-        several streams at the same time.
+      AudioError: if the last stream does not end, pages are damaged or missing,
+        or the file contains several streams at the same time.
     """
     _check_end(file, size)
     starts, av_format, end = [], "", -1
-    for start in _find_all(file, _FIRST_PAGE):
+    numbers = _Numbers()
+    for start, page in _pages(file, size):
+        if not _is_intact(page) or not numbers.add(page):
+            raise AudioError(
+                f"damaged: an Ogg page before byte {start + len(page)} is "
+                "damaged or missing; get the file again"
+            )
+        if not page.startswith(_FIRST_PAGE):
+            continue
         if start == end:
             raise AudioError(
                 "multiplexed: several Ogg streams at the same time, such as "
                 "a video and its sound; extract the sound"
             )
         starts.append(start)
-        file.seek(start)
-        page = file.read(27 + 255)
-        if len(page) < 27:
-            break
-        end = start + _page_bytes(page)
+        end = start + len(page)
         if page[27 + page[26] :].startswith(_AV_CODECS):
             av_format = "ogg"
     if len(starts) < 2:
@@ -48,6 +58,35 @@ def ogg_layout(file: BinaryIO, size: int) -> Layout:
     ranges = zip(starts, [*starts[1:], size], strict=True)
     streams = tuple((piece,) for piece in ranges)
     return Layout(streams, av_format, notes=(CHAIN_NOTE,))
+
+
+class _Numbers:
+    """Checks that the pages of a stream are numbered without gaps."""
+
+    def __init__(self):
+        self._next, self._has_audio = 0, False
+
+    def add(self, page: bytes) -> bool:
+        """Adds a page; returns whether none before it is missing."""
+        position, number = struct.unpack("<q4xI", page[6:22])
+        if page.startswith(_FIRST_PAGE):
+            self._has_audio = False
+        # Recorders of radio put the first pages of a stream before its middle.
+        elif self._has_audio and number != self._next:
+            return False
+        self._has_audio |= position > 0
+        self._next = number + 1 & 0xFFFFFFFF
+        return True
+
+
+def _is_intact(page: bytes) -> bool:
+    """Whether the checksum of a page is right (RFC 3533, section 6)."""
+    # It takes the bits in the opposite order of that of zlib, starts from 0,
+    # and counts as 0 itself.
+    zeroed = page[:22] + bytes(4) + page[26:]
+    reversed_sum = zlib.crc32(zeroed.translate(_REVERSED), ~0) ^ 0xFFFFFFFF
+    checksum = reversed_sum.to_bytes(4, "big").translate(_REVERSED)
+    return checksum == page[22:26]
 
 
 def _check_end(file: BinaryIO, size: int) -> None:
@@ -66,19 +105,19 @@ def _page_bytes(page: bytes) -> int:
     return 27 + page[26] + sum(page[27 : 27 + page[26]])
 
 
-def _find_all(file: BinaryIO, pattern: bytes) -> Iterator[int]:
-    """The positions of a pattern in a file."""
-    origin, data = 0, b""
-    while True:
-        file.seek(origin + len(data))
-        block = file.read(_BLOCK_BYTES)
-        if not block:
+def _pages(file: BinaryIO, size: int) -> Iterator[tuple[int, bytes]]:
+    """Yields (position, content) of the pages; skips what is between them."""
+    position = 0
+    while position < size:
+        file.seek(position)
+        head = file.read(27 + 255)
+        if not head.startswith(b"OggS"):
+            found = head.find(b"OggS")
+            position += found if found > 0 else max(1, len(head) - 3)
+            continue
+        if len(head) < 27:
             return
-        data += block
-        position = data.find(pattern)
-        while position >= 0:
-            yield origin + position
-            position = data.find(pattern, position + 1)
-        # The pattern may lie across the end of the block.
-        kept = data[1 - len(pattern) :]
-        origin, data = origin + len(data) - len(kept), kept
+        file.seek(position)
+        page = file.read(_page_bytes(head))
+        yield position, page
+        position += len(page)

@@ -1,3 +1,6 @@
+import itertools
+import re
+
 import numpy as np
 import pytest
 
@@ -57,6 +60,30 @@ def test_chain_whose_end_is_missing_is_rejected(tmp_path, cut):
     (tmp_path / "a.ogg").write_bytes(data + data[:-cut])
     with pytest.raises(AudioError, match="truncated: the Ogg stream"):
         decode(tmp_path / "a.ogg")
+
+
+def ogg_pages(data):
+    starts = [m.start() for m in re.finditer(b"OggS", data)]
+    return [data[i:j] for i, j in itertools.pairwise([*starts, len(data)])]
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_damaged_pages_are_rejected(tmp_path, subtype):
+    path = tmp_path / "a.ogg"
+    pages = ogg_pages(sound_file("OGG", subtype, secs=20.0))
+    middle = len(pages) // 2
+    flipped = bytes([*pages[middle][:-9], pages[middle][-9] ^ 1])
+    for page in (b"", bytes(len(pages[middle])), flipped + pages[middle][-8:]):
+        path.write_bytes(
+            b"".join([*pages[:middle], page, *pages[middle + 1 :]])
+        )
+        with pytest.raises(AudioError, match="damaged: an Ogg page before"):
+            decode(path)
+    # Other bytes between the pages, and a stream whose beginning is missing.
+    path.write_bytes(b"junk".join(pages))
+    assert len(decode(path).samples) == 20 * RATE
+    path.write_bytes(b"".join([*pages[:2], *pages[3:]]))
+    assert len(decode(path).samples)
 
 
 def write_flac(path, length, secs=3.0, tag=b""):
