@@ -100,6 +100,9 @@ def parse_csv(source: str, text: str) -> Table:
             if any(cells) and columns is None:
                 columns = _columns(source, cells)
                 width = len(cells)
+                # Without names of columns, the rows have no meaning.
+                if "file" not in columns:
+                    break
             elif any(cells):
                 # Spreadsheets write empty columns at the end.
                 if len(cells) == width and not any(cells[len(columns) :]):
@@ -177,7 +180,7 @@ def _columns(source: str, cells: list[str]) -> list[str]:
     columns = [cell.lower() for cell in cells]
     while not columns[-1]:
         columns.pop()
-    for name in columns:
+    for name in columns if "file" in columns else ():
         if columns.count(name) > 1:
             raise UserError(
                 f"source {source} has the column {name or 'without a name'} "

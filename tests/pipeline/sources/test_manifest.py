@@ -134,6 +134,9 @@ def test_excerpts_of_a_file(write):
             "client_id\tpath\tsentence\n1\ta.wav\tYes, no, well, yes\n",
             "columns client_id, path, sentence; .*; rename path to file",
         ),
+        # As LJ Speech: id, text, text.
+        ("a|well, yes|well, yes\nb|no|no\n", "the columns a, well, yes, well"),
+        ("a.wav,x\nb.wav,well, no\n", "the columns a.wav, x; expected file"),
         ("file\nhttps://a.org/a.wav\n", "line 2: file is .*expected a path"),
         ("file\nfile:///a.wav\n", "line 2: file is .*expected a path"),
         ("file,label\n", "lists no files"),
