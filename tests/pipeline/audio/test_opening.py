@@ -37,7 +37,7 @@ def write_without_channels(path):
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda p: p.write_text("no sound"), "undecodable"),
+        (lambda p: p.write_text("no sound"), "not audio: text"),
         (write_without_channels, "undecodable: .*Channel count"),
         (lambda p: None, "missing: no such file"),
         (lambda p: p.mkdir(), "not a regular file"),
