@@ -13,12 +13,15 @@ from stftgan_tf.errors import UserError, counted
 # For each file, its path and its name (its path relative to the source).
 FileList = list[tuple[str, str]]
 
-# Folders in which systems keep copies and previews of other files: archives of
-# macOS, notebooks, Synology, Windows.
+# Folders in which systems keep copies and previews of other files, and deleted
+# files: archives of macOS, notebooks, Synology, QNAP, Windows, Linux.
 _SYSTEM_FOLDERS = (
     "__MACOSX",
     ".ipynb_checkpoints",
     "@eaDir",
+    "#recycle",
+    "@Recycle",
+    "lost+found",
     "$RECYCLE.BIN",
     "System Volume Information",
 )

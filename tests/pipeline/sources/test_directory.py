@@ -34,6 +34,7 @@ def test_files_that_are_no_recordings_are_counted_by_kind(tmp_path, touch):
         "__MACOSX/a.wav",
         "d/.ipynb_checkpoints/e-checkpoint.wav",
         "@eaDir/a.wav/SYNOAUDIO.mp3",
+        "#recycle/deleted.wav",
         "d/f.txt",
         "g.TXT",
         "README",
@@ -47,6 +48,7 @@ def test_files_that_are_no_recordings_are_counted_by_kind(tmp_path, touch):
         "__MACOSX": 2,
         ".ipynb_checkpoints": 1,
         "@eaDir": 1,
+        "#recycle": 1,
         ".txt": 2,
         "without extension": 1,
     }
