@@ -53,7 +53,7 @@ def test_files_that_are_no_recordings_are_counted_by_kind(tmp_path, touch):
         "without extension": 1,
     }
     line = directory.describe_left_out(listing.left_out)
-    assert line.startswith("left out 10 files: 2 .txt, 2 __MACOSX, 2 hidden, 1")
+    assert line.startswith("left out 11 files: 2 .txt, 2 __MACOSX, 2 hidden, 1")
     # The source itself may be hidden.
     hidden = directory.list_files(str(tmp_path / ".cache"))
     assert [name for _, name in hidden.files] == ["x/c.flac"]
