@@ -46,8 +46,8 @@ def test_planning_gives_segments_and_dead_letters(tiny, tmp_path):
         assert_that(names, equal_to([(str(good), 4)]), "segments")
         letter = {
             "path": str(bad),
-            "reason": "undecodable",
-            "exception": "Format not recognised.",
+            "reason": "not audio",
+            "exception": "text",
         }
         letters = dead | beam.Map(json.loads)
         assert_that(letters, equal_to([letter]), "dead letters")
