@@ -138,7 +138,7 @@ def test_unusable_recordings_do_not_change_the_others(
     output = tmp_path / "out"
     assert preprocess_tiny(source, output) == 0
     assert dead_letters(output) == {
-        "text.wav": "undecodable",
+        "text.wav": "not audio",
         "cut.wav": "truncated",
         "9_dora_9.flac": "undecodable",
     }
@@ -218,7 +218,7 @@ def test_too_many_unusable_recordings_fail_with_their_names(tmp_path, capsys):
     assert preprocess_tiny(tmp_path, output, "--runner=direct") == 1
     error = capsys.readouterr().err
     assert "1 of 2 recordings are unusable" in error
-    assert "bad.wav: undecodable" in error and "Traceback" not in error
+    assert "bad.wav: not audio" in error and "Traceback" not in error
     assert not list(output.parent.iterdir())
 
 
