@@ -167,14 +167,15 @@ def test_all_clips_of_a_group_play_one_after_the_other(browser, page):
         button = group.locator(".play-all")
         # A clip can be over before the test looks.
         group.evaluate(
-            "(group) => { window.played = [];"
+            "(group) => { const played = [];"
+            " window.firstThree = new Promise((resolve) =>"
             " group.querySelectorAll('audio').forEach((clip, index) =>"
-            " clip.addEventListener('play', () => played.push(index))); }"
+            " clip.addEventListener('play', () => {"
+            " if (played.push(index) === 3) resolve(played.slice()); }))); }"
         )
         button.click()
         assert button.inner_text() == "Stop"
-        tab.wait_for_function("played.length >= 3")
-        assert tab.evaluate("played.slice(0, 3)") == [0, 1, 2]
+        assert tab.evaluate("() => window.firstThree") == [0, 1, 2]
         assert tab.locator(".playing").count() <= 1
         # Another clip ends it.
         tab.locator("#real audio").first.evaluate("(clip) => clip.play()")
