@@ -200,7 +200,7 @@ def test_name_and_path_mean_the_same_config(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert config_lib.load("digits8k") == config_lib.load(path)
     assert config_lib.load("configs/digits8k.yaml") == config_lib.load(path)
-    message = "did you mean 'digits8k'.* shipped configs: digits8k, sc09"
+    message = "did you mean 'digits8k'.* shipped configs: digits8k, keywords16k"
     with pytest.raises(ConfigError, match=message):
         config_lib.load("digits9k")
 
