@@ -9,8 +9,10 @@ import numpy as np
 from scipy import fft
 
 from pipeline.audio import levels as levels_lib
+from pipeline.audio import speech
 from pipeline.audio.decoders.base import Decoder, Excerpt
 from pipeline.audio.errors import AudioError
+from pipeline.audio.levels import Levels
 from pipeline.audio.opening import open_recording
 from stftgan_tf.config import AudioConfig
 
@@ -24,9 +26,6 @@ _FRAME_SECS, _STEP_SECS = 0.032, 0.016
 # loudest frequency.
 _BANDWIDTH_DB = -65.0
 
-# Pauses that do not end a stretch of speech, and the shortest stretch.
-_PAUSE_SECS, _STRETCH_SECS = 0.25, 0.08
-
 # Nothing in a recording is quieter than this, in dB of full scale.
 _SMALLEST = 1e-10
 
@@ -38,9 +37,9 @@ class Sound:
     Attributes:
       rate_hz: its own sample rate.
       secs: length of the whole recording.
-      heard_secs: length of the excerpts.
+      excerpt_secs: length of the excerpts.
       bandwidth_hz: highest frequency that contains more than noise.
-      contrast_db: level of loud frames above that of quiet ones.
+      contrast_db: level of loud blocks of 10 ms above that of quiet ones.
       active_secs: length of all stretches of speech in the excerpts.
       stretches_secs: length of each of them.
       quiet_fifth_db: levels that a fifth of the spectrum is below, for
@@ -50,7 +49,7 @@ class Sound:
 
     rate_hz: int
     secs: float
-    heard_secs: float
+    excerpt_secs: float
     bandwidth_hz: float
     contrast_db: float
     active_secs: float
@@ -84,45 +83,52 @@ def describe(
 
 def _describe(blocks: list[np.ndarray], rate_hz: int, secs: float) -> Sound:
     """`describe` for excerpts [N, C] of a recording of `secs` seconds."""
-    cancels = _cancels(np.concatenate(blocks))
-    parts = [b[:, 0] if cancels else b.mean(axis=1) for b in blocks]
-    parts = [part - part.mean() for part in parts if len(part)]
-    heard_secs = sum(map(len, parts)) / rate_hz
-    _check_audible(parts, blocks, rate_hz)
-    peak = max(float(np.abs(part).max()) for part in parts)
-    magnitudes = [_magnitudes(part, rate_hz) / peak for part in parts]
-    levels = [_levels(frames) for frames in magnitudes]
-    quiet, loud = np.percentile(np.concatenate(levels), (10, 95))
-    runs = [_stretches(part, quiet, loud) for part in levels]
-    stretches = [run for part in runs for run in part]
-    lengths = tuple((stop - start) * _STEP_SECS for start, stop in stretches)
-    used = _used_frames(magnitudes, runs)
+    channels = np.concatenate(blocks)
+    cancels = _cancels(channels)
+    samples = channels[:, 0] if cancels else channels.mean(axis=1)
+    levels = _audible_levels(samples, channels, rate_hz)
+    stretches = speech.stretches(levels.emphasised).tolist()
+    # What has no pauses, such as a texture, is one stretch.
+    stretches = stretches or [[0, len(levels.powers)]]
+    block_secs = levels.step / rate_hz
+    lengths = tuple((stop - start) * block_secs for start, stop in stretches)
+    used = _used_samples(samples - np.float32(levels.mean), stretches, levels)
+    magnitudes = _magnitudes(used, rate_hz) / levels.peak
+    quiet, loud = 10 * np.log10(
+        np.percentile(levels.powers, (10, 95)) + _SMALLEST**2
+    )
     return Sound(
         rate_hz=rate_hz,
         secs=secs,
-        heard_secs=heard_secs,
-        bandwidth_hz=_bandwidth(used, rate_hz),
+        excerpt_secs=len(samples) / rate_hz,
+        bandwidth_hz=_bandwidth(magnitudes, rate_hz),
         contrast_db=float(loud - quiet),
         active_secs=sum(lengths),
         stretches_secs=lengths,
-        quiet_fifth_db=(_fifth(used, 4000), _fifth(used, 8000)),
+        quiet_fifth_db=(_fifth(magnitudes, 4000), _fifth(magnitudes, 8000)),
         cancels=cancels,
     )
 
 
-def _check_audible(
-    parts: list[np.ndarray], blocks: list[np.ndarray], rate_hz: int
-) -> None:
-    """Raises AudioError if nothing is audible, by the rules of the job."""
-    if not parts:
+def _audible_levels(
+    samples: np.ndarray, channels: np.ndarray, rate_hz: int
+) -> Levels:
+    """Levels of samples [N], which may be the mean of channels [N, C].
+
+    Raises:
+      AudioError: if nothing is audible, by the rules of the job.
+    """
+    if not len(samples):
         raise AudioError("empty: 0 samples")
-    meter, word_length = levels_lib.Meter(rate_hz), levels_lib.WordLength()
-    meter.add(np.concatenate(parts))
-    for block in blocks:
-        word_length.add(block)
-    reason = levels_lib.silence(meter.levels(), word_length.step)
+    meter = levels_lib.Meter(rate_hz, emphasise=True)
+    word_length = levels_lib.WordLength()
+    meter.add(samples)
+    word_length.add(channels)
+    levels = meter.levels()
+    reason = levels_lib.silence(levels, word_length.step)
     if reason:
         raise AudioError(f"silent: {reason}")
+    return levels
 
 
 def _excerpts(decoder: Decoder, excerpts: int) -> list[tuple[int, int]]:
@@ -154,48 +160,26 @@ def _magnitudes(samples: np.ndarray, rate_hz: int) -> np.ndarray:
     return np.abs(spectrum) * (2 / window.sum())
 
 
-def _levels(magnitudes: np.ndarray) -> np.ndarray:
-    """Level in dB of each frame [T] of magnitudes [T, F]."""
-    power = np.square(magnitudes, dtype=np.float64).sum(axis=1)
-    return 10 * np.log10(power + _SMALLEST)
-
-
-def _stretches(
-    levels: np.ndarray, quiet: float, loud: float
-) -> list[tuple[int, int]]:
-    """(first, past the last) frame of each stretch of speech.
-
-    The threshold lies between the level of quiet and of loud frames; without
-    a difference between the two, everything is one stretch.
-    """
-    if loud - quiet < 10:
-        return [(0, len(levels))]
-    threshold = max(quiet + 0.35 * (loud - quiet), loud - 35)
-    active = np.concatenate([[0], levels > threshold, [0]]).astype(np.int8)
-    changes = np.flatnonzero(np.diff(active)).reshape(-1, 2)
-    merged: list[tuple[int, int]] = []
-    for start, stop in changes.tolist():
-        if merged and start - merged[-1][1] < _PAUSE_SECS / _STEP_SECS:
-            start = merged.pop()[0]
-        merged.append((start, stop))
-    smallest = _STRETCH_SECS / _STEP_SECS
-    return [(start, stop) for start, stop in merged if stop - start >= smallest]
-
-
-def _used_frames(
-    magnitudes: list[np.ndarray], runs: list[list[tuple[int, int]]]
+def _used_samples(
+    samples: np.ndarray, stretches: list[list[int]], levels: Levels
 ) -> np.ndarray:
-    """The frames [T, F] that windows would contain.
+    """The samples that windows would contain.
 
-    These are all from the first to the last stretch of each excerpt, unless
-    most of them are pauses.
+    These are all from the first to the last stretch, unless most of them are
+    pauses.
+
+    Args:
+      samples: float32 [N].
+      stretches: first block and end of each stretch of speech.
+      levels: of the samples.
     """
-    pairs = [(f, r) for f, r in zip(magnitudes, runs, strict=True) if r]
-    spans = [frames[run[0][0] : run[-1][1]] for frames, run in pairs]
-    parts = [frames[a:b] for frames, run in pairs for a, b in run]
-    if sum(map(len, parts)) < 0.5 * sum(map(len, spans)):
-        spans = parts
-    return np.concatenate(spans or magnitudes)
+    first, last = stretches[0][0], stretches[-1][1]
+    speech_blocks = sum(stop - start for start, stop in stretches)
+    if speech_blocks >= 0.5 * (last - first):
+        stretches = [[first, last]]
+    step = levels.step
+    parts = [samples[start * step : stop * step] for start, stop in stretches]
+    return np.concatenate(parts)
 
 
 def _bandwidth(magnitudes: np.ndarray, rate_hz: int) -> float:

@@ -20,7 +20,7 @@ from pipeline.sources.recordings import Recording, Source
 from stftgan_tf.config import AudioConfig
 from stftgan_tf.errors import UserError
 
-# Number of recordings that are listened to; excerpts of each one, and of all of
+# Number of recordings that are analysed; excerpts of each one, and of all of
 # them together.
 _MAX_SURVEYED = 200
 _MIN_EXCERPTS, _MAX_EXCERPTS, _ALL_EXCERPTS = 3, 60, 600
@@ -59,7 +59,7 @@ class Facts:
 
     Attributes:
       recordings: number of recordings.
-      surveyed: number of those that were listened to.
+      surveyed: number of those that were analysed.
       unusable: number of the surveyed ones that cannot be used.
       secs: length of all recordings, estimated from the surveyed ones.
       rates: share of the audio by sample rate in Hz.
@@ -69,7 +69,6 @@ class Facts:
       stretches: number of stretches of speech in all recordings, estimated.
       kind: `words`, `speech` or `texture`.
       active_share: share of the audio that is not a pause.
-      contrast_db: level of loud above quiet moments, in the median.
       quiet_fifth_db: levels that a fifth of the spectrum is below, for
         frequencies up to 4 and up to 8 kHz, relative to the peak.
       cancelling_share: share of the recordings whose channels cancel.
@@ -89,7 +88,6 @@ class Facts:
     stretches: int
     kind: str
     active_share: float
-    contrast_db: float
     quiet_fifth_db: tuple[float, float]
     cancelling_share: float
     names: Names
@@ -98,7 +96,7 @@ class Facts:
 
 
 def survey(open_source: Callable[[AudioConfig], Source]) -> Facts:
-    """Listens to some recordings of a source and reads all names.
+    """Analyses some recordings of a source and reads all names.
 
     Args:
       open_source: lists the recordings for a config.
@@ -108,7 +106,7 @@ def survey(open_source: Callable[[AudioConfig], Source]) -> Facts:
     """
     recordings = open_source(AUDIO).recordings
     chosen = spread(recordings, _MAX_SURVEYED)
-    results = _listen(chosen)
+    results = _analyse(chosen)
     sounds = [s for s in results if isinstance(s, Sound)]
     if not sounds:
         raise UserError(
@@ -118,14 +116,14 @@ def survey(open_source: Callable[[AudioConfig], Source]) -> Facts:
     names = read_names(open_source, kind_of(sounds) == "words")
     source = open_source(names.applied_to(AUDIO))
     lengths = _lengths(recordings, chosen, results)
-    heard_secs = sum(s.heard_secs for s in sounds)
+    excerpt_secs = sum(s.excerpt_secs for s in sounds)
     stretches = sum(len(s.stretches_secs) for s in sounds)
     return Facts(
         recordings=len(recordings),
         surveyed=len(chosen),
         unusable=len(chosen) - len(sounds),
         secs=sum(lengths),
-        stretches=round(stretches / heard_secs * sum(lengths)),
+        stretches=round(stretches / excerpt_secs * sum(lengths)),
         names=names,
         by_recording=_groups(source.recordings, lengths, "recording"),
         by_speaker=_groups(source.recordings, lengths, "speaker"),
@@ -148,8 +146,7 @@ def _figures(sounds: Sequence[Sound]) -> dict[str, Any]:
         "lengths_secs": percentiles("secs", 5, 50, 95),
         "word_secs": float(np.percentile(stretches or [0.0], 90)),
         "kind": kind_of(sounds),
-        "active_share": active / sum(s.heard_secs for s in sounds),
-        "contrast_db": percentiles("contrast_db", 50)[0],
+        "active_share": active / sum(s.excerpt_secs for s in sounds),
         "quiet_fifth_db": tuple(percentiles("quiet_fifth_db", 50)[0]),
         "cancelling_share": sum(s.cancels for s in sounds) / len(sounds),
     }
@@ -183,13 +180,13 @@ def kind_of(sounds: Sequence[Sound]) -> str:
     # Long recordings of words with a pause after each of them.
     stretches = [secs for s in sounds for secs in s.stretches_secs]
     active = sum(s.active_secs for s in sounds)
-    pauses = 1 - active / sum(s.heard_secs for s in sounds)
+    pauses = 1 - active / sum(s.excerpt_secs for s in sounds)
     if stretches and np.percentile(stretches, 75) <= 1.0 and pauses > 0.5:
         return "words"
     return "speech"
 
 
-def _listen(recordings: Sequence[Recording]) -> list[Sound | AudioError]:
+def _analyse(recordings: Sequence[Recording]) -> list[Sound | AudioError]:
     excerpts = _ALL_EXCERPTS // len(recordings)
     excerpts = min(_MAX_EXCERPTS, max(_MIN_EXCERPTS, excerpts))
     requests = [

@@ -29,7 +29,6 @@ WORDS_8K = Facts(
     stretches=3100,
     kind="words",
     active_share=0.65,
-    contrast_db=24.0,
     quiet_fifth_db=(-61.0, -62.0),
     cancelling_share=0.0,
     names=Names(),
