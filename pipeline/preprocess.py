@@ -142,10 +142,10 @@ def summary(manifest: dict[str, Any], secs: float) -> str:
 def _about_recordings(manifest: dict[str, Any]) -> list[str]:
     """Labels, and what was skipped, left out or repaired."""
     # Not at the top: Beam takes seconds to load.
-    from pipeline.beam import names
+    from pipeline.beam import label_coverage
     from pipeline.sources import directory
 
-    lines = names.describe(manifest)
+    lines = label_coverage.describe(manifest)
     if manifest["duplicates"]:
         lines.append(_about_duplicates(manifest))
     if manifest["left_out"]:

@@ -12,8 +12,8 @@ import numpy as np
 
 from pipeline.audio.decoder_process import DecoderProcess, Request
 from pipeline.audio.errors import AudioError
-from pipeline.auto import names as names_lib
-from pipeline.auto.names import Field, Names
+from pipeline.auto import name_patterns
+from pipeline.auto.name_patterns import Field, Names
 from pipeline.auto.sound import Sound, describe
 from pipeline.beam.segments import split_share
 from pipeline.sources.recordings import Recording, Source
@@ -220,7 +220,7 @@ def read_names(
     if fields:
         return Names(**fields)
     paths = [recording.name for recording in source.recordings]
-    return names_lib.read(paths, words)
+    return name_patterns.read(paths, words)
 
 
 def _lengths(

@@ -15,8 +15,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipeline import remote, storage
 from pipeline.beam import (
     checks,
+    label_coverage,
     manifest,
-    names,
     progress,
     shards,
     transforms,
@@ -110,7 +110,7 @@ def _open_source(config: Config, source: str, settings: Settings) -> Source:
     )
     _warn(result.warnings)
     # May raise an error, which the warnings above can explain.
-    _warn(names.check(result, config))
+    _warn(label_coverage.check(result, config))
     return result
 
 

@@ -15,7 +15,7 @@ import soxr
 from pipeline import storage
 from pipeline.audio.containers.formats import has_av
 from pipeline.audio.reading import MAX_GAIN_DB
-from pipeline.beam import names, schema, statistics
+from pipeline.beam import label_coverage, schema, statistics
 from pipeline.sources.recordings import Source
 from stftgan_tf.config import Config
 from stftgan_tf.data import records
@@ -69,7 +69,7 @@ def _manifest(
         **_duplicates(source, summary),
         "left_out": dict(sorted(source.left_out.items())),
         "notes": summary["notes"],
-        "names": names.facts(source, config),
+        "names": label_coverage.facts(source, config),
         "windows": windows,
         "hours": {k: v * secs / 3600 for k, v in frames.items()},
         "silent_windows": sum(s["silent"] for s in summary["shards"]),

@@ -15,7 +15,8 @@ from typing import Any
 
 from pipeline import storage
 from pipeline.audio.containers import formats
-from pipeline.sources import demo, directory, manifest, names, tfds
+from pipeline.sources import demo, directory, manifest, tfds
+from pipeline.sources import labels as labels_lib
 from pipeline.sources.entries import Entry, Listing, excerpt_id, of_files
 from stftgan_tf.config import AudioConfig
 from stftgan_tf.data.records import UNKNOWN_LABEL
@@ -124,7 +125,7 @@ def open_source(
         raise UserError(
             f"source {source} contains no audio ({extensions}){left_out}"
         )
-    candidates = names.assign(listing, config)
+    candidates = labels_lib.assign(listing, config)
     selection = _Selection(pattern, tuple(exclude), config.label_regex)
     matches = [e for e in candidates if selection.takes(e)]
     # Other filters do not apply, because their contents are unknown.
@@ -274,7 +275,8 @@ def _index(
         duplicates,
         unit=listing.unit,
         origins={
-            field: names.origin(field, listing, config) for field in names.KEYS
+            field: labels_lib.origin(field, listing, config)
+            for field in labels_lib.KEYS
         },
         left_out=dict(selection.left_out + listing.left_out),
         warnings=listing.warnings + selection.warnings(),

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from pipeline.auto.names import Field, Names
+from pipeline.auto.name_patterns import Field, Names
 from pipeline.auto.survey import Facts, Group
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.auto.config import choose_config
 from pipeline.auto.document import nested, summary, to_yaml
-from pipeline.auto.names import Field, Names
+from pipeline.auto.name_patterns import Field, Names
 from stftgan_tf import config as config_lib
 from stftgan_tf.errors import UserError
 from tests.pipeline.auto.facts import (

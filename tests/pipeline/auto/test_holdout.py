@@ -13,7 +13,7 @@ from pipeline.auto.holdout import (
     is_cut,
     pieces_of,
 )
-from pipeline.auto.names import Names
+from pipeline.auto.name_patterns import Names
 from pipeline.auto.survey import Group
 from stftgan_tf.errors import UserError
 from tests.pipeline.auto.facts import SPEECH_16K, groups

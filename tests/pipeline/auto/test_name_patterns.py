@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from pipeline.auto import names
+from pipeline.auto import name_patterns
 from pipeline.sources.entries import Listing, of_files
-from pipeline.sources.names import assign
+from pipeline.sources.labels import assign
 from stftgan_tf.config import AudioConfig
 
 DIGITS, TAKES, FEW = range(10), range(20), range(2)
@@ -121,7 +121,7 @@ def counts_of(files, chosen):
 @pytest.mark.parametrize("corpus", [*WORDS, *SPEECH])
 def test_names_of_corpora(corpus):
     files, labels, speakers = (WORDS | SPEECH)[corpus]
-    result = names.read(sorted(files), words=corpus in WORDS)
+    result = name_patterns.read(sorted(files), words=corpus in WORDS)
     assert counts_of(files, result) == (labels, speakers)
     # What is reported is what preprocess reads.
     fields = result.labels, result.speakers
@@ -129,10 +129,11 @@ def test_names_of_corpora(corpus):
 
 
 def test_a_label_of_the_known_form_is_the_right_part():
-    result = names.read(sorted(WORDS["FSDD"][0]), words=True)
+    result = name_patterns.read(sorted(WORDS["FSDD"][0]), words=True)
     match = re.search(result.name_regex, "7_ann_3.wav")
     assert match.groupdict() == {"label": "7", "speaker": "ann"}
 
 
 def test_one_recording_has_no_pattern():
-    assert names.read(["100_121123_000000_000000.wav"], False) == names.Names()
+    result = name_patterns.read(["100_121123_000000_000000.wav"], False)
+    assert result == name_patterns.Names()

@@ -6,7 +6,7 @@ import unicodedata
 from typing import Any
 
 from pipeline.beam import segments
-from pipeline.sources.names import KEYS
+from pipeline.sources.labels import KEYS
 from pipeline.sources.recordings import Recording, Source
 from stftgan_tf.config import Config
 from stftgan_tf.errors import UserError
