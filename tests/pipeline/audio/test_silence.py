@@ -30,7 +30,7 @@ def dither(lsb, secs=4.0):
 
 
 def speech_like(peak_db):
-    """Four bursts of 0.3 s, 0.5 s apart, of a tone with three partials."""
+    """Four bursts of a tone with three partials, 0.3 s long and 0.3 s apart."""
     times = np.arange(int(2.4 * RATE)) / RATE
     tone = sum(np.sin(2 * np.pi * hz * times) / hz for hz in (150, 450, 750))
     tone *= np.maximum(0, np.sin(2 * np.pi * times / 0.6)) ** 2
@@ -132,7 +132,7 @@ def test_without_speech_a_channel_is_not_used_for_it(tmp_path):
     both = np.stack([gaussian(-30, 2.4), speech_like(-6)], axis=1)
     path = save(tmp_path / "a.wav", both, "PCM_16")
     noise, speech = reading.measure(path, split, find_speech=True)
-    assert noise is None and len(speech.speech) in (2, 4)
+    assert noise is None and len(speech.speech) == 4
     assert None not in reading.measure(path, split)
     with pytest.raises(AudioError, match="no speech: "):
         first = dataclasses.replace(CONFIG, channels="first")
