@@ -11,7 +11,7 @@ the run:
 import argparse
 from pathlib import Path
 
-from stftgan_tf import cli
+from stftgan_tf import cli, run_files
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
 from stftgan_tf.errors import UserError
@@ -94,13 +94,13 @@ def _data_of(run: Path) -> str:
       UserError: if there is no run, the run does not record it, or it is no
         longer there.
     """
-    from stftgan_tf.training import run_dir, sessions
+    from stftgan_tf.training import run_dir
 
     if not (run / run_dir.CONFIG).is_file():
         raise UserError(
             f"{run} contains no run to resume; train without --resume"
         )
-    data = sessions.data_of(run)
+    data = run_files.data_of(run)
     if data is None:
         raise UserError(
             f"{run} is of an earlier version, which did not record where the "

@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 
 # Lowest first; a module imports from its own layer and from those below it.
 LAYERS = (
-    ("errors", "files", "progress", "signals"),
+    ("errors", "files", "progress", "run_files", "signals"),
     ("config",),
     ("cli", "pictures"),
     ("dsp",),
@@ -52,6 +52,7 @@ SHARED = {
     "files",
     "pictures",
     "progress",
+    "run_files",
     "saved_model.contract",
     "saved_model.export_files",
     "signals",

@@ -1,24 +1,20 @@
 """How far the run of a training is, read from its files.
 
-The formats are those of `stftgan_tf.training`: `checkpoints` and `sessions`.
+The formats are those of `stftgan_tf.run_files` and of the checkpoints
+(`stftgan_tf.training.checkpoints`).
 """
 
 import contextlib
 import dataclasses
-import datetime
 import hashlib
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from stftgan_tf.errors import UserError
-from stftgan_tf.files import write_atomically
+from stftgan_tf import run_files
 from stftgan_tf.progress import clock
-
-_SESSIONS = "sessions.jsonl"
-_NAME = re.compile(r"(step|best|last)-(\d{8,})(?:-r\d+)?")
+from stftgan_tf.run_files import CHECKPOINT_NAME, CHECKPOINTS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +62,8 @@ def read(run: Path) -> RunState | None:
     """
     checkpoints = sorted(
         path
-        for path in (run / "checkpoints").glob("*")
-        if _NAME.fullmatch(path.name)
+        for path in (run / CHECKPOINTS).glob("*")
+        if CHECKPOINT_NAME.fullmatch(path.name)
     )
     if not checkpoints:
         return None
@@ -80,32 +76,14 @@ def read(run: Path) -> RunState | None:
         for part in _identity(path):
             digest.update(part)
     return RunState(
-        _age(newest)[1], secs, digest.hexdigest(), _read_sessions(run)
+        _age(newest)[1], secs, digest.hexdigest(), run_files.sessions(run)
     )
-
-
-def note_change(run: Path, step: int) -> None:
-    """Notes that checkpoints were changed by something else than a training.
-
-    Args:
-      run: directory of the run.
-      step: of the last record, which no longer describes the run.
-    """
-    now = datetime.datetime.now(datetime.timezone.utc)
-    row = {
-        "started": now.isoformat(timespec="seconds"),
-        "step": step,
-        "record": None,
-        "changed": True,
-    }
-    text = "".join(json.dumps(r) + "\n" for r in [*_read_sessions(run), row])
-    write_atomically(run / _SESSIONS, text.encode())
 
 
 def _age(checkpoint: Path) -> tuple[bool, int]:
     """Sorts those that a training resumes from last, by their step."""
-    kind, step = _NAME.fullmatch(checkpoint.name).groups()
-    return kind == "step", int(step)
+    match = CHECKPOINT_NAME.fullmatch(checkpoint.name)
+    return match["kind"] == "step", int(match["step"])
 
 
 def _identity(path: Path) -> Iterator[bytes]:
@@ -119,17 +97,6 @@ def _identity(path: Path) -> Iterator[bytes]:
     for data in sorted(path.glob("weights.data-*")):
         with contextlib.suppress(OSError):
             yield f"{data.name} {data.stat().st_size}".encode()
-
-
-def _read_sessions(run: Path) -> list[dict[str, Any]]:
-    path = run / _SESSIONS
-    with contextlib.suppress(FileNotFoundError):
-        text = path.read_text(encoding="utf-8")
-        try:
-            return [dict(json.loads(line)) for line in text.splitlines()]
-        except (TypeError, ValueError) as error:
-            raise UserError(f"{path} is damaged: {error}") from error
-    return []
 
 
 def _digest_of_rows(rows: list[dict[str, Any]]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.workflow import process
+from stftgan_tf import run_files
 from stftgan_tf.errors import UsageError, UserError
 from stftgan_tf.evaluation import blessing, lineage
 from stftgan_tf.files import write_atomically
@@ -25,10 +26,6 @@ STEPS = {
     "report": "write the HTML report",
     "push": "publish the export as the next served version",
 }
-
-# The environment variable by which a training knows its record; see
-# `stftgan_tf.training.sessions`.
-_RECORD = "STFTGAN_RECORD"
 
 # Lines of a step that are not shown, because the summary repeats them.
 _HIDDEN = {"evaluate": blessing.NOT_BLESSED}
@@ -148,7 +145,9 @@ class Step:
         command, inputs = self.command(), self._input_hashes()
         start = time.time()
         result = process.run(
-            command, {_RECORD: self.record.stem}, _HIDDEN.get(self.name)
+            command,
+            {run_files.RECORD: self.record.stem},
+            _HIDDEN.get(self.name),
         )
         if result.code == 130:
             raise KeyboardInterrupt

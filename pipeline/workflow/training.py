@@ -13,6 +13,7 @@ from typing import Any
 from pipeline.workflow import run_state
 from pipeline.workflow.run_state import RunState
 from pipeline.workflow.step import Step, StepError, id_of
+from stftgan_tf import run_files
 from stftgan_tf.evaluation import lineage
 
 # By how much a training exceeds its limit of time.
@@ -138,7 +139,7 @@ class Training(Step):
         state = run_state.read(self.output)
         previous = self._previous(state) if state else None
         if previous and _is_changed(state, previous["run"]):
-            run_state.note_change(self.output, previous["run"]["step"])
+            run_files.add_change(self.output, previous["run"]["step"])
         super().run()
 
     def facts(self) -> dict[str, Any]:

@@ -4,14 +4,11 @@ checkpoints/step-00001000/state.json  steps, seconds, state of the watch
                           weights.*   a tf.train.Checkpoint
             best-00000500/            the same, of the best measurement
             last-00001234/            the same, of the last step if it is best
-
-Earlier versions appended -r1, -r2, ... to the names after a rollback.
 """
 
 import dataclasses
 import json
 import logging
-import re
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -20,13 +17,15 @@ from typing import TypeVar
 import keras
 import tensorflow as tf
 
+from stftgan_tf import run_files
 from stftgan_tf.errors import UserError, first_line
 from stftgan_tf.models.wgan import WGAN
+from stftgan_tf.run_files import CHECKPOINT_NAME
 from stftgan_tf.training import state as state_lib
 from stftgan_tf.training.state import State
 
 # Within the directory of a run.
-DIRECTORY = "checkpoints"
+DIRECTORY = run_files.CHECKPOINTS
 
 # What an export may ask for, besides the number of a step.
 BEST, LAST = "best", "last"
@@ -35,7 +34,6 @@ _LOG = logging.getLogger(__name__)
 _STEP, _BEST, _LAST = "step-", "best-", "last-"
 # Prefix of directories that are being written or removed.
 _HIDDEN = ".incomplete-"
-_NAME = re.compile(r"(?:step|best|last)-(\d{8,})(?:-r(\d+))?")
 
 # What TensorFlow and JSON raise for missing, truncated or altered files.
 _DAMAGE = (
@@ -109,7 +107,9 @@ def save_best(
 def newest_first(directory: Path, prefix: str = _STEP) -> list[Path]:
     """The checkpoints of a run; ignores directories with other names."""
     paths = directory.glob(f"{prefix}*")
-    checkpoints = [path for path in paths if _NAME.fullmatch(path.name)]
+    checkpoints = [
+        path for path in paths if CHECKPOINT_NAME.fullmatch(path.name)
+    ]
     return sorted(checkpoints, key=_order, reverse=True)
 
 
@@ -246,8 +246,8 @@ def _first(
 
 def _order(path: Path) -> tuple[int, int]:
     """Sorts checkpoints by age: step and rollbacks, from the name."""
-    step, rollbacks = _NAME.fullmatch(path.name).groups()
-    return int(step), int(rollbacks or 0)
+    match = CHECKPOINT_NAME.fullmatch(path.name)
+    return int(match["step"]), int(match["rollbacks"] or 0)
 
 
 def _name(prefix: str, state: State) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from stftgan_tf import run_files
 from stftgan_tf.config import Config
 from stftgan_tf.data import dataset, integrity
 from stftgan_tf.data.dataset import Shards
@@ -31,7 +32,6 @@ from stftgan_tf.training import (
     metrics_log,
     preview,
     run_dir,
-    sessions,
 )
 from stftgan_tf.training.budget import Budget, stopped_by_signals
 from stftgan_tf.training.callbacks import Callbacks
@@ -162,7 +162,7 @@ class _Training:
         callbacks = self._callbacks(limits)
         budget = callbacks.budget
         if self._devices.chief:
-            sessions.append(self._run, step, self._shards.root)
+            run_files.add_session(self._run, step, self._shards.root)
         with stopped_by_signals(budget):
             self._fit(callbacks, limits.steps)
         if callbacks.saver:

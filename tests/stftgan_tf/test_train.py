@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from stftgan_tf import train
-from stftgan_tf.training import metrics_log, sessions
+from stftgan_tf import run_files, train
+from stftgan_tf.training import metrics_log
 from tests.conftest import train_args
 from tests.stftgan_tf.training import runs
 
@@ -78,7 +78,7 @@ def test_a_run_resumes_with_its_own_config_and_data(
     assert train.main(args) == 0
     assert train.main([*resume, "--steps=4"]) == 0
     assert "resumed at step 2" in capsys.readouterr().err
-    rows = sessions.rows(run)
+    rows = run_files.sessions(run)
     assert [row["step"] for row in rows] == [0, 2]
     assert {row["data"] for row in rows} == {"../../shards"}
     assert {row["record"] for row in rows} == {None}
@@ -97,7 +97,7 @@ def test_a_run_resumes_with_its_own_config_and_data(
     assert train.main([*resume, *more]) == 1
     assert "name its new place by --data" in capsys.readouterr().err
     assert train.main([*resume, *more, f"--data={moved}"]) == 0
-    assert sessions.rows(run)[-1]["data"] == "../../moved"
+    assert run_files.sessions(run)[-1]["data"] == "../../moved"
     assert int(runs.newest(run).name.removeprefix("step-")) == 6
 
 

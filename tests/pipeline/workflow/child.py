@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from pipeline.workflow import run_state
-from stftgan_tf.training import sessions
+from stftgan_tf import run_files
 
 
 def main():
@@ -56,7 +56,7 @@ def train(run, step, secs):
     state = run_state.read(run)
     if state and state.step >= step:
         return
-    sessions.append(run, state.step if state else 0, "data")
+    run_files.add_session(run, state.step if state else 0, "data")
     checkpoint(run, step, secs)
 
 
