@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.audio.reading import ChannelStats
+from pipeline.audio.measurement import ChannelStats
 from stftgan_tf.config import Config
 
 

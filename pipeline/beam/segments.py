@@ -19,7 +19,8 @@ import numpy as np
 from pipeline.audio import reading
 from pipeline.audio.decoder_process import Request
 from pipeline.audio.errors import AudioError
-from pipeline.audio.reading import ChannelStats, RecordingInfo
+from pipeline.audio.measurement import ChannelStats
+from pipeline.audio.reading import RecordingInfo
 from pipeline.beam.placement import window_grid, window_starts
 from pipeline.sources.recordings import Recording
 from stftgan_tf.config import Config

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from pipeline.audio.errors import AudioError
-from pipeline.audio.reading import ChannelStats
+from pipeline.audio.measurement import ChannelStats
 from pipeline.beam import placement, segments
 from stftgan_tf.data import records
 from tests.pipeline.beam.cutting import contents
