@@ -186,6 +186,10 @@ class ModelConfig:
         gradients that the magnitudes imply, or zero (`griffin_lim`).
       griffin_lim_iterations: Griffin-Lim iterations in the exported graph,
         which make the phase consistent.
+      subtract_floor: how many times the floor (`stft.floor_db`) is subtracted
+        from each exported magnitude, so that what a generator puts slightly
+        above the floor is silence instead of noise (spectral subtraction, Boll
+        1979); 0 turns it off.
     """
 
     networks: Literal["frames", "dcgan"] = "frames"
@@ -198,6 +202,7 @@ class ModelConfig:
     critic: NetworkConfig = NetworkConfig()
     phase: Literal["integrated", "griffin_lim"] = "integrated"
     griffin_lim_iterations: int = _bounded(1, 10000, 32)
+    subtract_floor: float = _bounded(0.0, 100.0, 1.05)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -45,7 +45,8 @@ def windows_to_audio(
       float32 [B, N], see `magnitudes_to_audio`.
     """
     logs = moments.inverse_standardise(windows)
-    return magnitudes_to_audio(stft.inverse_log_magnitude(logs), config)
+    magnitudes = stft.inverse_log_magnitude(logs, config)
+    return magnitudes_to_audio(magnitudes, config)
 
 
 def magnitudes_to_audio(

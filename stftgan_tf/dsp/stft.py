@@ -10,6 +10,7 @@ has F + 1 bins (with Nyquist), a window has F (without).
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -168,16 +169,23 @@ def log_spectrogram(samples: np.ndarray, config: Config) -> np.ndarray:
     return logs
 
 
-def inverse_log_magnitude(log_magnitudes: Any) -> Any:
+def inverse_log_magnitude(log_magnitudes: Any, config: Config) -> Any:
     """Computes magnitudes from their logs and adds a silent Nyquist bin.
+
+    `model.subtract_floor` times the floor is subtracted from each magnitude
+    (Boll 1979, "Suppression of acoustic noise in speech using spectral
+    subtraction", section II), so bins at the floor become silent. A generator
+    puts many of them slightly above it, which would be heard as noise.
 
     Args:
       log_magnitudes: float32 tensor [..., T, F].
+      config: the floor, and how many times it is subtracted.
 
     Returns:
       float32 tensor [..., T, F + 1].
     """
     import tensorflow as tf
 
-    magnitudes = tf.exp(log_magnitudes)
+    floor = config.model.subtract_floor * math.exp(config.log_floor)
+    magnitudes = tf.nn.relu(tf.exp(log_magnitudes) - floor)
     return tf.concat([magnitudes, tf.zeros_like(magnitudes[..., :1])], axis=-1)

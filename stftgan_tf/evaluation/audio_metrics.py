@@ -80,7 +80,9 @@ class AudioMetrics:
         if labels is not None and (labels >= 0).any():
             correct = (predicted == labels)[labels >= 0]
             recognised = float(correct.mean())
-            diversity = self._label_diversity(vectors, labels)
+            diversity = distances.label_diversity(
+                (vectors, labels), (self._training, self._labels)
+            )
         shares = dict(zip(self._names, self._shares(predicted), strict=True))
         return round_values(
             {
@@ -105,19 +107,6 @@ class AudioMetrics:
         """Share of each label, float [classes]."""
         counts = np.bincount(labels, minlength=len(self._names))
         return counts / len(labels)
-
-    def _label_diversity(
-        self, vectors: np.ndarray, labels: np.ndarray
-    ) -> float:
-        """Mean over labels of the diversity ratio to training windows."""
-        ratios = [
-            distances.diversity_ratio(
-                vectors[labels == label], self._training[self._labels == label]
-            )
-            for label in np.unique(labels[labels >= 0])
-            if (labels == label).sum() > 1 and (self._labels == label).sum() > 1
-        ]
-        return float(np.mean(ratios)) if ratios else 0.0
 
 
 def to_audio(
@@ -196,6 +185,7 @@ def _cache_key(shards: dataset.Shards, config: Config) -> str:
             [shard["sha256"] for shard in shards.manifest["shards"]],
             config.model.phase,
             config.model.griffin_lim_iterations,
+            config.model.subtract_floor,
             config.evaluate.seed,
             classifier.VERSION,
         ]

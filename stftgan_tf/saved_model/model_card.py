@@ -79,6 +79,8 @@ seed. {condition}.
 - checkpoint {metadata["checkpoint"]}: {metadata["checkpoint_reason"]}
 - TensorFlow {metadata["tensorflow"]}
 - data: manifest {metadata["data_manifest_sha256"]}
+- silence: {config["model"]["subtract_floor"]:g} times the floor of
+  {stft["floor_db"]:g} dB is subtracted from each magnitude
 
 ## Variety and quality at this step, compared with training windows
 

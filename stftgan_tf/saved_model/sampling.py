@@ -105,7 +105,7 @@ def _with_pghi_phase(
     )
     moments = Moments.from_dict(model.metadata["moments"])
     logs = moments.inverse_standardise(batch["window"])
-    magnitudes = stft.inverse_log_magnitude(logs).numpy()
+    magnitudes = stft.inverse_log_magnitude(logs, config).numpy()
     start = pghi.integrated(magnitudes, config.stft)
     audio = phase.magnitudes_to_audio(magnitudes, config, start).numpy()
     wavs = [encode(row, model.sample_rate_hz, "wav") for row in audio]

@@ -8,8 +8,9 @@ Signatures; B rows come in and B rows go out:
   long             seed int64 [B]: several windows, crossfaded
 All return audio [B, N] and wav_bytes [B]; all but `long` also return window
 [B, T, F]. If the model learnt labels, all take label int64 [B]; with seeds it
-is optional, and -1 (the default) draws a label as often as the data has it. If
-the model learnt clusters, seeds draw a cluster (between two seeds: that of
+is optional, and with -1 (the default) the seed selects one: consecutive seeds
+have the labels in the shares of the data. If the model learnt clusters, seeds
+select a cluster (between two seeds: that of
 seed_a) and generate takes cluster int64 [B].
 """
 
@@ -184,7 +185,7 @@ class SamplingModule(tf.Module):
             classes = tf.repeat(classes, num_parts)
         window = self._window(latent, classes)
         logs = self._moments.inverse_standardise(window)
-        power = tf.square(stft.inverse_log_magnitude(logs))
+        power = tf.square(stft.inverse_log_magnitude(logs, self._config))
         power = tf.reshape(power, [-1, num_parts, *power.shape[1:]])
         power = crossfade(tf.transpose(power, [0, 3, 1, 2]))
         magnitudes = tf.sqrt(tf.transpose(power, [0, 2, 1]))

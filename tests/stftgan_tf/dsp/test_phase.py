@@ -3,7 +3,7 @@ import pytest
 
 from stftgan_tf import config as config_lib
 from stftgan_tf.dsp import pghi, phase, stft
-from stftgan_tf.dsp.moments import Moments
+from stftgan_tf.dsp.moments import CLIP_SIGMAS, Moments
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +115,15 @@ def test_silence_stays_silent_and_finite(config):
     silence = np.zeros((1, *np.add(config.window_shape, (0, 1))), np.float32)
     audio = phase.griffin_lim(silence, config.stft, 8).numpy()
     assert not audio.any()
+
+
+def test_windows_slightly_above_the_floor_are_silent(config):
+    moments = Moments.neutral(config)
+    logs = np.full((1, *config.window_shape), config.log_floor + 0.04)
+    scaled = np.float32(logs / CLIP_SIGMAS)
+    assert not phase.windows_to_audio(scaled, moments, config).numpy().any()
+    noise = config_lib.from_dict(config.to_dict(), ["model.subtract_floor=0"])
+    assert phase.windows_to_audio(scaled, moments, noise).numpy().any()
 
 
 def test_loud_audio_is_attenuated_instead_of_clipped(config):

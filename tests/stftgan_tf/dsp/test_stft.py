@@ -111,8 +111,24 @@ def test_log_magnitude_and_its_inverse(config, speech):
     logs = stft.log_magnitude(stfts, config)
     assert logs.dtype == np.float32
     assert logs.min() >= np.float32(config.log_floor)
-    magnitudes = stft.inverse_log_magnitude(tf.constant(logs)).numpy()
+    exact = config_lib.from_dict(config.to_dict(), ["model.subtract_floor=0"])
+    magnitudes = stft.inverse_log_magnitude(tf.constant(logs), exact).numpy()
     floor = np.exp(config.log_floor)
     expected = np.maximum(np.abs(stfts[:, :-1]), floor)
     np.testing.assert_allclose(magnitudes[:, :-1], expected, rtol=1e-5)
     assert not magnitudes[:, -1].any()
+
+
+@pytest.mark.parametrize(
+    "above_db, times, expected",
+    [(0, 1.05, 0), (0.4, 1.05, 0), (20, 1.05, 8.95), (20, 4, 6), (20, 0, 10)],
+)
+def test_the_floor_is_subtracted(config, above_db, times, expected):
+    values = [f"model.subtract_floor={times}"]
+    config = config_lib.from_dict(config.to_dict(), values)
+    logs = np.full((1, 128), config.log_floor + above_db / 20 * np.log(10))
+    magnitudes = stft.inverse_log_magnitude(np.float32(logs), config).numpy()
+    floor = np.exp(config.log_floor)
+    np.testing.assert_allclose(
+        magnitudes[:, :-1] / floor, expected, rtol=1e-4, atol=1e-6
+    )
