@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from stftgan_tf.data.batching import slices
+from stftgan_tf.models import condition
 from stftgan_tf.progress import Progress
 from stftgan_tf.saved_model.loading import LoadedModel
 
@@ -50,15 +51,15 @@ def generate(
     Args:
       model: the export.
       labels: int [N], -1 where unknown. From a model with labels, each label
-        is requested with the frequency that it has here.
+        is requested as often as its share of these.
       count: number of samples.
       seed: the first seed.
       with_audio: whether to compute the phase, which costs most of the time.
     """
     requested = None
     if model.has_labels:
-        known = labels[labels >= 0]
-        requested = np.random.default_rng(seed).choice(known, count)
+        shares = np.bincount(labels[labels >= 0]) / (labels >= 0).sum()
+        requested = condition.Condition(shares).draw(count, seed)
     progress = Progress("sample", count, "windows")
     seeds = seed + np.arange(count)
     windows, audio, done = [], [], 0

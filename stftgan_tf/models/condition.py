@@ -70,9 +70,13 @@ class Condition:
         return tf.argmin(distances, axis=1)
 
     def draw(self, count: int, seed: int) -> np.ndarray:
-        """Draws classes int64 [count] with their shares in the data."""
-        rng = np.random.default_rng(seed)
-        return rng.choice(self.classes, count, p=self.prior / self.prior.sum())
+        """Classes int64 [count] in their exact shares, in random order."""
+        bounds = np.cumsum(self.prior, dtype=float) / self.prior.sum(
+            dtype=float
+        )
+        points = (np.arange(count) + 0.5) / count
+        classes = np.searchsorted(bounds[:-1], points, side="right")
+        return np.random.default_rng(seed).permutation(classes)
 
     def save(self, path: Path) -> None:
         """Writes the classes, which a resumed training reads again."""

@@ -121,17 +121,16 @@ class LoadedModel:
 
         Returns:
           None if the model learned no labels, or if seeds draw them and the
-          export is of an earlier version, which did not store how often each
-          label is drawn.
+          export is of an earlier version, whose seeds draw different labels.
         """
         if not self.has_labels:
             return None
         names = self.metadata["labels"]
         if label is not None:
             return [names[self.label_index(label)]] * len(seeds)
-        if "label_shares" not in self.metadata:
+        if "seed_label_shares" not in self.metadata:
             return None
-        shares = np.float32(self.metadata["label_shares"])
+        shares = np.float32(self.metadata["seed_label_shares"])
         classes = latents.classes_of_seeds(tf.constant(seeds), shares)
         return [names[index] for index in classes.numpy()]
 

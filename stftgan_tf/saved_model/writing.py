@@ -81,7 +81,7 @@ def export(
     metadata = model_card.metadata_of(run, config, manifest, parameters, choice)
     metadata["long_samples"] = module.long_samples
     if config.model.condition == "label":
-        metadata["label_shares"] = [float(share) for share in prior]
+        metadata["seed_label_shares"] = [float(share) for share in prior]
     with published_dir(output, export_files.EXPORT, overwrite) as staging:
         tf.saved_model.save(module, str(staging), module.signatures())
         _write_texts(staging, metadata)

@@ -64,8 +64,9 @@ def test_saved_classes_are_the_same_when_loaded(training, tmp_path, kind):
 
 def test_draws_follow_the_prior():
     classes = condition.Condition(prior=np.float32([0.2, 0.0, 0.8]))
-    shares = np.bincount(classes.draw(5000, 0), minlength=3) / 5000
-    np.testing.assert_allclose(shares, classes.prior, atol=0.02)
+    draws = classes.draw(50, 0)
+    np.testing.assert_array_equal(np.bincount(draws), [10, 0, 40])
+    assert len(set(draws[:10])) == 2  # not in order
 
 
 def test_more_clusters_than_windows_are_an_error(training):

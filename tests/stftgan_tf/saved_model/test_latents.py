@@ -24,6 +24,20 @@ def test_classes_have_the_shares_of_the_data():
     assert shares[1] == 0
 
 
+@pytest.mark.parametrize("first", [0, 12345, -500, 2**62])
+def test_consecutive_seeds_are_balanced(first):
+    prior = np.float32([0.1, 0.0, 0.6, 0.25, 0.05])
+    seeds = tf.constant(first + np.arange(200))
+    classes = latents.classes_of_seeds(seeds, prior).numpy()
+    for count in (20, 200):
+        expected = count * prior
+        counts = np.bincount(classes[:count], minlength=5)
+        # Random draws would be off by more than 5 in 200.
+        assert np.abs(counts - expected).max() < 2
+    alone = latents.classes_of_seeds(seeds[7:8], prior)
+    assert alone[0] == classes[7]
+
+
 def test_the_middle_of_orthogonal_latents():
     a, b = tf.constant([[3.0, 0.0]]), tf.constant([[0.0, 3.0]])
     middle = latents.slerp(a, b, tf.constant([0.5]))
