@@ -71,11 +71,9 @@ class Condition:
 
     def draw(self, count: int, seed: int) -> np.ndarray:
         """Classes int64 [count] in their exact shares, in random order."""
-        bounds = np.cumsum(self.prior, dtype=float) / self.prior.sum(
-            dtype=float
-        )
-        points = (np.arange(count) + 0.5) / count
-        classes = np.searchsorted(bounds[:-1], points, side="right")
+        sums = np.cumsum(self.prior, dtype=float)
+        points = (np.arange(count) + 0.5) / count * sums[-1]
+        classes = np.searchsorted(sums[:-1], points, side="right")
         return np.random.default_rng(seed).permutation(classes)
 
     def save(self, path: Path) -> None:

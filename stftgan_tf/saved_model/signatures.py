@@ -10,8 +10,8 @@ All return audio [B, N] and wav_bytes [B]; all but `long` also return window
 [B, T, F]. If the model learnt labels, all take label int64 [B]; with seeds it
 is optional, and with -1 (the default) the seed selects one: consecutive seeds
 have the labels in the shares of the data. If the model learnt clusters, seeds
-select a cluster (between two seeds: that of
-seed_a) and generate takes cluster int64 [B].
+select a cluster (between two seeds: that of seed_a) and generate takes cluster
+int64 [B].
 """
 
 import math
