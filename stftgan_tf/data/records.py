@@ -23,8 +23,8 @@ from stftgan_tf.files import DirectoryKind
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 SPLITS = ("train", "eval")
-# The files of a data set; `evaluate` adds its classifier, which earlier
-# versions named `judge`.
+# The files of a data set. `evaluate` adds its classifier, which earlier
+# versions named `judge`, and `benchmarks/heard.py` adds another one.
 DATA_SET = DirectoryKind(
     MANIFEST,
     (
@@ -34,6 +34,7 @@ DATA_SET = DirectoryKind(
         "dead_letters.jsonl",
         "Split-*/data_tfrecord-*",
         "classifier-*.npz",
+        "heard-*.npz",
         "judge-*.npz",
     ),
     '"format_version"',

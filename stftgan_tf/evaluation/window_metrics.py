@@ -37,14 +37,10 @@ class WindowMetrics:
         self.dimensions = self.training.shape[1]
 
     def are_in_training(self, windows: np.ndarray) -> np.ndarray:
-        """Which windows [B, T, F] are (almost) training windows, bool [B].
-
-        Each is compared with its nearest training window in the embedding.
-        """
-        search = NearestNeighbors(n_neighbors=1).fit(self.training)
-        nearest = search.kneighbors(self.embed(windows))[1][:, 0]
-        difference = _flat(windows) - _flat(self._windows[nearest])
-        return np.sqrt(np.square(difference).mean(axis=1)) < _SAME_RMS
+        """Which windows [B, T, F] are (almost) training windows, bool [B]."""
+        return nearly_equal(
+            (windows, self.embed(windows)), (self._windows, self.training)
+        )
 
     def measure(
         self, windows: np.ndarray, vectors: np.ndarray, real: np.ndarray
@@ -105,6 +101,24 @@ class WindowMetrics:
             "generated": generated_bins.shares.round(4).tolist(),
             "differ": generated_bins.significant.tolist(),
         }
+
+
+def nearly_equal(
+    compared: tuple[np.ndarray, np.ndarray],
+    training: tuple[np.ndarray, np.ndarray],
+) -> np.ndarray:
+    """Which windows are (almost) training windows, bool [B].
+
+    Each is compared with its nearest training window in the embedding.
+
+    Args:
+      compared: windows [B, T, F] and their embedding [B, D].
+      training: the same of the training windows.
+    """
+    search = NearestNeighbors(n_neighbors=1).fit(training[1])
+    nearest = search.kneighbors(compared[1])[1][:, 0]
+    difference = _flat(compared[0]) - _flat(training[0][nearest])
+    return np.sqrt(np.square(difference).mean(axis=1)) < _SAME_RMS
 
 
 def every_nth(rows: np.ndarray, limit: int) -> np.ndarray:

@@ -83,6 +83,23 @@ class BinTest:
             significant=significant,
         )
 
+    def expected(self, count: int, draws: int = 200) -> float:
+        """Mean NDB of a perfect sampler, of `count` vectors.
+
+        The training vectors and the sampler's are both drawn from the shares
+        of the clusters, `draws` times, always the same. With large clusters
+        the result is near the significance level times K.
+        """
+        rng = np.random.default_rng(0)
+        total = self._counts.sum()
+        shares = self._counts / total
+        pairs = zip(
+            rng.multinomial(count, shares, draws),
+            rng.multinomial(total, shares, draws),
+            strict=True,
+        )
+        return float(np.mean([proportions_differ(*p).sum() for p in pairs]))
+
 
 def jensen_shannon(p: np.ndarray, q: np.ndarray) -> float:
     """Jensen-Shannon divergence of two distributions, in nats."""

@@ -38,6 +38,23 @@ def diversity_ratio(fake: np.ndarray, real: np.ndarray) -> float:
     return _mean_distance(fake) / _mean_distance(real)
 
 
+def label_diversity(
+    fake: tuple[np.ndarray, np.ndarray], real: tuple[np.ndarray, np.ndarray]
+) -> float:
+    """Mean over labels of the diversity ratio; 0 if no label is comparable.
+
+    Args:
+      fake: generated vectors and their labels, int [B], -1 where unknown.
+      real: the same of real vectors.
+    """
+    ratios = []
+    for label in np.unique(fake[1][fake[1] >= 0]):
+        rows = [vectors[labels == label] for vectors, labels in (fake, real)]
+        if min(map(len, rows)) > 1:
+            ratios.append(diversity_ratio(*rows))
+    return float(np.mean(ratios)) if ratios else 0.0
+
+
 def _mean_distance(vectors: np.ndarray) -> float:
     """Mean distance between two different vectors."""
     total = sum(d.sum(dtype=float) for d in _distances(vectors, vectors))

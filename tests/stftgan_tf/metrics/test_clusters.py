@@ -47,6 +47,16 @@ def test_two_proportions_by_hand():
     assert differ.tolist() == [False, False]
 
 
+def test_expected_ndb_of_a_perfect_sampler():
+    # A test of 5 % in each of four clusters: 0.2.
+    test = clusters.BinTest(blobs(CORNERS, 500), clusters=4, seed=0)
+    assert test.expected(1000) == pytest.approx(0.2, abs=0.08)
+    assert test.expected(1000) == test.expected(1000)
+    # All vectors are in the only cluster, so no share can differ.
+    test = clusters.BinTest(blobs(CORNERS, 10), clusters=1, seed=0)
+    assert test.expected(1000) == 0
+
+
 def test_empty_clusters_do_not_differ():
     differ = clusters.proportions_differ(np.array([0, 9]), np.array([0, 9]))
     assert differ.tolist() == [False, False]

@@ -17,6 +17,15 @@ def test_diversity_ratio_by_hand():
     assert distances.diversity_ratio(real[::-1], real) == pytest.approx(1.0)
 
 
+def test_diversity_within_labels_by_hand():
+    # Half as wide within label 0, as wide within label 1; label 2 has no pair.
+    real = np.float32([[0], [2], [50], [51], [90]]), np.array([0, 0, 1, 1, 2])
+    fake = np.float32([[0], [1], [70], [71], [9]]), np.array([0, 0, 1, 1, -1])
+    assert distances.label_diversity(fake, real) == pytest.approx(0.75)
+    unknown = fake[0], np.full(5, -1)
+    assert distances.label_diversity(unknown, real) == 0
+
+
 def test_a_constant_generator_has_no_diversity():
     ones = np.ones((9, 4), np.float32)
     assert distances.diversity_ratio(ones, normal(20, 4, 0)) == 0
