@@ -6,8 +6,13 @@ import sys
 
 import numpy as np
 import pytest
+import soundfile
 
-from tests.conftest import ROOT
+from stftgan_tf import config as config_lib
+from stftgan_tf.data import dataset
+from stftgan_tf.dsp import stft
+from tests.conftest import ROOT, preprocess_tiny
+from tests.pipeline.data_sets import read
 
 DIRECTORY = ROOT / "benchmarks"
 
@@ -114,3 +119,127 @@ def test_a_remedy_is_trained_evaluated_and_not_repeated(
     assert remedies.main(args) == 0
     assert capsys.readouterr().out.splitlines()[-3:] == table
     assert path.stat().st_mtime_ns == written
+
+
+@pytest.fixture
+def tone_words(tmp_path):
+    """Recordings of 1 s: a rising or a falling tone somewhere in noise."""
+    rng = np.random.default_rng(0)
+    rate_hz = 8000
+    times = np.arange(rate_hz // 5) / rate_hz
+    for label, slope in (("rising", 4000), ("falling", -4000)):
+        directory = tmp_path / "words" / label
+        directory.mkdir(parents=True)
+        for index in range(30):
+            first = 1500 + rng.uniform(-200, 200)
+            word = np.sin(2 * np.pi * (first + slope * times / 2) * times)
+            samples = 0.001 * rng.standard_normal(rate_hz)
+            start = rng.integers(1000, 5000)
+            samples[start : start + len(word)] += 0.5 * word
+            soundfile.write(directory / f"{index:02d}.wav", samples, rate_hz)
+    soundfile.write(
+        tmp_path / "words" / "rising" / "none.wav",
+        0.001 * rng.standard_normal(rate_hz),
+        rate_hz,
+    )
+    return tmp_path / "words"
+
+
+SPEECH_WINDOWS = [
+    "--set=audio.labels=folder",
+    "--set=window.place=speech",
+    "--set=window.frames=96",
+    "--set=window.stride_frames=96",
+]
+
+
+def test_recordings_are_compared_where_the_data_set_has_windows(
+    load, tone_words, tmp_path, capsys
+):
+    heard = load("heard")
+    data = tmp_path / "data"
+    assert preprocess_tiny(tone_words, data, *SPEECH_WINDOWS) == 0
+    args = [f"--source={tone_words}", f"--data={data}", "--config=tiny"]
+    args += [*SPEECH_WINDOWS, f"--json={tmp_path / 'rows.json'}"]
+    assert heard.main(args) == 0
+    text = capsys.readouterr().out
+    assert "left out: 1 recordings that are not in the data set" in text
+    table = [line for line in text.splitlines() if line.startswith("held out")]
+    assert len(table) == 2
+    first = json.loads((tmp_path / "rows.json").read_text())
+    assert [row["name"] for row in first["rows"]] == [
+        "held out",
+        "held out, windows and phase",
+    ]
+    row = first["rows"][0]
+    assert row["samples"] >= 8 and row["recognised"] > 0.5
+    # Five clusters and a test of 5 %.
+    assert 0 <= row["ndb_expected"] < 1
+    # The second time, the classifier is read.
+    (cache,) = data.glob("heard-*.npz")
+    written = cache.stat().st_mtime_ns
+    assert heard.main(args) == 0
+    assert "classifier: " not in capsys.readouterr().err
+    assert cache.stat().st_mtime_ns == written
+    assert json.loads((tmp_path / "rows.json").read_text()) == first
+
+
+def test_excerpts_on_speech_are_those_of_the_windows(
+    load, tone_words, tmp_path
+):
+    heard = load("heard")
+    data = tmp_path / "data"
+    assert preprocess_tiny(tone_words, data, *SPEECH_WINDOWS) == 0
+    values = [value.removeprefix("--set=") for value in SPEECH_WINDOWS]
+    config = config_lib.load("tiny", values)
+    shards = dataset.open_shards(data, config)
+    members, absent = heard.find_members(str(tone_words), shards, config)
+    assert absent == 1
+    for split, rows in members.items():
+        audio = heard.read_audio(rows, config)
+        windows = {
+            record["recording_id"].decode(): record["window"]
+            for record in read(data, split)
+        }
+        for member, samples in zip(rows, audio, strict=True):
+            logs = stft.log_spectrogram(samples, config)
+            expected = windows[member.recording.id]
+            np.testing.assert_allclose(
+                logs, expected.reshape(logs.shape), atol=1e-3
+            )
+
+
+def test_the_first_export_that_reaches_a_fid_is_named(load):
+    heard = load("heard")
+    rows = [{"name": "held out", "fid": 1.0}]
+    for step, secs, fids in ((900, 600.0, [9, 7]), (300, None, [30, 20])):
+        for fid in fids:
+            model = f"exports/{step}"
+            more = {"model": model, "step": step, "train_secs": secs}
+            rows.append({"name": model, "fid": fid, **more})
+    # The last row of an export has the medians of its draws.
+    assert heard.time_to_fid(rows, 8) == (
+        "FID of all <= 8: step 900, after 10:00 of training (exports/900)"
+    )
+    assert "step 300, after an unknown time" in heard.time_to_fid(rows, 25)
+    assert "not reached; the lowest is 7.00" in heard.time_to_fid(rows, 5)
+
+
+@pytest.mark.slow
+def test_draws_of_an_export_are_compared(
+    load, recordings, cached_shards, export, tmp_path, capsys
+):
+    heard = load("heard")
+    path = tmp_path / "rows.json"
+    args = [f"--source={recordings}", f"--data={cached_shards}"]
+    args += ["--config=tiny", f"--model={export}", "--draws=2", "--fid=1"]
+    assert heard.main([*args, f"--json={path}"]) == 0
+    rows = json.loads(path.read_text())["rows"][2:]
+    names = [f"{export.name}, {x}" for x in ("draw 1", "draw 2", "median")]
+    assert [row["name"] for row in rows] == names
+    assert {row["step"] for row in rows} == {20}
+    assert all(row["samples"] == 64 for row in rows)
+    assert rows[2]["fid"] == pytest.approx(
+        (rows[0]["fid"] + rows[1]["fid"]) / 2
+    )
+    assert "FID of all <= 1: not reached" in capsys.readouterr().out
