@@ -37,9 +37,9 @@ def choose_networks(windows: Windows, training: int, minutes: float) -> Choice:
     """Widths that the data and the time allow."""
     is_wide = minutes >= _WIDE_MINUTES and training >= _WIDE_WINDOWS
     width = _WIDE if is_wide else _WIDTH
-    why = "as measured; wider ones need hours and more windows"
+    why = "wider networks need hours of training and more windows"
     if is_wide:
-        why = f"{minutes:g} minutes and {training:,} windows allow wider ones"
+        why = f"{minutes:g} minutes and {training:,} windows allow this width"
     values: dict[str, Any] = {
         "model.num_downsamples": _DOWNSAMPLES[windows.frames]
     }
@@ -57,12 +57,12 @@ def choose_condition(facts: Facts, training: int) -> Choice:
         return Choice(
             "condition",
             "none",
-            "too few windows for clusters",
+            "there are too few windows for clusters",
             {"model.condition": "none"},
         )
-    why = "clusters of the content defend variety and need no labels"
+    why = "clusters of similar content protect variety without labels"
     if facts.names.labels:
-        why += "; --set model.condition=label for requests by label"
+        why += "; to request labels, --set model.condition=label"
     return Choice(
         "condition",
         f"{clusters} clusters",
@@ -100,8 +100,8 @@ def choose_training(windows: Windows, training: int, minutes: float) -> Choice:
     return Choice(
         "training",
         f"{minutes:g} minutes, at most {limit:,} steps",
-        f"--minutes ends it: about {steps:,.0f} steps or {passes:.0f} passes "
-        f"through the windows at {speed:.0f} windows/s (two cores)",
+        f"about {steps:,.0f} steps or {passes:.0f} passes through the windows "
+        f"on two cores, at {speed:.0f} windows/s",
         {"train.steps": limit},
     )
 
@@ -115,7 +115,7 @@ def choose_measures(training: int) -> list[Choice]:
         Choice(
             "measures",
             f"{clusters} clusters for NDB",
-            f"about {training} training windows, 8 or more for each cluster",
+            f"at least 8 of about {training} training windows per cluster",
             {"watch.clusters": clusters, "evaluate.clusters": clusters},
         )
     ]

@@ -34,8 +34,8 @@ def choose_config(facts: Facts, minutes: float) -> list[Choice]:
         raise UserError(
             f"{facts.secs:.0f} s of recordings give about {windows.count} "
             f"windows of {windows.secs:.2f} s; expected at least "
-            f"{_FEWEST_WINDOWS} to train and to evaluate on (--config tiny "
-            "tries the commands with less)"
+            f"{_FEWEST_WINDOWS} to train and to evaluate on (to try the "
+            "commands with less: --config tiny)"
         )
     split, held_out = holdout.choose_split(facts, windows.count)
     training = round(windows.count * (1 - held_out))
@@ -64,7 +64,7 @@ def _channels(facts: Facts) -> list[Choice]:
         Choice(
             "channels",
             "the first",
-            f"{why}cancel each other in their mean",
+            f"{why}cancel each other when averaged",
             {"audio.channels": "first"},
         )
     ]
@@ -89,11 +89,11 @@ def _labels(facts: Facts) -> Choice:
         count, shown = len(names.labels.values), _shown(names.labels.values)
         why = f"from {names.labels.reason}: {shown}"
         return Choice("labels", f"{count} labels", why, values)
-    why = "no part of the names repeats as labels do"
+    why = "no part of the names repeats the way labels do"
     if names.unclear:
         why = (
-            f"{names.unclear} parts of the names repeat, and nothing says "
-            "which is a label; set audio.name_regex"
+            f"{names.unclear} parts of the names repeat, and it is unclear "
+            "which one is the label; set audio.name_regex"
         )
     return Choice("labels", "none", why, values)
 
@@ -105,7 +105,7 @@ def _speakers(facts: Facts) -> Choice:
         why = f"from {speakers.reason}: {_shown(speakers.values)}"
         summary = f"{len(speakers.values)} speakers"
         return Choice("speakers", summary, why, values)
-    why = "neither folders nor names say who speaks"
+    why = "neither folders nor names identify them"
     return Choice("speakers", "unknown", why, values)
 
 

@@ -112,9 +112,9 @@ def recordings_line(facts: Facts) -> str:
             f" in total, {low:.1f} to {high:.1f} s each (median {median:.1f})"
         )
     if facts.surveyed < facts.recordings:
-        text += f", judged by {facts.surveyed}"
+        text += f", estimated from {facts.surveyed} of them"
     if facts.unusable:
-        text += f"; {facts.unusable} of them unusable"
+        text += f"; {facts.unusable} of those are unusable"
     return text
 
 

@@ -120,14 +120,14 @@ def choose_split(facts: Facts, windows: int) -> tuple[Choice, float]:
         return _split_of_pieces(facts)
     if _knows_speakers(facts):
         by, groups = "speaker", facts.by_speaker
-        why = "voices that training never heard show what it has learned"
+        why = "held-out voices are the stricter test"
     else:
         by, groups = "recording", facts.by_recording
-        why = "the speakers are unknown, so one can be in both splits"
+        why = "the speakers are unknown, so the same one can be in both splits"
         if facts.names.speakers:
             why = (
-                f"holding out one of {len(facts.names.speakers.values)} "
-                "speakers would cost too many voices, so each is in both splits"
+                f"{len(facts.names.speakers.values)} speakers are too few to "
+                "hold some out, so each of them is in both splits"
             )
     fraction, share = eval_fraction(groups, windows)
     held_out = round(share * windows)
@@ -159,7 +159,7 @@ def _split_of_pieces(facts: Facts) -> tuple[Choice, float]:
     share = sum(held_out) / facts.secs
     if sum(held_out) < _MIN_HELD_OUT_SECS:
         raise UserError(
-            f"{facts.secs:.0f} s of audio in {counted(files, 'file')} are too "
+            f"{facts.secs:.0f} s of audio in {counted(files, 'file')} is too "
             "little to hold out a part for the evaluation; expected at least "
             f"{_MIN_RECORDINGS} files, or 40 s"
         )
@@ -169,7 +169,7 @@ def _split_of_pieces(facts: Facts) -> tuple[Choice, float]:
             "split",
             f"{counted(len(held_out), 'piece')} held out, "
             f"{share:.0%} of the audio",
-            f"{count}, so the evaluation hears the same speakers and rooms",
+            f"{count}, so both splits have the same speakers and rooms",
             {"split.by": "regex", "split.eval_regex": PIECES_REGEX},
         ),
         share,

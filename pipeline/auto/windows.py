@@ -97,19 +97,22 @@ def choose_rate(facts: Facts) -> Choice:
     most = max(facts.rates, key=lambda hz: facts.rates[hz])
     texts = ", ".join(f"{hz} Hz" for hz in sorted(facts.rates))
     if above < 0.5:
-        rate_hz, why = 8000, f"the recordings have {most} Hz"
+        rate_hz, why = 8000, f"the recordings are at {most} Hz"
         if len(facts.rates) > 1:
-            why = f"most of the audio has less than 16000 Hz ({texts})"
+            why = f"most of the audio is below 16000 Hz ({texts})"
     elif facts.bandwidth_hz < _NARROW_HZ:
         rate_hz = 8000
-        why = f"nothing above {facts.bandwidth_hz:.0f} Hz in files of {most} Hz"
+        why = (
+            f"nothing above {facts.bandwidth_hz:.0f} Hz in files sampled at "
+            f"{most} Hz"
+        )
     elif len(facts.rates) > 1:
         rate_hz = 16000
-        why = f"{above:.0%} of the audio has at least that ({texts})"
+        why = f"{above:.0%} of the audio has at least this rate ({texts})"
     else:
-        rate_hz, why = 16000, f"the recordings have {most} Hz"
+        rate_hz, why = 16000, f"the recordings are at {most} Hz"
         if most > 16000:
-            why += ", and more than 16000 takes a CPU too long"
+            why += ", and more than 16000 Hz is too slow on a CPU"
     return Choice(
         "sample rate", f"{rate_hz} Hz", why, {"audio.sample_rate_hz": rate_hz}
     )
@@ -124,8 +127,8 @@ def choose_stft(facts: Facts, rate_hz: int) -> Choice:
     values = {**STFT[rate_hz], "stft.floor_db": float(floor)}
     length, step = (values[f"stft.frame_{x}"] for x in ("length", "step"))
     why = (
-        "frames of 32 ms every 8 ms, as in every measured recipe; a fifth of "
-        f"the spectrum is below {fifth:.0f} dB"
+        "frames of 32 ms every 8 ms, as in all measured recipes; 20% of the "
+        f"values are below {fifth:.0f} dB"
     )
     return Choice("STFT", f"{length}/{step}, floor {floor} dB", why, values)
 
@@ -133,10 +136,9 @@ def choose_stft(facts: Facts, rate_hz: int) -> Choice:
 def choose_window(facts: Facts, windows: Windows) -> Choice:
     """Length of the windows and the step from one to the next."""
     why = {
-        "words": f"single words, of which nine in ten last up to "
-        f"{facts.word_secs:.2f} s",
-        "speech": "continuous speech, which half a second characterises",
-        "texture": "a steady sound, whose pattern may need a second",
+        "words": f"90% of the words last at most {facts.word_secs:.2f} s",
+        "speech": "half a second is enough for continuous speech",
+        "texture": "the pattern of a steady sound may take a second",
     }[facts.kind]
     return Choice(
         "windows",
@@ -156,14 +158,15 @@ def choose_placement(facts: Facts, windows: Windows) -> Choice:
     if windows.place == "speech":
         summary = "on the speech"
         why = (
-            f"recordings of {facts.lengths_secs[1]:.1f} s are "
-            f"{1 - facts.active_share:.0%} pauses, which a grid would learn"
+            f"{1 - facts.active_share:.0%} of the audio is pauses, which "
+            "windows on a grid would contain"
         )
     elif facts.kind == "words":
-        summary, why = "one per recording", "recordings are as long as a window"
+        summary = "one per recording"
+        why = "recordings are about as long as a window"
     else:
-        summary = "every half window"
-        why = "the sound goes on, so any position is as good as another"
+        summary = "overlapping by half"
+        why = "the sound is continuous, so all positions are equally good"
     if facts.kind == "words":
         # Padding would give a word that is a little too long two windows.
         values["window.tail"] = "crop"
