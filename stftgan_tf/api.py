@@ -36,7 +36,7 @@ def load_config(
       overrides: `section.key=value` texts, such as `train.seed=1`.
 
     Raises:
-      ConfigError: if there is no such config, or it is invalid.
+      ConfigError: if the config does not exist or is invalid.
     """
     return config_lib.load(str(name), overrides)
 
@@ -172,7 +172,7 @@ def load_run(run: str | Path) -> "LoadedRun":
     """Restores the newest checkpoint of a run, to continue or to examine it.
 
     Raises:
-      UserError: if there is no run, or no checkpoint that can be read.
+      UserError: if the run does not exist or has no readable checkpoint.
     """
     from stftgan_tf.training.load_run import load_run
 
@@ -201,8 +201,8 @@ def export(
 
     Raises:
       UsageError: if `secs` or `checkpoint` is out of range.
-      UserError: if there is no run, no such checkpoint can be read, or the
-        output exists.
+      UserError: if the run does not exist, the checkpoint cannot be read, or
+        the output exists.
     """
     from stftgan_tf.saved_model import writing
 
@@ -220,7 +220,7 @@ def load_model(path: str | Path) -> "LoadedModel":
       with `sample_rate_hz`.
 
     Raises:
-      UserError: if there is no export, or it is damaged.
+      UserError: if the export does not exist or is damaged.
     """
     from stftgan_tf.saved_model import loading
 

@@ -91,8 +91,8 @@ def _data_of(run: Path) -> str:
     """Where the data set of a run is.
 
     Raises:
-      UserError: if there is no run, the run does not record it, or it is no
-        longer there.
+      UserError: if the run does not exist or does not record the place, or
+        the data set is no longer there.
     """
     from stftgan_tf.training import run_dir
 

@@ -234,7 +234,7 @@ def silence(levels: Levels, step: float) -> str:
         if loudest < _MIN_LEVEL:
             return "constant, or nothing above -100 dB of full scale"
         bits = 1 - round(math.log2(step))
-        return f"no signal above the noise of its own word length, {bits} bits"
+        return f"nothing above the rounding noise of {bits} bits"
     if loudest < _MIN_STEADY_LEVEL:
         # Digital silence before, after or between the noise is no floor.
         powers = levels.powers[levels.powers >= _MIN_LEVEL**2]

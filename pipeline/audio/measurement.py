@@ -116,7 +116,7 @@ class Measurement:
             stats = [s if s and s.speech else None for s in stats]
             if not any(stats):
                 raise AudioError(
-                    "no speech: nothing rises above the noise for long enough"
+                    "no speech: nothing exceeds the noise for long enough"
                 )
         return stats
 

@@ -1,7 +1,7 @@
 """Finds the stretches of speech in a recording, from its levels.
 
-Speech is what rises above the noise floor of its own recording for longer than
-a click does.
+A sound counts as speech if it exceeds the noise floor of its recording for
+longer than a click lasts.
 """
 
 import numpy as np

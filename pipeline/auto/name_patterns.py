@@ -143,7 +143,8 @@ def _known(names: Sequence[str], corpus: str, pattern: str) -> Names | None:
     for key in re.compile(pattern).groupindex:
         values = tuple(sorted({match[key] for match in matches}))
         if len(values) > 1:
-            fields[f"{key}s"] = Field("regex", values, f"file names as in {corpus}")
+            reason = f"file names as in {corpus}"
+            fields[f"{key}s"] = Field("regex", values, reason)
     return Names(**fields, name_regex=pattern if fields else "")
 
 

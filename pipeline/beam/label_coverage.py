@@ -134,7 +134,7 @@ def _reason(
     if origin == "folder":
         return f"{key} is folder, but no folder contains {names}"
     if origin == "manifest":
-        return f"it is empty for {names}"
+        return f"the {field} is empty for {names}"
     if not pattern:
         return f"audio.name_regex is empty; set it, or {key}=folder"
     column = ""
@@ -145,7 +145,7 @@ def _reason(
         return f"{column}{regex} has no group (?P<{field}>...)"
     hint = _case_hint(pattern, lacking)
     if any(re.search(pattern, r.name) for r in lacking):
-        return f"{column}{regex} gives an empty one for {names}"
+        return f"{column}{regex} gives an empty {field} for {names}"
     if len(lacking) < len(source.recordings):
         return f"{column}{regex} does not match {names}{hint}"
     return (

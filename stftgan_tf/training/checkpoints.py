@@ -191,8 +191,9 @@ def restore_average(
         directory, paths, lambda path: (path, _read(path, checkpoint))
     )
     reason = _reason(path, state, which, every[0])
-    if newest and path.name.startswith((_BEST, _LAST)):
-        reason += f"; the newest is of step {_order(newest[0])[0]}"
+    newest_step = _order(newest[0])[0] if newest else state.step
+    if path.name.startswith((_BEST, _LAST)) and newest_step != state.step:
+        reason += f"; the newest is of step {newest_step}"
     return Choice(state, path.name, reason)
 
 

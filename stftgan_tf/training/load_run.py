@@ -37,7 +37,7 @@ def load_run(run: str | Path) -> LoadedRun:
     """Restores the newest checkpoint of a run.
 
     Raises:
-      UserError: if there is no run, or no checkpoint that can be read.
+      UserError: if the run does not exist or has no readable checkpoint.
     """
     run = Path(run)
     config, manifest = run_dir.open_run(run)

@@ -112,8 +112,8 @@ def _pages(file: BinaryIO, size: int) -> Iterator[tuple[int, bytes]]:
         file.seek(position)
         head = file.read(27 + 255)
         if not head.startswith(b"OggS"):
-            found = head.find(b"OggS")
-            position += found if found > 0 else max(1, len(head) - 3)
+            offset = head.find(b"OggS")
+            position += offset if offset > 0 else max(1, len(head) - 3)
             continue
         if len(head) < 27:
             return

@@ -15,7 +15,7 @@ from tests.pipeline.audio.sounds import RATE
 CONFIG = AudioConfig(sample_rate_hz=RATE)
 LSB_8, LSB_16, LSB_24 = 2.0**-7, 2.0**-15, 2.0**-23
 
-WORD_LENGTH = "silent: no signal above the noise of its own word length"
+WORD_LENGTH = "silent: nothing above the rounding noise of"
 
 
 def gaussian(rms_db, secs=4.0):

@@ -102,7 +102,7 @@ def test_too_little_to_hold_a_part_out():
     facts = dataclasses.replace(
         ALONE, secs=20.0, by_recording=(Group(0.4, 20.0),)
     )
-    with pytest.raises(UserError, match="20 s of audio in 1 file are too"):
+    with pytest.raises(UserError, match="20 s of audio in 1 file is too"):
         choose_config(facts, 30.0)
 
 

@@ -148,7 +148,7 @@ def test_a_recording_without_speech_is_unusable(
 ):
     monkeypatch.setattr(segments, "SEGMENT_SECS", segment_secs)
     write_words(tmp_path / "a.wav", [], 3)
-    with pytest.raises(AudioError, match="no speech: nothing rises above"):
+    with pytest.raises(AudioError, match="no speech: nothing exceeds"):
         contents(tmp_path / "a.wav", on_speech(tiny))
     _, parts = contents(tmp_path / "a.wav", tiny)
     assert all(part.audible.all() for part in parts)
