@@ -77,19 +77,24 @@ class Classifier:
         audio: np.ndarray,
         labels: np.ndarray,
         max_steps: int | None = None,
+        hold_out: bool = True,
     ) -> None:
-        """Trains on real audio; keeps the weights best on held-out rows.
+        """Trains on real audio.
 
         Args:
-          audio: float32 [B, N]; one row in ten is held out.
+          audio: float32 [B, N].
           labels: int [B].
           max_steps: the longest training, in batches of 64 rows; MAX_STEPS
-            by default. It ends earlier when the held-out loss has stopped
-            falling.
+            by default.
+          hold_out: whether to hold out one row in ten, to end earlier when
+            their loss has stopped falling, and to keep the weights that are
+            best on them. Otherwise the last weights are kept, which are more
+            often right, and surer of it.
         """
         max_steps = max_steps or MAX_STEPS
         progress = Progress("classifier", max_steps, "steps")
         held_out = np.arange(len(audio)) % _HELD_OUT == _HELD_OUT - 1
+        held_out &= hold_out
         batches = self._batches(audio[~held_out], labels[~held_out])
         step = self._train_step(max_steps)
         every = max(1, max_steps // _MEASUREMENTS)

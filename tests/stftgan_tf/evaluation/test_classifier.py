@@ -123,3 +123,19 @@ def test_the_training_ends_when_the_held_out_loss_stops_falling(
     # The weights of the lowest loss are kept.
     np.testing.assert_array_equal(model(*held_out)[0], outputs[1])
     assert not np.array_equal(outputs[1], outputs[-1])
+
+
+def test_without_held_out_rows_the_last_weights_are_kept(monkeypatch, capsys):
+    model = classifier.Classifier(2000, 3, 8000)
+    audio, labels = tones(20, 0)
+    measured, outputs = model._loss, []
+
+    def loss(*held_out):
+        assert np.isnan(measured(*held_out))
+        outputs.append(model(audio)[0])
+        return np.nan
+
+    monkeypatch.setattr(model, "_loss", loss)
+    model.fit(audio, labels, max_steps=10, hold_out=False)
+    assert "classifier: 10 steps" in capsys.readouterr().err
+    np.testing.assert_array_equal(model(audio)[0], outputs[-1])
