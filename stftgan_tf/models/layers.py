@@ -78,9 +78,7 @@ class LayerFactory:
 
     def leaky_relu(self, x: Any) -> Any:
         """Leaky ReLU with the slope of DCGAN."""
-        return layers.LeakyReLU(negative_slope=_LEAKY_SLOPE, dtype=self._dtype)(
-            x
-        )
+        return LeakyRelu(dtype=self._dtype)(x)
 
     def relu(self, x: Any) -> Any:
         """ReLU."""
@@ -164,6 +162,23 @@ def _initializers(config: Config, network: str) -> Iterator:
     seeds = random.Random(f"{config.train.seed} {network}")
     while True:
         yield keras.initializers.GlorotUniform(seed=seeds.getrandbits(31))
+
+
+class LeakyRelu(layers.Layer):
+    """Multiplies negative values by the slope.
+
+    The factors are computed once for both directions, because TensorFlow's own
+    gradient is 8 times slower than the function in bfloat16 on a CPU.
+    """
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Maps each value by itself."""
+        positive = tf.cast(x > 0, x.dtype)
+        return x * (positive * (1 - _LEAKY_SLOPE) + _LEAKY_SLOPE)
+
+    def compute_output_shape(self, shape: tuple) -> tuple:
+        """The shape stays."""
+        return shape
 
 
 class UpConv1D(layers.Layer):
