@@ -66,15 +66,16 @@ def excerpts(args: argparse.Namespace, config: Config, secs: float):
 
 
 def in_graph(config: Config, iterations: int) -> Method:
-    """The graph that an export contains."""
+    """The graph that an export contains, with floored magnitudes."""
 
     @tf.function(reduce_retracing=True)
-    def graph(magnitudes):
+    def graph(logs):
+        magnitudes = stft.inverse_log_magnitude(logs, config)
         return phase.griffin_lim(magnitudes, config.stft, iterations)
 
     def method(samples):
-        magnitudes = np.abs(stft.forward(samples, config.stft))
-        return graph(tf.constant(magnitudes[None])).numpy()[0]
+        logs = stft.log_magnitude(stft.forward(samples, config.stft), config)
+        return graph(tf.constant(logs[None])).numpy()[0]
 
     return method
 
