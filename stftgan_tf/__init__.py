@@ -28,14 +28,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    api = importlib.import_module(f"{__name__}.api")
-    function = getattr(api, name)
-    if name not in ("evaluate", "export", "train"):
-        return function
-    # These are also the names of commands.
-    module = importlib.import_module(f"{__name__}.{name}")
-    api.as_function(module, function)
-    return module
+    # The modules of these commands are callable.
+    if name in ("evaluate", "export", "train"):
+        return importlib.import_module(f"{__name__}.{name}")
+    return getattr(importlib.import_module(f"{__name__}.api"), name)
 
 
 def __dir__() -> list[str]:

@@ -259,7 +259,8 @@ def as_function(module: types.ModuleType, function: Callable[..., Any]) -> None:
     """Makes the module of a command callable as a function of this API.
 
     `stftgan_tf.train` is the module behind `python -m stftgan_tf.train`, and
-    the name of a function of the API.
+    the name of a function of the API. The module calls this itself, because an
+    import of it from anywhere sets the attribute of the package.
     """
 
     class CommandModule(types.ModuleType):

@@ -8,9 +8,10 @@ shows. Each failed check comes with advice on what to do about it.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
-from stftgan_tf import cli
+from stftgan_tf import api, cli
 from stftgan_tf import config as config_lib
 
 EXAMPLE = (
@@ -72,6 +73,9 @@ def _run(args: argparse.Namespace) -> int:
     print(evaluation)
     print(output)
     return 0
+
+
+api.as_function(sys.modules[__name__], api.evaluate)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from stftgan_tf import cli
+from stftgan_tf import api, cli
 from stftgan_tf.saved_model.request import check_checkpoint, check_long_secs
 
 EXAMPLE = (
@@ -88,6 +88,9 @@ def _run(args: argparse.Namespace) -> int:
         )
     print(output)
     return 0
+
+
+api.as_function(sys.modules[__name__], api.export)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,10 @@ the run:
 """
 
 import argparse
+import sys
 from pathlib import Path
 
-from stftgan_tf import cli, run_files
+from stftgan_tf import api, cli, run_files
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
 from stftgan_tf.errors import UserError
@@ -112,6 +113,9 @@ def _data_of(run: Path) -> str:
             "place by --data"
         )
     return data
+
+
+api.as_function(sys.modules[__name__], api.train)
 
 
 if __name__ == "__main__":

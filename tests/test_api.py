@@ -36,6 +36,14 @@ def test_commands_are_also_functions():
     assert parameters[:3] == ["config", "data", "run"]
 
 
+def test_commands_are_functions_after_another_import():
+    code = "import stftgan_tf.export; stftgan_tf.export('a', 'b', secs=-1)"
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True
+    )
+    assert "UsageError: secs is -1" in process.stderr, process.stderr
+
+
 def test_keras_fit_trains_on_the_stream_of_windows(shards, tiny):
     model = stftgan.build(tiny, shards)
     batches = stftgan.open_dataset(str(shards), tiny)
