@@ -66,12 +66,26 @@ def excerpts(args: argparse.Namespace, config: Config, secs: float):
 
 
 def in_graph(config: Config, iterations: int) -> Method:
-    """The graph that an export contains, with floored magnitudes."""
+    """The phase reconstruction in the graph of an export."""
+
+    @tf.function(reduce_retracing=True)
+    def graph(magnitudes):
+        return phase.griffin_lim(magnitudes, config.stft, iterations)
+
+    def method(samples):
+        magnitudes = np.abs(stft.forward(samples, config.stft))
+        return graph(tf.constant(magnitudes[None])).numpy()[0]
+
+    return method
+
+
+def export(config: Config) -> Method:
+    """All that an export does with log-magnitudes, which have a floor."""
 
     @tf.function(reduce_retracing=True)
     def graph(logs):
         magnitudes = stft.inverse_log_magnitude(logs, config)
-        return phase.griffin_lim(magnitudes, config.stft, iterations)
+        return phase.magnitudes_to_audio(magnitudes, config)
 
     def method(samples):
         logs = stft.log_magnitude(stft.forward(samples, config.stft), config)
@@ -142,6 +156,7 @@ def table(args: argparse.Namespace, config: Config, length: float) -> None:
         "librosa, 100": by_librosa(config, 100),
         **{f"graph, {n}": in_graph(config, n) for n in args.iterations},
         **{f"pghi, {n}": heap_integration(config, n) for n in (0, 8, 32)},
+        "export": export(config),
     }
     rate = config.audio.sample_rate_hz
     print(f"{len(waves)} excerpts of {len(waves[0]) / rate:.2f} s, {rate} Hz")
