@@ -586,7 +586,7 @@ def main(argv: list[str] | None = None) -> int:
         type=float,
         metavar="X",
         help="print which export is the first to reach this FID of all "
-        "samples, and after which time of training",
+        "samples, and after how much training",
     )
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="also write the rows to FILE"

@@ -89,7 +89,7 @@ class Classifier:
           hold_out: whether to hold out one row in ten, to end earlier when
             their loss has stopped falling, and to keep the weights that are
             best on them. Otherwise the last weights are kept, which are more
-            often right, and surer of it.
+            often right and more confident.
         """
         max_steps = max_steps or MAX_STEPS
         progress = Progress("classifier", max_steps, "steps")

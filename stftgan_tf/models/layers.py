@@ -172,12 +172,12 @@ class LeakyRelu(layers.Layer):
     """
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        """Maps each value by itself."""
+        """Multiplies the negative values of a tensor of any shape."""
         positive = tf.cast(x > 0, x.dtype)
         return x * (positive * (1 - _LEAKY_SLOPE) + _LEAKY_SLOPE)
 
     def compute_output_shape(self, shape: tuple) -> tuple:
-        """The shape stays."""
+        """Returns the same shape."""
         return shape
 
 

@@ -24,11 +24,11 @@ def of_seeds(seed: tf.Tensor, latent_dim: int) -> tf.Tensor:
 def classes_of_seeds(seed: tf.Tensor, prior: np.ndarray) -> tf.Tensor:
     """Classes int64 [B] of seeds int64 [B], with the shares `prior` [K].
 
-    Each seed has one class, and any run of consecutive seeds has the classes
-    in almost exactly their shares, which random draws do not: seeds are
-    multiplied by the golden ratio, whose multiples fill the unit interval
-    evenly (Knuth 1998, "The Art of Computer Programming", volume 3, section
-    6.4, theorem S).
+    Each seed has one class, and consecutive seeds have the classes in almost
+    exactly their shares, unlike random draws: the class depends on the
+    fraction of seed times the golden ratio, and these fractions fill the unit
+    interval evenly (Knuth 1998, "The Art of Computer Programming", volume 3,
+    section 6.4, theorem S).
     """
     bounds = np.cumsum(np.float64(prior))[:-1] / np.sum(prior, dtype=float)
     # The product modulo 2^64, of which the 31 highest bits are kept.
