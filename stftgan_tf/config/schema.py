@@ -232,7 +232,8 @@ class TrainConfig:
       steps: generator updates of the whole training.
       seed: determines the weights, the noise and the order of windows.
       precision: `float32`, or `mixed_bfloat16` (weights, scores and penalties
-        stay float32).
+        stay float32); `auto` is `mixed_bfloat16` on a CPU with bfloat16
+        instructions and `float32` elsewhere. Exports are always float32.
       jit_compile: compile with XLA; `auto` does so on one GPU, but not on a
         CPU or on several devices.
       steps_per_execution: steps per call of the compiled function. `steps`,
@@ -262,7 +263,7 @@ class TrainConfig:
     ema_half_life_windows: float = _bounded(0, 1e12, 20000.0)
     steps: int = _bounded(1, UNBOUNDED, 10000)
     seed: int = _bounded(0, UNBOUNDED, 0)
-    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    precision: Literal["auto", "float32", "mixed_bfloat16"] = "float32"
     jit_compile: Literal["auto", "true", "false"] = "auto"
     steps_per_execution: int = _bounded(1, 10000, 1)
     strategy: Literal["none", "mirrored", "multiworker"] = "none"

@@ -1,11 +1,10 @@
 """Builds the networks of a config and compiles them into one model."""
 
-import tensorflow as tf
-
 from stftgan_tf.config import Config
 from stftgan_tf.dsp.moments import Moments
 from stftgan_tf.models import networks
 from stftgan_tf.models.augment import Augment
+from stftgan_tf.models.devices import resolve_jit
 from stftgan_tf.models.wgan import WGAN
 
 
@@ -35,18 +34,3 @@ def build_wgan(
     )
     model.compile(jit_compile=resolve_jit(config))
     return model
-
-
-def resolve_jit(config: Config) -> bool:
-    """Whether `train.jit_compile` compiles the training step with XLA here.
-
-    `auto` uses XLA on a GPU only: on a CPU it makes the double backward pass
-    of these convolutions several times slower. XLA cannot compile a step that
-    spans several devices.
-    """
-    setting = config.train.jit_compile
-    if config.train.strategy != "none":
-        return False
-    if setting == "auto":
-        return bool(tf.config.list_physical_devices("GPU"))
-    return setting == "true"

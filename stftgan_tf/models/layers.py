@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras import layers
 
 from stftgan_tf.config import Config
+from stftgan_tf.models.devices import resolve_precision
 
 # Slope of the leaky ReLUs, as in DCGAN (Radford et al. 2016, section 3).
 _LEAKY_SLOPE = 0.2
@@ -30,7 +31,7 @@ class LayerFactory:
           network: name of the network; networks differ in their weights.
           classes: number of labels or clusters, 0 if unconditional.
         """
-        self._dtype = config.train.precision
+        self._dtype = resolve_precision(config)
         self._classes = classes
         self._initializers = _initializers(config, network)
         self._class_input = None

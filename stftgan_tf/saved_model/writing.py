@@ -12,6 +12,7 @@ from stftgan_tf.config import Config
 from stftgan_tf.dsp.moments import Moments
 from stftgan_tf.files import published_dir, refuse_existing
 from stftgan_tf.models import condition, networks
+from stftgan_tf.models.devices import with_precision
 from stftgan_tf.saved_model import export_files, model_card, serving_files
 from stftgan_tf.saved_model.request import check_checkpoint, check_long_secs
 from stftgan_tf.saved_model.signatures import SamplingModule
@@ -72,7 +73,10 @@ def export(
     moments = Moments.from_dict(manifest["moments"])
     prior = _prior(run, config)
     classes = 0 if prior is None else len(prior)
-    generator = networks.build_generator(config, classes, moments)
+    # Servers may lack the bfloat16 instructions of the training's processor.
+    generator = networks.build_generator(
+        with_precision(config, "float32"), classes, moments
+    )
     choice = checkpoints.restore_average(
         run / checkpoints.DIRECTORY, generator, checkpoint
     )

@@ -10,6 +10,7 @@ import tensorflow as tf
 from stftgan_tf.config import Config
 from stftgan_tf.data.dataset import Shards
 from stftgan_tf.models import networks
+from stftgan_tf.models.devices import resolve_precision
 from stftgan_tf.models.wgan import WGAN
 
 _ROOT = logging.getLogger("stftgan_tf")
@@ -82,8 +83,10 @@ def log_start(
         )
     gpus = len(tf.config.list_physical_devices("GPU"))
     _LOG.info(
-        "precision %s; jit_compile: %s (resolved to %s: %s); %d replicas",
+        "precision: %s (resolved to %s); jit_compile: %s (resolved to %s: %s); "
+        "%d replicas",
         config.train.precision,
+        resolve_precision(config),
         config.train.jit_compile,
         str(model.jit_compile).lower(),
         f"{gpus} GPUs" if gpus else "no GPU",

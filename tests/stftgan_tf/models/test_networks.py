@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from stftgan_tf import config as config_lib
 from stftgan_tf.dsp.moments import Moments
-from stftgan_tf.models import networks
+from stftgan_tf.models import devices, networks
 
 
 def tiny_with(*overrides):
@@ -155,6 +155,17 @@ def test_macs_equal_tensorflows_count(kind, build):
     assert 2 * networks.macs(model) == pytest.approx(
         total.total_float_ops, rel=0.05
     )
+
+
+def test_auto_precision_is_bfloat16_only_where_the_processor_has_it():
+    assert devices.has_bfloat16("flags : fpu avx512_bf16 sha_ni\n")
+    assert devices.has_bfloat16("flags : amx_bf16\n")
+    assert not devices.has_bfloat16("flags : fpu avx2 avx512f\n")
+    config = tiny_with("train.precision=auto")
+    expected = {"mixed_bfloat16": "bfloat16", "float32": "float32"}
+    layer = networks.build_generator(config).layers[1]
+    precision = devices.resolve_precision(config)
+    assert layer.compute_dtype == expected[precision]
 
 
 def test_mixed_precision_keeps_weights_and_results_in_float32():

@@ -1,11 +1,14 @@
 import hashlib
 import json
+import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from stftgan_tf.errors import UsageError, UserError
 from stftgan_tf.metrics import registry
-from stftgan_tf.saved_model import writing
+from stftgan_tf.saved_model import loading, writing
 from tests.stftgan_tf.training import runs
 
 
@@ -41,6 +44,19 @@ def test_a_step_that_was_not_measured_has_no_metrics(labelled):
     card = (labelled.path / "model_card.md").read_text()
     assert "Not measured at this step." in card
     assert "A request may name a label: 0, 1, 2" in card
+
+
+def test_an_export_of_a_bfloat16_run_computes_in_float32(
+    trained_run, export, tmp_path
+):
+    run = Path(shutil.copytree(trained_run, tmp_path / "run"))
+    text = (run / "config.yaml").read_text()
+    assert text.count("precision: float32") == 1
+    text = text.replace("precision: float32", "precision: mixed_bfloat16")
+    (run / "config.yaml").write_text(text)
+    output = writing.export(run, tmp_path / "export").path
+    audio = [loading.load(path).sample(4, seed=1) for path in (output, export)]
+    np.testing.assert_array_equal(*audio)
 
 
 def test_what_cannot_be_exported_is_refused(trained_run, export, tmp_path):
