@@ -49,9 +49,11 @@ class SamplingModule(tf.Module):
         """
         super().__init__()
         self._num_parts = num_long_parts(config, secs)
-        self._generator, self._moments = generator, moments
-        self._config, self._prior = config, prior
+        self._moments, self._config, self._prior = moments, config, prior
+        # The Keras model itself must not be an attribute: TensorFlow would save
+        # each of its weights a second time.
         self._variables = [v.value for v in generator.variables]
+        self._generate = lambda inputs: generator(inputs, training=False)
 
     def signatures(self) -> dict[str, Any]:
         """Functions by the name of their signature.
@@ -226,8 +228,7 @@ class SamplingModule(tf.Module):
     def _window(
         self, latent: tf.Tensor, classes: tf.Tensor | None
     ) -> tf.Tensor:
-        inputs = latent if classes is None else [latent, classes]
-        return self._generator(inputs, training=False)
+        return self._generate(latent if classes is None else [latent, classes])
 
     def _audio_outputs(self, audio: tf.Tensor) -> dict[str, tf.Tensor]:
         rate_hz = self._config.audio.sample_rate_hz

@@ -28,6 +28,12 @@ def test_the_metadata_describes_the_model(metadata, tiny, trained_run):
     assert metadata["data_manifest_sha256"] == digest
 
 
+def test_the_weights_are_saved_once(export, metadata):
+    [weights] = (export / "variables").glob("variables.data-*")
+    size = weights.stat().st_size
+    assert size == pytest.approx(4 * metadata["parameters"], rel=0.1, abs=4096)
+
+
 def test_the_card_states_what_it_is_and_how_good(export, metadata, trained_run):
     card = (export / "model_card.md").read_text()
     assert "0.07 s of audio at 8000 Hz" in card
