@@ -133,6 +133,21 @@ def local_path(text: str) -> Path:
     return Path(text)
 
 
+def boxed_models() -> dict[str, Path]:
+    """Exports that come with the project, by name."""
+    directory = _FILE.parent / "boxed"
+    return {
+        path.parent.name: path.parent
+        for path in sorted(directory.glob("*/metadata.json"))
+    }
+
+
+def model_path(text: str) -> Path:
+    """The argparse type of an export: a path, or else a name in the box."""
+    path = local_path(text)
+    return path if path.exists() else boxed_models().get(text, path)
+
+
 def add_data(parser: argparse.ArgumentParser) -> None:
     """Adds `--data`, a data set, local or remote."""
     parser.add_argument(
@@ -144,13 +159,14 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """Adds `--model`, the directory of an export."""
+    """Adds `--model`, the directory of an export or a name in the box."""
     parser.add_argument(
         "--model",
         metavar="DIR",
-        type=local_path,
+        type=model_path,
         default=Path("exports/demo"),
-        help="directory of the export (default: exports/demo)",
+        help="directory of the export, or name of a model in the box "
+        f"({', '.join(boxed_models())}) (default: exports/demo)",
     )
 
 

@@ -15,15 +15,20 @@ import argparse
 import dataclasses
 import signal
 import sys
+from pathlib import Path
 
 from stftgan_tf import cli
+from stftgan_tf.errors import UsageError
 from stftgan_tf.serving import process
-from stftgan_tf.serving.options import ServerOptions
+from stftgan_tf.serving.options import ServerOptions, name_of
 
 EXAMPLE = (
     "python -m stftgan_tf.serve --model_base_path serving/digits "
     "--model_name digits --rest_api_port 8501 --port 8500"
 )
+
+# As in tensorflow_model_server.
+_DEFAULT_NAME = "default"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -33,19 +38,34 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__, EXAMPLE)
-    parser.add_argument(
+    models = parser.add_mutually_exclusive_group(required=True)
+    models.add_argument(
+        "--model",
+        type=cli.model_path,
+        metavar="DIR",
+        action="append",
+        help="export, directory of versions, or name of a model in the box "
+        f"({', '.join(cli.boxed_models())}); may be repeated; requests use the "
+        "name of the directory",
+    )
+    models.add_argument(
         "--model_base_path",
         type=cli.local_path,
         metavar="DIR",
-        required=True,
-        help="directory of the versions, such as serving/digits if the first "
-        "version is serving/digits/1",
+        help="as --model, but one, named by --model_name, as in "
+        "tensorflow_model_server",
     )
     parser.add_argument(
         "--model_name",
         metavar="NAME",
-        default=ServerOptions.model_name,
-        help="name of the model in requests (default: %(default)s)",
+        help="name of the model of --model_base_path in requests (default: "
+        f"{_DEFAULT_NAME})",
+    )
+    parser.add_argument(
+        "--no_page",
+        dest="page",
+        action="store_false",
+        help="do not show the listening page at /",
     )
     parser.add_argument(
         "--rest_api_port",
@@ -116,8 +136,9 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    fields = dataclasses.fields(ServerOptions)
-    options = ServerOptions(**{f.name: getattr(args, f.name) for f in fields})
+    names = {field.name for field in dataclasses.fields(ServerOptions)}
+    values = {k: v for k, v in vars(args).items() if k in names}
+    options = ServerOptions(models=_models(args), **values)
     options.check()
     process.limit_malloc_arenas()
     with process.log_to_stderr(), process.wait_for_signal() as wait:
@@ -130,12 +151,30 @@ def _run(args: argparse.Namespace) -> int:
         if server.rest_api_port:
             print(
                 f"REST on http://{options.host}:{server.rest_api_port}"
-                f"/v1/models/{options.model_name}",
+                f"/v1/models/{next(iter(options.models))}",
                 flush=True,
             )
         number = wait()
         server.stop()
     return 130 if number == signal.SIGINT else 0
+
+
+def _models(args: argparse.Namespace) -> dict[str, Path]:
+    """The directories of the models by name."""
+    if args.model_base_path:
+        name = _DEFAULT_NAME if args.model_name is None else args.model_name
+        return {name: args.model_base_path}
+    if args.model_name is not None:
+        raise UsageError("--model_name requires --model_base_path")
+    models: dict[str, Path] = {}
+    for path in args.model:
+        name = name_of(path)
+        if name in models:
+            raise UsageError(
+                f"{models[name]} and {path} have the same name; rename one"
+            )
+        models[name] = path
+    return models
 
 
 if __name__ == "__main__":

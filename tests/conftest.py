@@ -211,4 +211,5 @@ def serve(base: Path, **options):
     from stftgan_tf.serving.server import Server
 
     ports = {"port": 0, "rest_api_port": 0}
-    return Server(ServerOptions(base, **(ports | options)))
+    models = {options.pop("model_name", "default"): base}
+    return Server(ServerOptions(models, **(ports | options)))

@@ -86,13 +86,18 @@ class Embedding:
         )
 
 
-def fit(windows: np.ndarray, moments: Moments, config: Config) -> Embedding:
-    """Fits the embedding to training windows, float32 [B, T, F]."""
-    log_mel = LogMel(
+def log_mel_of(moments: Moments, config: Config) -> LogMel:
+    """The map from windows of a data set to log-mel bands."""
+    return LogMel(
         moments=moments,
         mel=mel_matrix(config),
         floor=np.float32(np.exp(config.log_floor)),
     )
+
+
+def fit(windows: np.ndarray, moments: Moments, config: Config) -> Embedding:
+    """Fits the embedding to training windows, float32 [B, T, F]."""
+    log_mel = log_mel_of(moments, config)
     mels = in_batches(lambda batch: _flat(log_mel(batch)), windows)
     # Repeated windows add no information.
     distinct = len({row.tobytes() for row in mels.round(3)})

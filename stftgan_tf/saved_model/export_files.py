@@ -5,6 +5,8 @@ from pathlib import Path
 from stftgan_tf.files import DirectoryKind
 
 METADATA = "metadata.json"
+CARD = "model_card.md"
+MAP = "map.json"
 WARMUP = Path("assets.extra", "tf_serving_warmup_requests")
 
 EXPORT = DirectoryKind(
@@ -13,7 +15,8 @@ EXPORT = DirectoryKind(
         METADATA,
         "saved_model.pb",
         "fingerprint.pb",
-        "model_card.md",
+        CARD,
+        MAP,
         "batching_parameters.txt",
         "variables/*",
         "assets/*",

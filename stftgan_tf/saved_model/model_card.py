@@ -12,8 +12,6 @@ from stftgan_tf.metrics import registry
 from stftgan_tf.training import run_dir
 from stftgan_tf.training.checkpoints import Choice
 
-CARD = "model_card.md"
-
 
 def metadata_of(
     run: Path,

@@ -129,6 +129,22 @@ class SamplingModule(tf.Module):
         frames += (self._num_parts - 1) * max(1, frames // 2)
         return (frames - 1) * config.frame_step + config.frame_length
 
+    def windows(self, seed: tf.Tensor) -> tf.Tensor:
+        """Windows [B, T, F] of seeds [B], without computing audio."""
+        latent = latents.of_seeds(seed, self._config.model.latent_dim)
+        return self._window(latent, self.classes(seed))
+
+    def classes(
+        self, seed: tf.Tensor, label: tf.Tensor | None = None
+    ) -> tf.Tensor | None:
+        """Classes [B]: the requested ones, or drawn by the seeds."""
+        if self._prior is None:
+            return None
+        drawn = latents.classes_of_seeds(seed, self._prior)
+        if label is None:
+            return drawn
+        return tf.where(label < 0, drawn, self._checked(label, lowest=-1))
+
     def sample(
         self,
         seed: tf.Tensor,
@@ -144,7 +160,7 @@ class SamplingModule(tf.Module):
         latent = latents.of_seeds(seed, self._config.model.latent_dim)
         if truncation is not None:
             latent *= truncation[:, None]
-        return self._outputs(latent, self._classes(seed, label))
+        return self._outputs(latent, self.classes(seed, label))
 
     def interpolate(
         self,
@@ -160,7 +176,7 @@ class SamplingModule(tf.Module):
             latents.of_seeds(seed_b, size),
             weight,
         )
-        return self._outputs(latent, self._classes(seed_a, label))
+        return self._outputs(latent, self.classes(seed_a, label))
 
     def generate(
         self, latent: tf.Tensor, condition: tf.Tensor | None = None
@@ -182,7 +198,7 @@ class SamplingModule(tf.Module):
         num_parts = self._num_parts
         latent = latents.path(seed, self._config.model.latent_dim, num_parts)
         latent = tf.reshape(latent, [-1, latent.shape[-1]])
-        classes = self._classes(seed, label)
+        classes = self.classes(seed, label)
         if classes is not None:
             classes = tf.repeat(classes, num_parts)
         window = self._window(latent, classes)
@@ -193,17 +209,6 @@ class SamplingModule(tf.Module):
         magnitudes = tf.sqrt(tf.transpose(power, [0, 2, 1]))
         audio = phase.magnitudes_to_audio(magnitudes, self._config)
         return self._audio_outputs(audio)
-
-    def _classes(
-        self, seed: tf.Tensor, label: tf.Tensor | None
-    ) -> tf.Tensor | None:
-        """Classes [B]: the requested ones, or drawn by the seeds."""
-        if self._prior is None:
-            return None
-        drawn = latents.classes_of_seeds(seed, self._prior)
-        if label is None:
-            return drawn
-        return tf.where(label < 0, drawn, self._checked(label, lowest=-1))
 
     def _checked(self, classes: tf.Tensor, lowest: int = 0) -> tf.Tensor:
         """The classes [B]; an error in the graph if one does not exist.

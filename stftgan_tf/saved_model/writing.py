@@ -11,9 +11,15 @@ import tensorflow as tf
 from stftgan_tf.config import Config
 from stftgan_tf.dsp.moments import Moments
 from stftgan_tf.files import published_dir, refuse_existing
+from stftgan_tf.metrics import embedding
 from stftgan_tf.models import condition, networks
 from stftgan_tf.models.devices import with_precision
-from stftgan_tf.saved_model import export_files, model_card, serving_files
+from stftgan_tf.saved_model import (
+    export_files,
+    model_card,
+    serving_files,
+    sound_map,
+)
 from stftgan_tf.saved_model.request import check_checkpoint, check_long_secs
 from stftgan_tf.saved_model.signatures import SamplingModule
 from stftgan_tf.training import checkpoints, run_dir
@@ -88,7 +94,7 @@ def export(
         metadata["seed_label_shares"] = [float(share) for share in prior]
     with published_dir(output, export_files.EXPORT, overwrite) as staging:
         tf.saved_model.save(module, str(staging), module.signatures())
-        _write_texts(staging, metadata)
+        _write_texts(staging, metadata, _map_of(module, moments, config))
         has_warmup = serving_files.write_warmup(staging)
     return Export(
         output,
@@ -106,11 +112,23 @@ def _prior(run: Path, config: Config) -> np.ndarray | None:
     return condition.load(run / condition.FILE).prior
 
 
-def _write_texts(directory: Path, metadata: dict[str, Any]) -> None:
-    """Writes the metadata, the model card and settings for a server."""
+def _map_of(
+    module: SamplingModule, moments: Moments, config: Config
+) -> dict[str, Any]:
+    seeds = np.arange(sound_map.NUM_SEEDS)
+    windows = embedding.in_batches(module.windows, seeds)
+    classes = module.classes(tf.constant(seeds))
+    return sound_map.of_windows(windows, classes, moments, config)
+
+
+def _write_texts(
+    directory: Path, metadata: dict[str, Any], sounds: dict[str, Any]
+) -> None:
+    """Writes the metadata, model card, map and settings for a server."""
     texts = {
+        export_files.MAP: json.dumps(sounds) + "\n",
         export_files.METADATA: json.dumps(metadata, indent=1) + "\n",
-        model_card.CARD: model_card.card_of(metadata),
+        export_files.CARD: model_card.card_of(metadata),
         serving_files.BATCHING: serving_files.batching_parameters(),
     }
     for name, text in texts.items():

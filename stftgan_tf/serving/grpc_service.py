@@ -23,9 +23,9 @@ from tensorflow_serving.apis import (
 from stftgan_tf.serving.errors import RequestError, invalid_argument
 from stftgan_tf.serving.limiter import RequestLimiter
 from stftgan_tf.serving.model import ModelVersion, check_input_names
+from stftgan_tf.serving.models import Models
 from stftgan_tf.serving.monitoring import RequestMetrics
 from stftgan_tf.serving.options import ServerOptions
-from stftgan_tf.serving.versions import VersionManager
 
 _LOG = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ _MAX_ELEMENTS = 2**24
 
 
 def create_server(
-    versions: VersionManager,
+    models: Models,
     limiter: RequestLimiter,
     metrics: RequestMetrics,
     options: ServerOptions,
@@ -50,19 +50,19 @@ def create_server(
         ],
     )
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-        _PredictionService(versions, limiter, metrics), server
+        _PredictionService(models, limiter, metrics), server
     )
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(
-        _ModelService(versions), server
+        _ModelService(models), server
     )
-    _add_health_service(versions, server)
+    _add_health_service(models, server)
     return server
 
 
-def _add_health_service(versions: VersionManager, server: grpc.Server) -> None:
+def _add_health_service(models: Models, server: grpc.Server) -> None:
     servicer = health.HealthServicer()
     states = health_pb2.HealthCheckResponse
-    versions.on_change(
+    models.on_change(
         lambda available: servicer.set(
             "", states.SERVING if available else states.NOT_SERVING
         )
@@ -75,11 +75,11 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     def __init__(
         self,
-        versions: VersionManager,
+        models: Models,
         limiter: RequestLimiter,
         metrics: RequestMetrics,
     ):
-        self._versions, self._limiter = versions, limiter
+        self._models, self._limiter = models, limiter
         self._metrics = metrics
 
     def Predict(self, request, context):  # noqa: N802
@@ -97,14 +97,16 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             _LOG.exception("Predict failed")
             context.abort(grpc.StatusCode.INTERNAL, "internal error")
         finally:
-            self._metrics.record("Predict", "GRPC", code, start)
+            self._metrics.record(
+                request.model_spec.name, "Predict", "GRPC", code, start
+            )
 
     def _predict(
         self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
     ) -> predict_pb2.PredictResponse:
         name, version = _requested_model(request)
         signature_name = request.model_spec.signature_name
-        with self._versions.use(name, version) as model, self._limiter.slot():
+        with self._models.use(name, version) as model, self._limiter.slot():
             if not context.is_active():
                 raise RequestError(
                     grpc.StatusCode.CANCELLED, "the client has disconnected"
@@ -144,7 +146,7 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                 )
         response = get_model_metadata_pb2.GetModelMetadataResponse()
         signatures = any_pb2.Any()
-        with self._versions.use(name, version) as model:
+        with self._models.use(name, version) as model:
             response.model_spec.name = name
             response.model_spec.version.value = model.version
             signatures.Pack(
@@ -157,15 +159,15 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
 
 class _ModelService(model_service_pb2_grpc.ModelServiceServicer):
-    def __init__(self, versions: VersionManager):
-        self._versions = versions
+    def __init__(self, models: Models):
+        self._models = models
 
     def GetModelStatus(self, request, context):  # noqa: N802
         """Returns the states of the versions, newest first."""
         response = get_model_status_pb2.GetModelStatusResponse()
         states = get_model_status_pb2.ModelVersionStatus.State
         try:
-            for status in self._versions.statuses(*_requested_model(request)):
+            for status in self._models.statuses(*_requested_model(request)):
                 row = response.model_version_status.add()
                 row.version = status.version
                 row.state = states.Value(status.state)

@@ -11,6 +11,7 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from stftgan_tf.saved_model import export_files
+from stftgan_tf.serving import about
 from stftgan_tf.serving.errors import RequestError, invalid_argument
 
 SignatureDef = meta_graph_pb2.SignatureDef
@@ -34,6 +35,7 @@ class ModelVersion:
     Attributes:
       version: the version number.
       signatures: SignatureDefs by name.
+      about: what the listening page shows; see `about.about`.
     """
 
     def __init__(self, path: Path, version: int, max_batch_size: int):
@@ -44,6 +46,7 @@ class ModelVersion:
             warm-up request fails.
         """
         self.version, self._max_batch_size = version, max_batch_size
+        self.about = about.about(path)
         graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=graph)
         try:

@@ -1,7 +1,7 @@
 """Request metrics for Prometheus, under the names TensorFlow Serving uses."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import prometheus_client
 from prometheus_client.core import Metric
@@ -15,12 +15,12 @@ _BUCKETS = [10 * 1.8**i for i in range(33)]
 class RequestMetrics:
     """Counts requests and measures their latency."""
 
-    def __init__(self, model_name: str):
-        self._model_name = model_name
+    def __init__(self, model_names: Collection[str]):
+        self._model_names = model_names
         self._registry = prometheus_client.CollectorRegistry()
         prometheus_client.ProcessCollector(registry=self._registry)
         self._counts = prometheus_client.Counter(
-            "request_count", "", ["status"], registry=None
+            "request_count", "", ["model_name", "status"], registry=None
         )
         self._latency = prometheus_client.Histogram(
             ":tensorflow:serving:request_latency",
@@ -32,14 +32,21 @@ class RequestMetrics:
         self._registry.register(self)
 
     def record(
-        self, api: str, entrypoint: str, status: str, start: float
+        self,
+        model_name: str,
+        api: str,
+        entrypoint: str,
+        status: str,
+        start: float,
     ) -> None:
         """Records a request that started at `time.perf_counter()` = `start`."""
-        self._counts.labels(status).inc()
+        # A client must not be able to create any number of time series.
+        if model_name not in self._model_names:
+            model_name = "unknown"
+        self._counts.labels(model_name, status).inc()
         if status == "OK":
             micros = 1e6 * (time.perf_counter() - start)
-            labels = self._model_name, api, entrypoint
-            self._latency.labels(*labels).observe(micros)
+            self._latency.labels(model_name, api, entrypoint).observe(micros)
 
     def collect(self) -> Iterator[Metric]:
         """Yields the request count; called by the registry.
@@ -51,8 +58,7 @@ class RequestMetrics:
         for family in self._counts.collect():
             for sample in family.samples:
                 if sample.name.endswith("_total"):
-                    labels = {"model_name": self._model_name, **sample.labels}
-                    metric.add_sample(name, labels, sample.value)
+                    metric.add_sample(name, sample.labels, sample.value)
         yield metric
 
     def text(self) -> bytes:

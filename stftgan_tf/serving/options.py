@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from stftgan_tf.errors import UsageError, UserError
@@ -12,8 +13,8 @@ class ServerOptions:
     """What to serve, where, and with which limits.
 
     Attributes:
-      model_base_path: the directory that contains one directory per version.
-      model_name: the model's name in requests.
+      models: by their names in requests, directories that are an export or
+        contain one directory per version.
       rest_api_port: the REST port; 0 chooses a free port, -1 disables REST.
       port: the gRPC port; 0 chooses a free port, -1 disables gRPC.
       host: the address to listen on.
@@ -24,10 +25,10 @@ class ServerOptions:
       max_running: the maximum number of requests that run at the same time.
       max_waiting: the maximum number of requests that wait; further requests
         are rejected as UNAVAILABLE.
+      page: whether the REST port also has a page to listen to the models.
     """
 
-    model_base_path: Path
-    model_name: str = "default"
+    models: Mapping[str, Path]
     rest_api_port: int = 8501
     port: int = 8500
     host: str = "127.0.0.1"
@@ -36,6 +37,7 @@ class ServerOptions:
     max_request_bytes: int = 4_000_000
     max_running: int = os.cpu_count() or 1
     max_waiting: int = 64
+    page: bool = True
 
     @property
     def threads(self) -> int:
@@ -50,18 +52,18 @@ class ServerOptions:
         """Raises UsageError or UserError for options that cannot be used."""
         self._check_limits()
         self._check_ports()
-        base = self.model_base_path
-        if not base.is_dir():
-            raise UserError(
-                f"{base} is not a directory; expected a directory that "
-                "contains one directory per version"
-            )
-        if (base / "saved_model.pb").is_file():
-            raise UserError(
-                f"{base} is an export; expected a directory that contains one "
-                f"directory per version: export with --output {base}/1 and "
-                f"serve with --model_base_path {base}"
-            )
+        for name, path in self.models.items():
+            # Requests could not name the model.
+            if not name or set(name) & set("/:"):
+                raise UsageError(
+                    f"the model name is {name!r}; expected a name without / "
+                    "and :"
+                )
+            if not path.is_dir():
+                raise UserError(
+                    f"{path} is not a directory; expected an export, or a "
+                    "directory that contains one directory per version"
+                )
 
     def _check_limits(self) -> None:
         for name in ("max_batch_size", "max_request_bytes", "max_running"):
@@ -86,3 +88,17 @@ class ServerOptions:
                 "--port and --rest_api_port are both -1; expected at least one "
                 "port"
             )
+
+
+def is_export(path: Path) -> bool:
+    """Whether a directory is an export, and not one of several versions."""
+    return (path / "saved_model.pb").is_file()
+
+
+def name_of(path: Path) -> str:
+    """The name of a model in requests: that of its directory.
+
+    If the directory is one of several versions, it is that of their directory.
+    """
+    path = path.resolve()
+    return path.parent.name if path.name.isdecimal() else path.name

@@ -21,8 +21,9 @@ from tensorflow_serving.apis import get_model_metadata_pb2
 from stftgan_tf.serving import json_requests, json_responses, monitoring
 from stftgan_tf.serving.errors import RequestError, invalid_argument
 from stftgan_tf.serving.limiter import RequestLimiter
+from stftgan_tf.serving.models import Models
 from stftgan_tf.serving.options import ServerOptions
-from stftgan_tf.serving.versions import VersionManager, is_version
+from stftgan_tf.serving.versions import is_version
 
 _PREDICT = re.compile(
     r"/v1/models/([^/:]+)(?:/versions/(\d+))?:(classify|regress|predict)", re.I
@@ -67,12 +68,12 @@ class RestService:
 
     def __init__(
         self,
-        versions: VersionManager,
+        models: Models,
         limiter: RequestLimiter,
         metrics: monitoring.RequestMetrics,
         options: ServerOptions,
     ):
-        self._versions, self._limiter = versions, limiter
+        self._models, self._limiter = models, limiter
         self._metrics = metrics
         self._max_bytes = options.max_request_bytes
         self._num_threads = options.threads
@@ -102,8 +103,9 @@ class RestService:
             _LOG.exception("%s %s failed", request.method, path)
             status, code = 500, "INTERNAL"
             content = json_responses.error_body("internal error; see the log")
-        if _PREDICT.fullmatch(path):
-            self._metrics.record("predict", "REST", code, start)
+        match = _PREDICT.fullmatch(path)
+        if match:
+            self._metrics.record(match[1], "predict", "REST", code, start)
         return Response(content, status, media_type="application/json")
 
     async def _content(self, request: Request, path: str) -> bytes:
@@ -195,7 +197,7 @@ class RestService:
                 grpc.StatusCode.UNIMPLEMENTED,
                 f"{verb} is not supported; expected predict",
             )
-        with self._versions.use(name, version) as model, self._limiter.slot():
+        with self._models.use(name, version) as model, self._limiter.slot():
             inputs, row_format = json_requests.parse_inputs(request, model)
             outputs = model.run(request.get("signature_name", ""), inputs)
             return json_responses.predictions_body(outputs, row_format)
@@ -210,12 +212,12 @@ class RestService:
                     "error_message": status.message,
                 },
             }
-            for status in self._versions.statuses(name, version)
+            for status in self._models.statuses(name, version)
         ]
         return json_responses.to_json({"model_version_status": statuses})
 
     def _metadata(self, name: str, version: int | None) -> bytes:
-        with self._versions.use(name, version) as model:
+        with self._models.use(name, version) as model:
             spec = {
                 "name": name,
                 "signature_name": "",

@@ -1,4 +1,4 @@
-"""A server of one model: REST and gRPC in one process."""
+"""A server of models: REST and gRPC in one process."""
 
 import logging
 import socket
@@ -12,17 +12,17 @@ from starlette.applications import Starlette
 from stftgan_tf.errors import UserError
 from stftgan_tf.serving import grpc_service
 from stftgan_tf.serving.limiter import RequestLimiter
+from stftgan_tf.serving.models import Models
 from stftgan_tf.serving.monitoring import RequestMetrics
 from stftgan_tf.serving.options import ServerOptions
 from stftgan_tf.serving.rest_service import RestService
-from stftgan_tf.serving.versions import VersionManager
 
 # Time that running requests have to finish when the server stops.
 _GRACE_SECS = 10.0
 
 
 class Server:
-    """Serves the newest version of a model.
+    """Serves the newest version of each model.
 
     It accepts requests as soon as the constructor returns.
 
@@ -32,7 +32,7 @@ class Server:
     """
 
     def __init__(self, options: ServerOptions):
-        """Loads the model and listens.
+        """Loads the models and listens.
 
         Raises:
           UsageError: if an option is out of range.
@@ -47,12 +47,7 @@ class Server:
         if options.rest_api_port >= 0:
             listener = _listen(options.host, options.rest_api_port)
             self.rest_api_port = listener.getsockname()[1]
-        self._versions = VersionManager(
-            options.model_name,
-            options.model_base_path,
-            options.file_system_poll_wait_seconds,
-            options.max_batch_size,
-        )
+        self._models = Models(options)
         try:
             self._start(options, listener)
         except BaseException:
@@ -65,8 +60,8 @@ class Server:
         self, options: ServerOptions, listener: socket.socket | None
     ) -> None:
         limiter = RequestLimiter(options.max_running, options.max_waiting)
-        metrics = RequestMetrics(options.model_name)
-        shared = self._versions, limiter, metrics, options
+        metrics = RequestMetrics(options.models)
+        shared = self._models, limiter, metrics, options
         if options.port >= 0:
             server = grpc_service.create_server(*shared)
             address = f"{options.host}:{options.port}"
@@ -88,7 +83,7 @@ class Server:
             self._rest.stop()
         if stopped:
             stopped.wait()
-        self._versions.close()
+        self._models.close()
 
 
 class _RestServer:

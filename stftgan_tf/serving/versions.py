@@ -12,6 +12,7 @@ import grpc
 from stftgan_tf.errors import first_line
 from stftgan_tf.serving.errors import RequestError
 from stftgan_tf.serving.model import ModelVersion
+from stftgan_tf.serving.options import is_export
 
 _LOG = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class VersionManager:
 
         Args:
           name: the model's name in requests.
-          base_path: the directory of the versions.
+          base_path: the directory of the versions, or an export.
           poll_secs: seconds between polls; 0 disables polling.
           max_batch_size: the maximum number of rows in a request.
         """
@@ -221,6 +222,9 @@ def _model_not_found(name: str, version: int | None) -> RequestError:
 
 
 def _version_directories(base_path: Path) -> dict[int, Path]:
+    """Directories by version; an export itself is version 1."""
+    if is_export(base_path):
+        return {1: base_path}
     return {
         int(path.name): path
         for path in base_path.iterdir()
