@@ -7,22 +7,25 @@ audio. Earlier samples in the directory are replaced.
 --interpolate goes from one seed to another in --num steps. --secs joins several
 windows by crossfades. --phase pghi computes the phase by phase gradient heap
 integration, which is better but slower than the phase in the export's graph
-(and fast if numba is installed). --stdout writes nothing but one WAV of all
-samples to standard output:
+(and fast if numba is installed). --list makes the samples of a samples.json, or
+of a favourites.json of the listening page, again. --stdout writes nothing but
+one WAV of all samples to standard output:
 
-    python -m stftgan_tf.sample --model exports/digits --num 20 --stdout | aplay
+    python -m stftgan_tf.sample --model digits --num 20 --stdout | aplay
 """
 
 import argparse
+import itertools
 import sys
 from pathlib import Path
 
 from stftgan_tf import cli
 from stftgan_tf.errors import UsageError
+from stftgan_tf.saved_model import sample_list
 from stftgan_tf.saved_model.request import SampleRequest
 
 EXAMPLE = (
-    "python -m stftgan_tf.sample --model exports/digits --num 16 --seed 0 "
+    "python -m stftgan_tf.sample --model digits --num 16 --seed 0 "
     "--output samples/digits"
 )
 
@@ -53,6 +56,12 @@ def _parser() -> argparse.ArgumentParser:
         "one window)",
     )
     parser.add_argument(
+        "--list",
+        metavar="FILE",
+        type=cli.local_path,
+        help="make the samples of a list again, instead of --num and --seed",
+    )
+    parser.add_argument(
         "--phase",
         choices=("export", "pghi"),
         default="export",
@@ -79,27 +88,35 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace) -> int:
     request = SampleRequest(
-        args.num,
-        args.seed,
-        args.label,
-        tuple(args.interpolate) if args.interpolate else None,
-        args.truncation,
-        args.secs,
-        args.phase,
+        num=args.num,
+        seed=args.seed,
+        label=args.label,
+        interpolate=tuple(args.interpolate) if args.interpolate else None,
+        truncation=args.truncation,
+        secs=args.secs,
+        phase=args.phase,
     )
     request.check()
+    requests = [request]
+    if args.list:
+        if request != SampleRequest(phase=args.phase):
+            raise UsageError(
+                "--list says what to make; remove --num, --seed, --label, "
+                "--interpolate, --truncation and --secs"
+            )
+        requests = sample_list.read(args.list, args.phase)
     if args.stdout and (args.output or args.format != "wav"):
         raise UsageError(
             "--stdout writes a WAV and no files; remove --output and --format"
         )
     if args.stdout:
-        return _stream(args.model, request)
+        return _stream(args.model, requests)
     output = args.output or Path("samples", args.model.resolve().name)
-    return _write_files(args.model, request, output, args.format)
+    return _write_files(args.model, requests, output, args.format)
 
 
 def _write_files(
-    path: Path, request: SampleRequest, output: Path, kind: str
+    path: Path, requests: list[SampleRequest], output: Path, kind: str
 ) -> int:
     # Not at the top: TensorFlow takes seconds to load.
     from stftgan_tf.saved_model import loading, sample_dir, sample_files
@@ -107,25 +124,29 @@ def _write_files(
     # Fails before the model is loaded, not after it.
     sample_dir.check(output)
     model = loading.load(path)
-    samples, *others = sample_files.write(model, request, output, kind)
-    print(f"{request.num} {kind.upper()} files, {samples}")
+    samples, *others = sample_files.write(model, requests, output, kind)
+    num = sum(request.num for request in requests)
+    print(f"{num} {kind.upper()} files, {samples}")
     for other in others:
         print(other)
     return 0
 
 
-def _stream(path: Path, request: SampleRequest) -> int:
+def _stream(path: Path, requests: list[SampleRequest]) -> int:
     from stftgan_tf.saved_model import loading, sampling, wav_stream
 
     model = loading.load(path)
     # Fails before anything is written.
-    batches = sampling.generate(model, request)
-    samples = sampling.num_audio_samples(model, request)
-    wav_stream.check_size(request.num, samples)
+    batches = [sampling.generate(model, request) for request in requests]
+    samples = sum(
+        request.num * sampling.num_audio_samples(model, request)
+        for request in requests
+    )
+    wav_stream.check_size(samples)
     wav_stream.write(
         sys.stdout.buffer,
-        batches,
-        request.num * samples,
+        itertools.chain.from_iterable(batches),
+        samples,
         model.sample_rate_hz,
     )
     return 0

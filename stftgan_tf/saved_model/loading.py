@@ -176,8 +176,9 @@ class LoadedModel:
           UserError: if the model does not have the label.
         """
         labels = self._label_indices(label, num)
+        weights = np.linspace(0, 1, num, dtype=np.float32)
         batches = self.interpolation_batches(
-            (seed_a, seed_b), num, BATCH, labels
+            (seed_a, seed_b), weights, BATCH, labels
         )
         return np.concatenate([batch["audio"] for batch in batches])
 
@@ -247,24 +248,22 @@ class LoadedModel:
     def interpolation_batches(
         self,
         seeds: tuple[int, int],
-        count: int,
+        weights: np.ndarray,
         batch: int,
         labels: np.ndarray | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """Samples on the way from one seed to another, both included.
+        """Samples on the way from one seed to another.
 
         Args:
           seeds: the two.
-          count: number of samples, at least 2.
+          weights: float32 [count], 0 at the first seed and 1 at the second.
           batch: number of samples at a time.
           labels: as for `batches`.
 
         Yields:
-          `weight` float32 [B], 0 at the first seed and 1 at the second, and
-          the outputs of `batches`.
+          `weight` float32 [B], and the outputs of `batches`.
         """
-        weights = np.linspace(0, 1, count, dtype=np.float32)
-        for part in slices(count, batch):
+        for part in slices(len(weights), batch):
             weight = weights[part]
             inputs = {
                 "seed_a": np.full(len(weight), seeds[0]),

@@ -46,6 +46,8 @@ class SampleRequest:
       seed: of the first sample.
       label: name or index, or None to draw one for each sample.
       interpolate: two seeds; samples are between them, instead of at `seed`.
+      weight: the only point between the two seeds, from 0 to 1; None for
+        `num` points, including both seeds.
       truncation: scale of the latents.
       secs: duration of a sample, or None for one window.
       phase: `export` for the phase of the export, or `pghi` to compute it
@@ -56,6 +58,7 @@ class SampleRequest:
     seed: int = 0
     label: str | None = None
     interpolate: tuple[int, int] | None = None
+    weight: float | None = None
     truncation: float = 1.0
     secs: float | None = None
     phase: str = "export"
@@ -67,6 +70,8 @@ class SampleRequest:
             raise UsageError(
                 f"--truncation is {self.truncation}; expected above 0"
             )
+        if self.weight is not None and not 0 <= self.weight <= 1:
+            raise UsageError(f"weight is {self.weight}; expected 0 to 1")
         if self.secs is not None and not 0 < self.secs < float("inf"):
             raise UsageError(f"--secs is {self.secs}; expected above 0")
         present = {
@@ -81,7 +86,7 @@ class SampleRequest:
             raise UsageError("--phase pghi and --secs cannot be combined")
 
     def _check_seeds(self) -> None:
-        smallest = 2 if self.interpolate else 1
+        smallest = 2 if self.interpolate and self.weight is None else 1
         check_num(self.num, smallest)
         flag, seeds, largest = "--seed", [self.seed], _MAX_SEED - self.num
         if self.interpolate:

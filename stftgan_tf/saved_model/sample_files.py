@@ -1,5 +1,6 @@
 """Writes samples as audio files, with a list and a picture."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ _MAX_WINDOWS = 64
 
 
 def write(
-    model: LoadedModel, request: SampleRequest, output: Path, kind: str
+    model: LoadedModel,
+    requests: Sequence[SampleRequest],
+    output: Path,
+    kind: str,
 ) -> list[Path]:
     """Writes samples.json, the audio files and, for windows, grid.png.
 
@@ -26,7 +30,7 @@ def write(
 
     Args:
       model: generates the samples.
-      request: what to generate.
+      requests: what to generate, all with the same phase.
       output: the directory; it appears by one rename.
       kind: `wav` or `flac`, with 16 bits per sample.
 
@@ -37,20 +41,23 @@ def write(
       UsageError, UserError: as `sampling.generate`, or if the directory
         contains anything but samples.
     """
-    batches = sampling.generate(model, request)
-    progress = Progress("sample", request.num, "samples")
+    # Mistakes in any request are found before the first one runs.
+    batches = [sampling.generate(model, request) for request in requests]
+    total = sum(request.num for request in requests)
+    progress = Progress("sample", total, "samples")
     rows, windows = [], []
     with sample_dir.published(output) as staging:
-        for batch in batches:
-            rows += _write_batch(batch, staging, request, kind, model)
-            space = max(0, _MAX_WINDOWS - len(windows))
-            windows += list(batch.get("window", []))[:space]
-            progress.update(len(rows))
+        for request, parts in zip(requests, batches, strict=True):
+            for batch in parts:
+                rows += _write_batch(batch, staging, request, kind, model)
+                space = max(0, _MAX_WINDOWS - len(windows))
+                windows += list(batch.get("window", []))[:space]
+                progress.update(len(rows))
         names = [LIST, rows[0]["file"]]
         if windows:
             names.append(PICTURE)
             _draw(staging / PICTURE, windows, rows, model)
-        sample_dir.write_list(staging, _list_of(request, model, rows))
+        sample_dir.write_list(staging, _list_of(requests[0].phase, model, rows))
     progress.close(len(rows))
     return [output / name for name in names]
 
@@ -101,7 +108,12 @@ def _origin(
     """The seed or seeds of a sample, for the list and for the file name."""
     if not request.interpolate:
         seed = int(batch["seed"][index])
-        return {"seed": seed}, f"seed-{seed:06d}"
+        origin = {"seed": seed}
+        if request.truncation != 1:
+            origin["truncation"] = request.truncation
+        if request.secs is not None:
+            origin["secs"] = request.secs
+        return origin, f"seed-{seed:06d}"
     first, last = request.interpolate
     weight = float(batch["weight"][index])
     origin = {"seeds": [first, last], "weight": round(weight, 6)}
@@ -119,7 +131,7 @@ def _prefix(request: SampleRequest) -> str:
 
 
 def _list_of(
-    request: SampleRequest, model: LoadedModel, rows: list[dict[str, Any]]
+    phase: str, model: LoadedModel, rows: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """The content of samples.json."""
     metadata = model.metadata
@@ -127,8 +139,6 @@ def _list_of(
         "model": str(model.path),
         "step": metadata["step"],
         "sample_rate_hz": model.sample_rate_hz,
-        "phase": request.phase,
-        "truncation": request.truncation,
-        "secs": request.secs or metadata["samples"] / model.sample_rate_hz,
+        "phase": phase,
         "samples": rows,
     }

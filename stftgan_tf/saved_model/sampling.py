@@ -41,7 +41,7 @@ def _batches(
         return (_shortened(batch, request.secs, model) for batch in batches)
     if request.interpolate:
         batches = model.interpolation_batches(
-            request.interpolate, num, BATCH, labels
+            request.interpolate, _weights(request), BATCH, labels
         )
     else:
         batches = model.batches(
@@ -50,6 +50,13 @@ def _batches(
     if request.phase == "export":
         return batches
     return (_with_pghi_phase(batch, model) for batch in batches)
+
+
+def _weights(request: SampleRequest) -> np.ndarray:
+    """Points between the two seeds of an interpolation, float32 [num]."""
+    if request.weight is not None:
+        return np.float32([request.weight])
+    return np.linspace(0, 1, request.num, dtype=np.float32)
 
 
 def _with_labels(

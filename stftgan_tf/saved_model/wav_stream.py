@@ -12,13 +12,13 @@ _HEADER_BYTES = 44
 _MAX_BYTES = 2**32 - 1 - (_HEADER_BYTES - 8)
 
 
-def check_size(num: int, samples: int) -> None:
-    """Raises UsageError if a WAV cannot contain `num` times `samples`."""
-    size = _BYTES_PER_SAMPLE * num * samples
+def check_size(num_samples: int) -> None:
+    """Raises UsageError if one WAV cannot contain this many samples."""
+    size = _BYTES_PER_SAMPLE * num_samples
     if size > _MAX_BYTES:
         raise UsageError(
-            f"--num {num} needs {size} bytes; a WAV contains at most "
-            f"{_MAX_BYTES}"
+            f"the samples need {size} bytes; a WAV contains at most "
+            f"{_MAX_BYTES}, so choose a smaller --num"
         )
 
 

@@ -14,7 +14,7 @@ from stftgan_tf.saved_model.request import SampleRequest
 
 def write(model, output, kind="wav", **request):
     """Writes the samples and returns the rows of samples.json."""
-    sample_files.write(model, SampleRequest(**request), output, kind)
+    sample_files.write(model, [SampleRequest(**request)], output, kind)
     return json.loads((output / "samples.json").read_text())["samples"]
 
 
