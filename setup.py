@@ -93,6 +93,7 @@ setup(
     package_dir={"stftgan_tf.configs": "configs"},
     package_data={
         "stftgan_tf.evaluation": ["report.html"],
+        "stftgan_tf.serving": ["assets/*"],
         "stftgan_tf.configs": ["*.yaml"],
     },
     # What sampling an export requires.

@@ -6,6 +6,9 @@ directory --model_base_path contains one directory per version, whose name is
 the version number. The newest version that loads is served; when a newer one
 appears, it takes over without dropping a request. Requires the extra `serving`.
 
+The REST port also shows a page to listen to the models (/), unless --no_page
+switches it off.
+
     python -m stftgan_tf.export --run runs/digits --output serving/digits/1
     curl -d '{"instances": [{"seed": 7}]}' \\
         http://127.0.0.1:8501/v1/models/digits:predict
@@ -154,6 +157,12 @@ def _run(args: argparse.Namespace) -> int:
                 f"/v1/models/{next(iter(options.models))}",
                 flush=True,
             )
+            if options.page:
+                print(
+                    "listen at "
+                    f"http://{options.host}:{server.rest_api_port}/",
+                    flush=True,
+                )
         number = wait()
         server.stop()
     return 130 if number == signal.SIGINT else 0

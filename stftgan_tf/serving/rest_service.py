@@ -23,6 +23,7 @@ from stftgan_tf.serving.errors import RequestError, invalid_argument
 from stftgan_tf.serving.limiter import RequestLimiter
 from stftgan_tf.serving.models import Models
 from stftgan_tf.serving.options import ServerOptions
+from stftgan_tf.serving.page import ListeningPage
 from stftgan_tf.serving.versions import is_version
 
 _PREDICT = re.compile(
@@ -76,6 +77,7 @@ class RestService:
         self._models, self._limiter = models, limiter
         self._metrics = metrics
         self._max_bytes = options.max_request_bytes
+        self._page = ListeningPage(models) if options.page else None
         self._num_threads = options.threads
         # Created later, because anyio requires a running event loop.
         self._threads: anyio.CapacityLimiter | None = None
@@ -89,6 +91,11 @@ class RestService:
             return Response(self._metrics.text(), media_type="text/plain")
         status, code = 200, "OK"
         try:
+            if self._page:
+                headers = request.headers
+                response = self._page.respond(request.method, path, headers)
+                if response:
+                    return response
             content = await self._content(request, path)
         except RequestError as error:
             code = error.code.name
