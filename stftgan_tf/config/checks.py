@@ -55,6 +55,11 @@ def _check_networks(config: Config) -> None:
                 f"(2 to the power of model.num_downsamples, "
                 f"{model.num_downsamples})"
             )
+    if model.networks == "dcgan" and model.critic_input != "window":
+        raise ConfigError(
+            f"model.critic_input is {model.critic_input}; expected window, "
+            "because only the frames networks take mel bands"
+        )
     for name in ("generator", "critic"):
         kernel = getattr(model, name).kernel
         if kernel % 2 == 0:

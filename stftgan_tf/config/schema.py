@@ -180,6 +180,8 @@ class ModelConfig:
         windows, for `condition: cluster`.
       minibatch_stddev: windows per group whose standard deviation the critic
         sees (minibatch discrimination); 1 turns it off.
+      critic_input: what the critic of the `frames` networks sees: the
+        `window`, or `window_and_mel`, which adds log-mel bands.
       generator: size of the generator.
       critic: size of the critic.
       phase: initial phase of the exported audio: `integrated` from the
@@ -198,6 +200,7 @@ class ModelConfig:
     condition: Literal["none", "label", "cluster"] = "none"
     clusters: int = _bounded(2, 65536, 50)
     minibatch_stddev: int = _bounded(1, 1024, 1)
+    critic_input: Literal["window", "window_and_mel"] = "window"
     generator: NetworkConfig = NetworkConfig()
     critic: NetworkConfig = NetworkConfig()
     phase: Literal["integrated", "griffin_lim"] = "integrated"

@@ -26,7 +26,7 @@ def build_wgan(
         augmentation = Augment(config, moments)
     model = WGAN(
         networks.build_generator(config, classes, moments),
-        networks.build_critic(config, classes),
+        networks.build_critic(config, classes, moments),
         # The average of the generator's weights starts as a copy of it.
         networks.build_generator(config, classes, moments),
         config,

@@ -10,6 +10,7 @@ from keras import layers
 
 from stftgan_tf.config import Config
 from stftgan_tf.dsp.moments import Moments
+from stftgan_tf.models.hearing import Hearing
 from stftgan_tf.models.layers import LayerFactory
 
 # Kernel of the convolutions that keep the number of frames.
@@ -46,8 +47,10 @@ def build_generator(
     return make.model(latent, window, "generator")
 
 
-def build_critic(config: Config, classes: int) -> keras.Model:
-    """Builds the critic, the generator's mirror image.
+def build_critic(
+    config: Config, classes: int, moments: Moments | None
+) -> keras.Model:
+    """Builds the critic, the generator's mirror image; see `networks`.
 
     Strides replace doubling, means replace repetition. The blocks are those of
     Gulrajani et al. 2017, appendix C, along time only.
@@ -57,6 +60,8 @@ def build_critic(config: Config, classes: int) -> keras.Model:
     make = LayerFactory(config, "critic", classes)
     window = make.inputs([frames, bins, 1], "window", class_shape=[1])
     x = layers.Reshape([frames, bins])(window)
+    if model.critic_input == "window_and_mel" and moments is not None:
+        x = Hearing(config, moments)(x)
     x = make.conv1d(x, width, _KERNEL)
     # As in the generator, a block costs as much as one convolution would.
     inner = -(-width * kernel // (kernel + _KERNEL))

@@ -32,16 +32,20 @@ def build_generator(
     return frames.build_generator(config, classes, moments)
 
 
-def build_critic(config: Config, classes: int = 0) -> keras.Model:
+def build_critic(
+    config: Config, classes: int = 0, moments: Moments | None = None
+) -> keras.Model:
     """Builds the critic that `model.networks` names.
 
     Args:
       config: kind, sizes and precision of the network, seed of the weights.
       classes: number of labels or clusters, 0 for an unconditional network.
+      moments: moments of the data, which `model.critic_input` with mel bands
+        requires; None leaves the bands out.
     """
     if config.model.networks == "dcgan":
         return dcgan.build_critic(config, classes)
-    return frames.build_critic(config, classes)
+    return frames.build_critic(config, classes, moments)
 
 
 def macs(model: keras.Model) -> int:
