@@ -189,6 +189,7 @@ FEATURES = {
     # What `digits8k` uses.
     "shipped": [
         "model.condition=cluster",
+        "model.critic_input=window_and_mel",
         "augment.target=0.6",
         "train.penalty_interval=4",
     ],
@@ -202,14 +203,20 @@ FEATURES = {
 }
 
 
+def kind_of_networks(kind):
+    if kind == "frames":
+        return ["model.networks=frames"]
+    return ["model.networks=dcgan", "model.critic_input=window"]
+
+
 @pytest.mark.parametrize("kind", ["frames", "dcgan"])
 @pytest.mark.parametrize("features", FEATURES)
 def test_both_kinds_of_networks_train_with_every_feature(kind, features):
     model = model_with(
-        f"model.networks={kind}",
         "train.loss=rpgan-r1r2",
         "train.critic_steps=2",
         *FEATURES[features],
+        *kind_of_networks(kind),
     )
     before = model.get_weights()
     for _ in range(2):
