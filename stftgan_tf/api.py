@@ -141,6 +141,7 @@ def train(
     steps: int | None = None,
     minutes: float | None = None,
     resume: bool = False,
+    init_from: str | Path | None = None,
 ) -> Path:
     """Trains a model into a run directory.
 
@@ -152,18 +153,20 @@ def train(
         `train.steps` by default.
       minutes: total training time; no limit by default.
       resume: whether to continue the run that is already there.
+      init_from: the run or export whose weights a new run starts with.
 
     Returns:
       `run`.
 
     Raises:
-      UsageError: if steps or minutes do not fit the config.
+      UsageError: if steps or minutes do not fit the config, or `resume` and
+        `init_from` are combined.
       UserError: if the run or the data set cannot be used, variety collapses,
         or a value is not finite.
     """
     from stftgan_tf.training import loop
 
-    loop.train(config, data, run, steps, minutes, resume)
+    loop.train(config, data, run, steps, minutes, resume, init_from)
     return Path(run)
 
 

@@ -6,6 +6,11 @@ for bit as if the training had never stopped. Config and data set are those of
 the run:
 
     python -m stftgan_tf.train --run runs/digits --resume --minutes 60
+
+--init_from fine-tunes another model on new recordings, with the same config:
+
+    python -m stftgan_tf.train --data tfrecords/mine --run runs/mine \\
+        --init_from runs/digits --minutes 5
 """
 
 import argparse
@@ -49,6 +54,13 @@ def _parser() -> argparse.ArgumentParser:
         type=cli.local_path,
         help="directory of the run (default: runs/<name of the data set>)",
     )
+    parser.add_argument(
+        "--init_from",
+        metavar="DIR",
+        type=cli.model_path,
+        help="start with the weights of another run, an export or a model in "
+        "the box (without a critic, which starts anew, from the last two)",
+    )
     cli.add_limits(parser)
     parser.add_argument(
         "--resume",
@@ -83,7 +95,13 @@ def _train(args: argparse.Namespace, run: Path, config: Config) -> int:
     data = args.data or (_data_of(run) if args.resume else _DATA)
     with logs.log_to_stderr():
         result = loop.train(
-            config, data, run, args.steps, args.minutes, args.resume
+            config,
+            data,
+            run,
+            args.steps,
+            args.minutes,
+            args.resume,
+            args.init_from,
         )
     return 130 if result.interrupted else 0
 

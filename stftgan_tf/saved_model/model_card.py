@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from stftgan_tf.config import Config
 from stftgan_tf.metrics import registry
-from stftgan_tf.training import run_dir
+from stftgan_tf.training import run_dir, warm_start
 from stftgan_tf.training.checkpoints import Choice
 
 
@@ -50,6 +50,7 @@ def metadata_of(
         "tensorflow": tf.__version__,
         "config": config.to_dict(),
         "watch": state.metrics,
+        "init_from": warm_start.read_record(run),
         "data_manifest_sha256": hashlib.sha256(manifest_bytes).hexdigest(),
     }
 
@@ -75,6 +76,7 @@ seed. {condition}.
 - loss {config["train"]["loss"]}, step {metadata["step"]},
   {metadata["train_secs"] / 60:.1f} minutes of training
 - checkpoint {metadata["checkpoint"]}: {metadata["checkpoint_reason"]}
+- initial weights: {_origin_of(metadata["init_from"])}
 - TensorFlow {metadata["tensorflow"]}
 - data: manifest {metadata["data_manifest_sha256"]}
 - silence: {config["model"]["subtract_floor"]:g} times the floor of
@@ -91,3 +93,13 @@ What it generates is not a statement of any speaker, and the licence of the
 recordings applies to it. `python -m stftgan_tf.evaluate` measures variety and
 quality, and whether windows are copies of training windows.
 """
+
+
+def _origin_of(record: dict[str, Any] | None) -> str:
+    """What the training started from."""
+    if record is None:
+        return "random"
+    return (
+        f"{Path(record['path']).name}, step {record['step']}; the moments are "
+        "those of the data below"
+    )

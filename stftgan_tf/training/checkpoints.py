@@ -155,9 +155,12 @@ class Choice:
 
 
 def restore_average(
-    directory: Path, generator: keras.Model, which: str = BEST
+    directory: Path,
+    generator: keras.Model,
+    which: str = BEST,
+    critic: keras.Model | None = None,
 ) -> Choice:
-    """Restores only the averaged generator, of the best checkpoint by default.
+    """Restores the averaged generator, of the best checkpoint by default.
 
     The best is the checkpoint of the last step if that was the best. If there
     is no best one, or it is damaged, the newest is restored.
@@ -166,11 +169,15 @@ def restore_average(
       directory: `checkpoints` of the run.
       generator: receives the averaged weights.
       which: `best`, `last`, or the number of a step.
+      critic: if given, receives the weights of the critic.
 
     Raises:
       UserError: if there is no such checkpoint, or none can be read.
     """
-    checkpoint = tf.train.Checkpoint(ema_generator=generator)
+    networks = {"ema_generator": generator}
+    if critic is not None:
+        networks["critic"] = critic
+    checkpoint = tf.train.Checkpoint(**networks)
     every = [
         path
         for prefix in (_LAST, _BEST, _STEP)

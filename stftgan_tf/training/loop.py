@@ -1,8 +1,8 @@
 """Trains a model in the directory of a run.
 
 A run contains config.yaml, manifest.json (of the data), metrics.jsonl,
-log.txt, sessions.jsonl, samples/, checkpoints/, tensorboard/, and condition.npz
-if the model learns labels or clusters. A resumed training equals an
+log.txt, sessions.jsonl, samples/, checkpoints/, tensorboard/, condition.npz if
+the model learns labels or clusters, and init_from.json if it was fine-tuned. A resumed training equals an
 uninterrupted one bit for bit on a CPU.
 """
 
@@ -18,7 +18,7 @@ from stftgan_tf import run_files
 from stftgan_tf.config import Config
 from stftgan_tf.data import dataset, integrity
 from stftgan_tf.data.dataset import Shards
-from stftgan_tf.errors import UserError
+from stftgan_tf.errors import UsageError, UserError
 from stftgan_tf.files import locked
 from stftgan_tf.metrics import embedding
 from stftgan_tf.models import condition as condition_lib
@@ -32,6 +32,7 @@ from stftgan_tf.training import (
     metrics_log,
     preview,
     run_dir,
+    warm_start,
 )
 from stftgan_tf.training.budget import Budget, stopped_by_signals
 from stftgan_tf.training.callbacks import Callbacks
@@ -72,6 +73,7 @@ def train(
     steps: int | None = None,
     minutes: float | None = None,
     resume: bool = False,
+    init_from: str | Path | None = None,
 ) -> Result:
     """Trains a model, or continues a training.
 
@@ -83,13 +85,20 @@ def train(
         `train.steps` by default.
       minutes: minutes in total, or None for no limit.
       resume: continue the run in the directory from its newest checkpoint.
+      init_from: run or export whose weights a new run starts with.
 
     Raises:
-      UsageError: if steps or minutes do not suit the config.
+      UsageError: if steps or minutes do not suit the config, or `resume` and
+        `init_from` are combined.
       UserError: if the run or the data set cannot be used, variety collapses,
         or a value is not finite.
     """
     limits, run = limits_of(config, steps, minutes), Path(run)
+    if resume and init_from:
+        raise UsageError(
+            "--init_from is for a new run; --resume continues a run with its "
+            "own weights"
+        )
     # Several workers must connect before TensorFlow does anything else.
     devices = distribute.open_strategy(config)
     shards = data
@@ -100,7 +109,13 @@ def train(
             f"{shards.root} contains {shards.windows('train')} training "
             "windows; expected at least 2"
         )
+    source = None
+    if init_from:
+        source = warm_start.load(Path(init_from))
+        warm_start.check(source, config)
     with _session(config, shards, run, devices, resume):
+        if devices.chief and not resume:
+            warm_start.write_record(run, source)
         return _Training(config, shards, run, devices).train_to(limits)
 
 
@@ -142,9 +157,10 @@ class _Training:
         self._condition = self._load_condition()
         classes = self._condition.classes if self._condition else 0
         self._model = build_wgan(config, shards.moments, classes)
-        self._state = checkpoints.restore_newest(
-            run / checkpoints.DIRECTORY, self._model
-        )
+        directory = run / checkpoints.DIRECTORY
+        if not checkpoints.all_of(directory):
+            self._start_warm()
+        self._state = checkpoints.restore_newest(directory, self._model)
         replicas = devices.strategy.num_replicas_in_sync
         logs.log_start(self._model, config, shards, replicas)
 
@@ -252,6 +268,18 @@ class _Training:
             ),
             Saver(run, config, budget, watch),
         )
+
+    def _start_warm(self) -> None:
+        """Takes the weights of another model, if the run started from one."""
+        record = warm_start.read_record(self._run)
+        if record:
+            warm_start.apply(
+                warm_start.load(Path(record["path"])),
+                self._model,
+                self._config,
+                self._shards,
+                self._condition,
+            )
 
     def _load_condition(self) -> Condition | None:
         """Labels or clusters: computed once, then read from the run.

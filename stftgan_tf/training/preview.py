@@ -22,9 +22,6 @@ from stftgan_tf.training.probe import Probe
 # Windows in a preview.
 NUM_WINDOWS = 16
 
-# Sounds in TensorBoard.
-_NUM_SOUNDS = 4
-
 _LOG = logging.getLogger(__name__)
 
 
@@ -94,7 +91,7 @@ class Preview(keras.callbacks.Callback):
         with self._writer.as_default(step=step):
             tf.summary.image("windows", image[None])
             tf.summary.audio(
-                "audio", audio[..., None], rate_hz, max_outputs=_NUM_SOUNDS
+                "audio", audio[..., None], rate_hz, max_outputs=NUM_WINDOWS
             )
 
     def _wav(self, audio: np.ndarray) -> bytes:

@@ -15,8 +15,10 @@ from stftgan_tf.training import checkpoints
 
 CONFIG = "config.yaml"
 MANIFEST = "manifest.json"
+# What a fine-tuning started from; see `training.warm_start`.
+INIT_FROM = "init_from.json"
 # What a training writes before `config.yaml`.
-_STARTED = (".lock", "log*.txt", MANIFEST, condition_lib.FILE)
+_STARTED = (".lock", "log*.txt", MANIFEST, INIT_FROM, condition_lib.FILE)
 
 
 def check_usable(

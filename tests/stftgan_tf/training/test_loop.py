@@ -1,14 +1,19 @@
 import concurrent.futures
+import contextlib
+import io
 import json
 import os
 import resource
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 
 import numpy as np
 import pytest
+import requests
 import soundfile
 import tensorflow as tf
 import yaml
@@ -16,7 +21,8 @@ import yaml
 from stftgan_tf import config as config_lib
 from stftgan_tf.errors import UserError
 from stftgan_tf.files import locked
-from stftgan_tf.training import checkpoints, metrics_log
+from stftgan_tf.training import checkpoints, metrics_log, preview
+from tests.stftgan_tf.conftest import free_port
 from tests.stftgan_tf.training import runs
 
 
@@ -89,6 +95,41 @@ def test_previews_are_pictures_and_audio(trained_run, tiny):
     assert rate == 8000
     assert len(samples) == 16 * tiny.window_samples
     assert 0 < np.abs(samples).max() < 1
+
+
+def test_tensorboard_plays_the_previews(trained_run):
+    port = free_port()
+    command = [sys.executable, "-m", "tensorboard.main", "--load_fast=false"]
+    process = subprocess.Popen(
+        [*command, f"--logdir={trained_run / 'tensorboard'}", f"--port={port}"],
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    url = f"http://localhost:{port}/data/plugin/audio"
+    query = {"run": ".", "tag": "audio"}
+    try:
+        clips = []
+        deadline = time.monotonic() + 60
+        while not clips and time.monotonic() < deadline:
+            time.sleep(0.5)
+            with contextlib.suppress(requests.RequestException, ValueError):
+                clips = requests.get(
+                    f"{url}/audio", query | {"sample": 15}
+                ).json()
+        # The newest preview, its last latent.
+        assert [clip["step"] for clip in clips] == [10, 20]
+        wav = requests.get(
+            f"{url}/individualAudio?{clips[-1]['query']}"
+        ).content
+    finally:
+        process.kill()
+        process.wait()
+    audio, rate = soundfile.read(io.BytesIO(wav))
+    assert rate == 8000
+    whole, _ = soundfile.read(
+        preview.preview_path(trained_run, 20).with_suffix(".wav")
+    )
+    np.testing.assert_allclose(audio, whole[-len(audio) :], atol=1e-3)
 
 
 def test_tensorboard_has_scalars_pictures_and_audio(trained_run):

@@ -173,6 +173,19 @@ def test_what_copies_training_windows_or_raises_an_alarm_is_never_the_best(
     assert watching.end_step(30, memorised=0.05).is_best
 
 
+def test_copies_of_training_windows_are_an_alarm(tmp_path, caplog):
+    watching = Watching(tmp_path)
+    with caplog.at_level("INFO", logger="stftgan_tf"):
+        watching.end_step(10, memorised=0.12)
+        watching.end_step(20, memorised=0.04)
+    first, second = [m for m in caplog.messages if "  watch  " in m]
+    assert first.endswith(
+        "ALARM 12% copies of training windows: use more recordings, or stop "
+        "earlier"
+    )
+    assert "ALARM" not in second
+
+
 def test_a_value_that_is_not_finite_is_never_saved(tmp_path):
     watching = Watching(tmp_path)
     windows = tf.fill([8, 16, 32], float("inf"))
