@@ -5,7 +5,7 @@
 
 const TIMEOUT_MS = 60000;
 
-/** An error that the server returned, in its words. */
+/** An error that the server returned, in its words, or would return. */
 export class ServerError extends Error {
     /** @param {string} message @param {number} status of HTTP */
     constructor(message, status) {
@@ -107,7 +107,10 @@ export class Model {
         }
         const label = sound.label === undefined ? -1 : this.labels.indexOf(sound.label);
         if (sound.label !== undefined && label < 0) {
-            throw new Error(`${this.name} has no label ${sound.label}.`);
+            throw new ServerError(`${this.name} has no label ${sound.label}.`, 400);
+        }
+        if (sound.secs > this.maxSecs) {
+            throw new ServerError(`${this.name} generates up to ${this.maxSecs.toFixed(2)} s.`, 400);
         }
         if (this.inputs(signature).includes("label")) inputs.label = label;
         return { signature, inputs };

@@ -18,6 +18,9 @@ const POLL_MS = 4000, RETRY_MS = 1000;
 /** Seeds of the grid of a model without a map. */
 const GRID = 400;
 
+/** What the colours of the map mean, by the condition of the model. */
+const COLOURS = { cluster: "Colours are clusters.", label: "Colours are labels." };
+
 /** Sounds in advance around the pointer. */
 const NEIGHBOURS = 8;
 
@@ -82,7 +85,8 @@ async function play(sound) {
             }
         }
     } catch (error) {
-        wanted = null;
+        // A version that was replaced is no reason to forget the sound.
+        if (error.status !== 404) wanted = null;
         report(error);
     } finally {
         loading = false;
@@ -235,7 +239,9 @@ async function use(name, news = "") {
     document.title = `Listen: ${name}`;
     showModel(model);
     changed();
-    if (!model.problem) await pads.reload();
+    if (model.problem) return;
+    if (wanted) play(wanted);
+    await pads.reload();
 }
 
 function showModel(model) {
@@ -244,14 +250,15 @@ function showModel(model) {
     const points = seeds?.map((seed, i) => ({ seed, x: x[i], y: y[i], group: classes?.[i] }));
     map.setPoints(model.problem ? [] : (points ?? gridOf(GRID)));
     $("map-note").textContent = points
-        ? "Sounds that are alike are near each other."
+        ? `Alike sounds are near each other. ${COLOURS[model.about.facts.condition] ?? ""}`
         : "This export has no map, so seeds are in a grid. Export the model again to get one.";
     const groups = [...new Set(classes ?? [])].sort((a, b) => a - b);
     const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+    $("legend").hidden = !model.labels.length;
     $("legend").replaceChildren(...groups.map((group) => {
         const item = document.createElement("li");
         item.appendChild(document.createElement("span")).style.backgroundColor = groupColour(group, dark);
-        item.append(model.labels[group] ?? `cluster ${group}`);
+        item.append(model.labels[group] ?? "");
         return item;
     }));
     $("label").replaceChildren(new Option("of the seed", ""), ...model.labels.map((label) => new Option(label)));
@@ -294,8 +301,8 @@ function render() {
     setValue("b", state.walk.seeds[1]);
     setValue("seed", state.sound.seed ?? "");
     $("truncation").disabled = state.secs > 0;
-    $("truncation-value").textContent = state.secs ? "one window" : String(state.truncation);
-    $("secs-value").textContent = state.secs ? `${state.secs} s` : "one window";
+    $("truncation-value").textContent = state.secs ? "off" : String(state.truncation);
+    $("secs-value").textContent = `${state.secs || model?.secs?.toFixed(2)} s`;
     $("gain-value").textContent = `${state.gain} dB`;
     $("tempo-value").textContent = `${state.tempo} bpm`;
     $("weight-value").textContent = String(state.walk.weight);
@@ -556,8 +563,9 @@ function pressKey(event) {
 function connectPage() {
     for (const type of ["pointerdown", "pointerup", "keydown"]) {
         document.addEventListener(type, (event) => {
-            // Escape is no permission to make sound.
-            if (event.key !== "Escape") page.engine.wake();
+            // Browsers do not count the start of a touch, nor Escape.
+            const touch = type === "pointerdown" && event.pointerType === "touch";
+            if (!touch && event.key !== "Escape") page.engine.wake();
         }, true);
     }
     document.addEventListener("keydown", pressKey);

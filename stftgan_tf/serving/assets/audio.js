@@ -26,6 +26,7 @@ export class Engine {
     #voices = new Map();
     #gain = 1;
     #recording = null;
+    #early = null;
 
     /** @param {() => void} onChange called when sound goes on or off */
     constructor(onChange) {
@@ -45,6 +46,8 @@ export class Engine {
             this.volume = volume;
             this.analyser = new AnalyserNode(this.context, { fftSize: 1024 });
             limiter.connect(this.analyser).connect(this.context.destination);
+            if (this.#early) this.play(...this.#early);
+            this.#early = null;
         }
         if (this.context.state !== "running") this.context.resume();
     }
@@ -71,7 +74,11 @@ export class Engine {
      * @param {number} when time of the context; 0 for now
      */
     play(buffer, channel, when = 0) {
-        if (!this.context) return;
+        if (!this.context) {
+            // Heard when the sound is on.
+            this.#early = [buffer, channel];
+            return;
+        }
         const start = when || this.now;
         this.stop(channel, start);
         const source = new AudioBufferSourceNode(this.context, { buffer });

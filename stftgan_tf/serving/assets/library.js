@@ -20,9 +20,10 @@ export class Library {
     #planRuns = false;
     #planWorks = true;
 
-    /** @param {(sound: import("./sounds.js").Sound) => object} load */
     constructor() {
+        /** @type {?import("./api.js").Model} */
         this.model = null;
+        this.maxBytes = MAX_BYTES;
     }
 
     /** Uses another model or version; its sounds are different. */
@@ -103,7 +104,7 @@ export class Library {
         this.#entries.set(key, entry);
         this.#bytes += bytesOf(entry);
         for (const [oldest, old] of this.#entries) {
-            if (this.#bytes <= MAX_BYTES || oldest === key) break;
+            if (this.#bytes <= this.maxBytes || oldest === key) break;
             this.#entries.delete(oldest);
             this.#bytes -= bytesOf(old);
         }

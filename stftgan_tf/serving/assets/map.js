@@ -256,7 +256,7 @@ export class SoundMap {
 export function groupColour(group, dark) {
     // The golden angle separates any number of hues.
     const hue = (group * 137.508 + 30) % 360;
-    const light = (dark ? 0.72 : 0.52) + (group % 3) * 0.05;
+    const light = (dark ? 0.72 : 0.5) + (group % 3) * 0.04;
     return `oklch(${light} 0.15 ${hue})`;
 }
 
