@@ -250,7 +250,7 @@ function showModel(model) {
     const points = seeds?.map((seed, i) => ({ seed, x: x[i], y: y[i], group: classes?.[i] }));
     map.setPoints(model.problem ? [] : (points ?? gridOf(GRID)));
     $("map-note").textContent = points
-        ? `Alike sounds are near each other. ${COLOURS[model.about.facts.condition] ?? ""}`
+        ? `Alike sounds are near each other. ${COLOURS[model.about.facts?.condition] ?? ""}`
         : "This export has no map, so seeds are in a grid. Export the model again to get one.";
     const groups = [...new Set(classes ?? [])].sort((a, b) => a - b);
     const dark = matchMedia("(prefers-color-scheme: dark)").matches;

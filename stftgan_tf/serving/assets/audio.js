@@ -12,14 +12,20 @@ export function decode(wav) {
     return context.decodeAudioData(wav.slice().buffer);
 }
 
-/** Gain and limiter between voices and the output. */
+const THRESHOLD_DB = -3, RATIO = 20;
+
+/** Gain and limiter; connect voices to `volume`, and `end` to the output. */
 function addLimiter(context, gain) {
     const volume = new GainNode(context, { gain });
     const limiter = new DynamicsCompressorNode(context, {
-        threshold: -3, knee: 0, ratio: 20, attack: 0.001, release: 0.1,
+        threshold: THRESHOLD_DB, knee: 0, ratio: RATIO, attack: 0.001, release: 0.1,
     });
-    volume.connect(limiter);
-    return { volume, limiter };
+    // The node makes everything louder by 0.6 of what it takes from 0 dB (Web
+    // Audio, section 1.19.5), which is undone: quiet sounds keep their level.
+    const raised = 0.6 * -THRESHOLD_DB * (1 - 1 / RATIO);
+    const end = new GainNode(context, { gain: 10 ** (-raised / 20) });
+    volume.connect(limiter).connect(end);
+    return { volume, end };
 }
 
 export class Engine {
@@ -42,10 +48,10 @@ export class Engine {
         if (!this.context) {
             this.context = new AudioContext({ latencyHint: "interactive", sampleRate: RATE_HZ });
             this.context.onstatechange = this.onChange;
-            const { volume, limiter } = addLimiter(this.context, this.#gain);
+            const { volume, end } = addLimiter(this.context, this.#gain);
             this.volume = volume;
             this.analyser = new AnalyserNode(this.context, { fftSize: 1024 });
-            limiter.connect(this.analyser).connect(this.context.destination);
+            end.connect(this.analyser).connect(this.context.destination);
             if (this.#early) this.play(...this.#early);
             this.#early = null;
         }
@@ -85,7 +91,7 @@ export class Engine {
         const fade = new GainNode(this.context);
         source.connect(fade).connect(this.volume);
         source.start(when);
-        const voice = { buffer, source, fade, start, end: start + buffer.duration };
+        const voice = { buffer, source, fade, start, end: start + buffer.duration, cut: false };
         source.onended = () => {
             fade.disconnect();
             if (this.#voices.get(channel) === voice) this.#voices.delete(channel);
@@ -102,6 +108,7 @@ export class Engine {
         voice.fade.gain.setTargetAtTime(0, when, FADE_SECS / 4);
         voice.source.stop(when + FADE_SECS);
         voice.end = when + FADE_SECS;
+        voice.cut = true;
     }
 
     stopAll() {
@@ -140,17 +147,18 @@ export class Engine {
         this.#recording = null;
         if (!length) return null;
         const context = new OfflineAudioContext(1, length, RATE_HZ);
-        const { volume, limiter } = addLimiter(context, gains[0].gain);
-        limiter.connect(context.destination);
+        const { volume, end } = addLimiter(context, gains[0].gain);
+        end.connect(context.destination);
         for (const { gain, when } of gains) volume.gain.setTargetAtTime(gain, when - start, 0.01);
         for (const voice of voices) {
             const source = new AudioBufferSourceNode(context, { buffer: voice.buffer });
             const fade = new GainNode(context);
             source.connect(fade).connect(volume);
-            const skipped = Math.max(0, start - voice.start), end = Math.max(0, voice.end - start);
-            source.start(Math.max(0, voice.start - start), skipped);
-            fade.gain.setTargetAtTime(0, Math.max(0, end - FADE_SECS), FADE_SECS / 4);
-            source.stop(end);
+            source.start(Math.max(0, voice.start - start), Math.max(0, start - voice.start));
+            if (!voice.cut) continue;
+            const until = Math.max(0, voice.end - start);
+            fade.gain.setTargetAtTime(0, Math.max(0, until - FADE_SECS), FADE_SECS / 4);
+            source.stop(until);
         }
         return (await context.startRendering()).getChannelData(0);
     }

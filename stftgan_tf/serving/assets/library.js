@@ -75,9 +75,11 @@ export class Library {
                 const rows = this.#plan.splice(0, ROWS).filter((s) => !this.#entries.has(toText(s)));
                 if (rows.length) await this.#load(rows);
             }
-        } catch {
-            // A request for the sound itself will say why.
-            this.#planWorks = false;
+        } catch (error) {
+            // A request for a sound itself will say why. A server that takes
+            // one row at a time refuses every plan.
+            this.#plan = [];
+            if (error.status === 400) this.#planWorks = false;
         } finally {
             this.#planRuns = false;
         }

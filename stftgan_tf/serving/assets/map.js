@@ -2,7 +2,6 @@
 
 /** Points are found this many pixels from the pointer. */
 const REACH = 22;
-const RADIUS = 5;
 const MAX_SCALE = 32;
 
 /**
@@ -213,7 +212,7 @@ export class SoundMap {
         const context = canvas.getContext("2d");
         context.scale(ratio, ratio);
         const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-        const radius = Math.min(RADIUS + 2, RADIUS * this.view.scale ** 0.25);
+        const radius = (canvas.clientWidth < 500 ? 3.5 : 5) * Math.min(2, this.view.scale ** 0.3);
         const circle = (x, y, r) => {
             context.beginPath();
             context.arc(x, y, r, 0, 2 * Math.PI);
