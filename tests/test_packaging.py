@@ -48,6 +48,11 @@ def test_the_wheel_contains_all_modules_configs_and_templates(site_packages):
     }
     template = site_packages / "stftgan_tf" / "evaluation" / "report.html"
     assert template.is_file()
+    assets = site_packages / "stftgan_tf" / "serving" / "assets"
+    assert {path.name for path in assets.iterdir()} == {
+        path.name
+        for path in (ROOT / "stftgan_tf" / "serving" / "assets").iterdir()
+    }
     assert not (site_packages / "tests").exists()
     assert not (site_packages / "configs").exists()
 

@@ -102,6 +102,7 @@ def test_the_server_listens_on_localhost_until_ctrl_c(half_plus_two):
     with running_server(half_plus_two) as (process, rest, grpc):
         assert rest.startswith("http://127.0.0.1:")
         assert grpc.startswith("grpc://127.0.0.1:")
+        assert process.stdout.readline() == f"listen at {rest}/\n"
         process.send_signal(signal.SIGINT)
         _, log = process.communicate(timeout=60)
     assert process.returncode == 130
