@@ -149,6 +149,7 @@ def _run(args: argparse.Namespace) -> int:
         from stftgan_tf.serving.server import Server
 
         server = Server(options)
+        process.collect_garbage_rarely()
         if server.port:
             print(f"gRPC on {options.host}:{server.port}", flush=True)
         if server.rest_api_port:
@@ -159,8 +160,7 @@ def _run(args: argparse.Namespace) -> int:
             )
             if options.page:
                 print(
-                    "listen at "
-                    f"http://{options.host}:{server.rest_api_port}/",
+                    f"listen at http://{options.host}:{server.rest_api_port}/",
                     flush=True,
                 )
         number = wait()

@@ -10,6 +10,9 @@ _MAX_SEED = 2**63 - 1
 # A request for more files in one directory is a mistake, not a wish.
 _MAX_NUM = 1_000_000
 
+# Latents far outside of what the training drew give the same few sounds.
+MAX_TRUNCATION = 100
+
 # All windows of a row are in memory at once.
 _MAX_LONG_SECS = 600.0
 
@@ -66,9 +69,10 @@ class SampleRequest:
     def check(self) -> None:
         """Raises UsageError if values are out of range or incompatible."""
         self._check_seeds()
-        if not 0 < self.truncation < float("inf"):
+        if not 0 < self.truncation <= MAX_TRUNCATION:
             raise UsageError(
-                f"--truncation is {self.truncation}; expected above 0"
+                f"--truncation is {self.truncation}; expected above 0, at most "
+                f"{MAX_TRUNCATION}"
             )
         if self.weight is not None and not 0 <= self.weight <= 1:
             raise UsageError(f"weight is {self.weight}; expected 0 to 1")

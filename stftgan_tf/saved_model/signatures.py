@@ -25,6 +25,7 @@ from stftgan_tf.config import Config
 from stftgan_tf.dsp import phase, stft
 from stftgan_tf.dsp.moments import Moments
 from stftgan_tf.saved_model import latents
+from stftgan_tf.saved_model.request import MAX_TRUNCATION
 
 
 class SamplingModule(tf.Module):
@@ -159,6 +160,7 @@ class SamplingModule(tf.Module):
         """
         latent = latents.of_seeds(seed, self._config.model.latent_dim)
         if truncation is not None:
+            truncation = _bounded("truncation", truncation, 0, MAX_TRUNCATION)
             latent *= truncation[:, None]
         return self._outputs(latent, self.classes(seed, label))
 
@@ -174,7 +176,7 @@ class SamplingModule(tf.Module):
         latent = latents.slerp(
             latents.of_seeds(seed_a, size),
             latents.of_seeds(seed_b, size),
-            weight,
+            _bounded("weight", weight, 0, 1),
         )
         return self._outputs(latent, self.classes(seed_a, label))
 
@@ -183,7 +185,7 @@ class SamplingModule(tf.Module):
     ) -> dict[str, tf.Tensor]:
         """Audio [B, N], window [B, T, F] and WAV files of latents [B, Z]."""
         classes = None if condition is None else self._checked(condition)
-        return self._outputs(latent, classes)
+        return self._outputs(_bounded("latent", latent, -1000, 1000), classes)
 
     def long(
         self, seed: tf.Tensor, label: tf.Tensor | None = None
@@ -216,12 +218,8 @@ class SamplingModule(tf.Module):
         The layers would take -1 for the last class, and some devices ignore
         indices that are out of range.
         """
-        highest = len(self._prior) - 1
-        valid = tf.reduce_all((classes >= lowest) & (classes <= highest))
-        kind = self._config.model.condition
-        message = f"{kind} must be {lowest} to {highest}"
-        with tf.control_dependencies([tf.debugging.Assert(valid, [message])]):
-            return tf.identity(classes)
+        kind, highest = self._config.model.condition, len(self._prior) - 1
+        return _bounded(kind, classes, lowest, highest)
 
     def _outputs(
         self, latent: tf.Tensor, classes: tf.Tensor | None
@@ -243,6 +241,16 @@ class SamplingModule(tf.Module):
 
         wav = tf.map_fn(to_wav, audio, fn_output_signature=tf.string)
         return {"audio": audio, "wav_bytes": wav}
+
+
+def _bounded(
+    name: str, values: tf.Tensor, lowest: int, highest: int
+) -> tf.Tensor:
+    """The values; an error in the graph if one is out of range, or NaN."""
+    valid = tf.reduce_all((values >= lowest) & (values <= highest))
+    message = f"{name} must be {lowest} to {highest}"
+    with tf.control_dependencies([tf.debugging.Assert(valid, [message])]):
+        return tf.identity(values)
 
 
 def num_long_parts(config: Config, secs: float) -> int:

@@ -6,6 +6,7 @@ outputs whose name ends in _bytes (TensorFlow Serving, "RESTful API").
 """
 
 import base64
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,15 +28,16 @@ def predictions_body(
     columns = {
         name: _strings(value, name.endswith("_bytes"))
         if value.dtype == object
-        else np.ascontiguousarray(value)
+        else value
         for name, value in outputs.items()
     }
     if row_format:
         shapes = {name: value.shape for name, value in outputs.items()}
         return to_json({"predictions": _rows(columns, shapes)})
-    if len(columns) == 1:
-        return to_json({"outputs": next(iter(columns.values()))})
-    return to_json({"outputs": columns})
+    content = {name: _encodable(value) for name, value in columns.items()}
+    if len(content) == 1:
+        return to_json({"outputs": next(iter(content.values()))})
+    return to_json({"outputs": content})
 
 
 def error_body(message: str) -> bytes:
@@ -49,6 +51,19 @@ def to_json(value: Any) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
+def _encodable(value: Any) -> Any:
+    """A value that orjson encodes exactly.
+
+    For NaN and infinities orjson writes null, and TensorFlow Serving NaN,
+    Infinity and -Infinity.
+    """
+    if not isinstance(value, (np.ndarray, np.generic)):
+        return value
+    if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
+        return orjson.Fragment(json.dumps(value.tolist()))
+    return np.ascontiguousarray(value) if value.ndim else value.item()
+
+
 def _rows(columns: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> Any:
     counts = {shape[:1] for shape in shapes.values()}
     if len(counts) > 1 or counts == {()}:
@@ -56,13 +71,14 @@ def _rows(columns: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> Any:
             f"outputs differ in their number of rows: {shapes}; send 'inputs' "
             "instead of 'instances'"
         )
-    if len(columns) == 1:
-        return next(iter(columns.values()))
     ((count,),) = counts
-    return [
-        {name: column[i] for name, column in columns.items()}
+    rows = [
+        {name: _encodable(column[i]) for name, column in columns.items()}
         for i in range(count)
     ]
+    if len(columns) == 1:
+        return [next(iter(row.values())) for row in rows]
+    return rows
 
 
 def _strings(value: np.ndarray, as_base64: bool) -> Any:

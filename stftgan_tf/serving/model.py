@@ -34,6 +34,7 @@ class ModelVersion:
 
     Attributes:
       version: the version number.
+      max_batch_size: the maximum number of rows in a request.
       signatures: SignatureDefs by name.
       about: what the listening page shows; see `about.about`.
     """
@@ -45,7 +46,7 @@ class ModelVersion:
           Exception: of any type, if the SavedModel cannot be loaded or a
             warm-up request fails.
         """
-        self.version, self._max_batch_size = version, max_batch_size
+        self.version, self.max_batch_size = version, max_batch_size
         self.about = about.about(path)
         graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=graph)
@@ -104,10 +105,10 @@ class ModelVersion:
                 "where -1 is the number of rows"
             )
         batched = bool(expected) and expected[0] == -1
-        if batched and not 1 <= shape[0] <= self._max_batch_size:
+        if batched and not 1 <= shape[0] <= self.max_batch_size:
             raise invalid_argument(
                 f"input {name} has {shape[0]} rows; expected 1 to "
-                f"{self._max_batch_size}"
+                f"{self.max_batch_size}"
             )
 
     def run(
@@ -154,7 +155,7 @@ class ModelVersion:
             }
             # Exports contain batches that may exceed this server's limit.
             rows = [len(value) for value in inputs.values() if value.ndim]
-            if max(rows, default=0) <= self._max_batch_size:
+            if max(rows, default=0) <= self.max_batch_size:
                 self.run(request.model_spec.signature_name, inputs)
 
     def _check_inputs(
@@ -187,10 +188,6 @@ class ModelVersion:
                 f"input {name} is {dtype.name}; expected {expected.name}"
             )
         self.check_shape(name, info, value.shape)
-        if dtype.is_floating and not np.isfinite(value).all():
-            raise invalid_argument(
-                f"input {name} has values that are not finite"
-            )
 
 
 def check_input_names(signature: SignatureDef, names: Iterable[str]) -> None:

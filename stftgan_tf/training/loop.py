@@ -2,8 +2,8 @@
 
 A run contains config.yaml, manifest.json (of the data), metrics.jsonl,
 log.txt, sessions.jsonl, samples/, checkpoints/, tensorboard/, condition.npz if
-the model learns labels or clusters, and init_from.json if it was fine-tuned. A resumed training equals an
-uninterrupted one bit for bit on a CPU.
+the model learns labels or clusters, and init_from.json if it was fine-tuned. A
+resumed training equals an uninterrupted one bit for bit on a CPU.
 """
 
 import contextlib

@@ -14,7 +14,7 @@ from stftgan_tf.saved_model.request import SampleRequest
         ({"seed": 2**63 - 16}, "--seed is"),
         ({"interpolate": (1, -2)}, "--interpolate is -2; expected 0 to"),
         ({"truncation": 0.0}, "--truncation is 0.0; expected above 0"),
-        ({"truncation": float("inf")}, "--truncation is inf"),
+        ({"truncation": float("inf")}, "is inf; expected above 0, at most 100"),
         (
             {"truncation": 0.5, "interpolate": (1, 2)},
             "--interpolate and --truncation cannot be combined",

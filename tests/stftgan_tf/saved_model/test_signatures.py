@@ -193,6 +193,51 @@ def test_a_label_out_of_range_is_refused(labelled, signature, label, message):
         call(labelled, signature, label=[label], **inputs)
 
 
+@pytest.mark.parametrize(
+    ("signature", "inputs", "message"),
+    [
+        (
+            "sample",
+            {"seed": [1], "truncation": [3e38]},
+            "truncation must be 0 to",
+        ),
+        (
+            "sample",
+            {"seed": [1], "truncation": [-1.0]},
+            "truncation must be 0 to",
+        ),
+        (
+            "generate",
+            {"latent": np.full([1, 8], np.inf)},
+            "latent must be -1000",
+        ),
+        (
+            "generate",
+            {"latent": np.full([1, 8], np.nan)},
+            "latent must be -1000",
+        ),
+        (
+            "interpolate",
+            {"seed_a": [1], "seed_b": [2], "weight": [1.1]},
+            "weight must be 0 to 1",
+        ),
+    ],
+)
+def test_what_would_not_be_finite_is_refused(
+    loaded, signature, inputs, message
+):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        call(loaded, signature, **inputs)
+
+
+def test_the_largest_latents_give_finite_audio(loaded):
+    largest = np.full([2, 8], 1000.0)
+    audio = call(loaded, "generate", latent=largest)["audio"]
+    assert np.isfinite(audio).all()
+    audio = call(loaded, "sample", seed=[1, 2], truncation=[100.0])["audio"]
+    assert np.isfinite(audio).all()
+
+
 def test_a_cluster_is_drawn_by_the_seed():
     config = config_lib.load("tiny", ["model.condition=cluster"])
     generator = networks.build_generator(config, 10, Moments.neutral(config))

@@ -200,7 +200,7 @@ UNEVEN = {"seed_a": [1], "seed_b": [1, 2], "weight": [0.5]}
     ("body", "message"),
     [
         ("", "JSON Parse error: The document is empty"),
-        ("{", "JSON Parse error: Expecting property name"),
+        ("{", "JSON Parse error: unexpected end of data at offset: 1"),
         ("[" * 100000, "JSON Parse error"),
         ("[1]", "JSON Value: [1] Is not object"),
         ("{}", "Missing 'inputs' or 'instances' key"),
@@ -208,7 +208,14 @@ UNEVEN = {"seed_a": [1], "seed_b": [1, 2], "weight": [0.5]}
         ('{"instances": 1}', "Expecting 'instances' to be an list/array"),
         ('{"instances": []}', "No values in 'instances' array"),
         ('{"inputs": {"seed": []}}', "input seed has 0 rows; expected 1 to 16"),
-        (json.dumps({"instances": [1] * 17}), "has 17 rows; expected 1 to 16"),
+        (
+            json.dumps({"instances": [1] * 17}),
+            "'instances' has 17 rows; expected at most 16",
+        ),
+        (
+            json.dumps({"inputs": [1] * 17}),
+            "input seed has 17 rows; expected 1 to 16",
+        ),
         (
             '{"instances": ["a"]}',
             '"a" Type: String is not of expected type: int64',
@@ -250,10 +257,13 @@ UNEVEN = {"seed_a": [1], "seed_b": [1, 2], "weight": [0.5]}
             with_signature("generate", instances=[[1, 2]]),
             "input latent has shape [1, 2]; expected [-1, 8]",
         ),
-        (with_signature("generate", instances=[[1, "a"]]), 'JSON Value: "a"'),
+        (
+            with_signature("generate", instances=[[1, "a"] * 4]),
+            'JSON Value: "a"',
+        ),
         (
             with_signature("generate", instances=[[float("nan")] * 8]),
-            "input latent has values that are not finite",
+            "latent must be -1000 to 1000",
         ),
         (
             with_signature("interpolate", instances=[1]),
@@ -263,7 +273,8 @@ UNEVEN = {"seed_a": [1], "seed_b": [1, 2], "weight": [0.5]}
             with_signature("interpolate", inputs=UNEVEN),
             "inputs differ in their number of rows",
         ),
-        (r'{"signature_name": "\ud800", "instances": [1]}', "signature"),
+        (r'{"signature_name": "\ud800", "instances": [1]}', "JSON Parse error"),
+        (r'{"signature_name": "\ud800", "instances": [NaN]}', "not found in"),
         (
             '{"instances": ' + "[" * 40 + "1" + "]" * 40 + "}",
             "lists are nested more than 32 deep",
