@@ -95,6 +95,8 @@ setup(
         "stftgan_tf.evaluation": ["report.html"],
         "stftgan_tf.serving": ["assets/*"],
         "stftgan_tf.configs": ["*.yaml"],
+        # Models in the box: exports, with their directories.
+        "stftgan_tf": ["boxed/*/*", "boxed/*/*/*"],
     },
     # What sampling an export requires.
     install_requires=[

@@ -189,6 +189,7 @@ def export(
     secs: float = 5.0,
     overwrite: bool = False,
     checkpoint: str = "best",
+    note: str | Path | None = None,
 ) -> Path:
     """Exports the averaged generator of a run's checkpoint.
 
@@ -198,6 +199,7 @@ def export(
       secs: shortest duration that `LoadedModel.long` generates.
       overwrite: whether an existing export is replaced.
       checkpoint: `best` by the watch, `last`, or the number of a step.
+      note: file of Markdown that the model card includes.
 
     Returns:
       `output`.
@@ -209,7 +211,7 @@ def export(
     """
     from stftgan_tf.saved_model import writing
 
-    return writing.export(run, output, secs, overwrite, checkpoint).path
+    return writing.export(run, output, secs, overwrite, checkpoint, note).path
 
 
 @explain_missing_packages

@@ -53,6 +53,13 @@ def _parser() -> argparse.ArgumentParser:
         help="best (by the watch of the training), last, or the number of a "
         "step (default: best)",
     )
+    parser.add_argument(
+        "--note",
+        metavar="FILE",
+        type=cli.local_path,
+        help="Markdown for the model card, such as origin and licence of the "
+        "recordings",
+    )
     cli.add_overwrite(parser)
     return parser
 
@@ -65,7 +72,12 @@ def _run(args: argparse.Namespace) -> int:
     from stftgan_tf.saved_model import latency, loading, writing
 
     export = writing.export(
-        args.run, output, args.secs, args.overwrite, args.checkpoint
+        args.run,
+        output,
+        args.secs,
+        args.overwrite,
+        args.checkpoint,
+        args.note,
     )
     if not export.has_warmup:
         print(

@@ -55,8 +55,13 @@ def metadata_of(
     }
 
 
-def card_of(metadata: dict[str, Any]) -> str:
-    """The model card as Markdown (Mitchell et al. 2019, "Model Cards")."""
+def card_of(metadata: dict[str, Any], note: str = "") -> str:
+    """The model card as Markdown (Mitchell et al. 2019, "Model Cards").
+
+    Args:
+      metadata: as `metadata_of` returns it.
+      note: Markdown of the person who exports, such as licence and origin.
+    """
     rate_hz, config = metadata["sample_rate_hz"], metadata["config"]
     stft = config["stft"]
     condition = {
@@ -69,7 +74,7 @@ def card_of(metadata: dict[str, Any]) -> str:
 
 Generates {metadata["samples"] / rate_hz:.2f} s of audio at {rate_hz} Hz from a
 seed. {condition}.
-
+{f"{chr(10)}{note}{chr(10)}" if note else ""}
 - {metadata["parameters"]:,} parameters, {config["model"]["networks"]} networks
 - STFT {stft["frame_length"]}/{stft["frame_step"]}, windows of
   {" x ".join(map(str, metadata["window_shape"]))}

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from stftgan_tf.config import Config
 from stftgan_tf.dsp.moments import Moments
+from stftgan_tf.errors import UserError, first_line
 from stftgan_tf.files import published_dir, refuse_existing
 from stftgan_tf.metrics import embedding
 from stftgan_tf.models import condition, networks
@@ -56,6 +57,7 @@ def export(
     secs: float = 5.0,
     overwrite: bool = False,
     checkpoint: str = checkpoints.BEST,
+    note: str | Path | None = None,
 ) -> Export:
     """Exports the averaged generator of a checkpoint of a run.
 
@@ -65,16 +67,18 @@ def export(
       secs: shortest duration of the signature `long`.
       overwrite: whether to replace an existing export.
       checkpoint: `best` by the watch, `last`, or the number of a step.
+      note: file of Markdown that the model card includes.
 
     Raises:
       UsageError: if `secs` or `checkpoint` is out of range.
-      UserError: if there is no run, no such checkpoint can be read, or
-        `output` exists and may not be replaced.
+      UserError: if the note cannot be read, there is no run, no such
+        checkpoint can be read, or `output` exists and may not be replaced.
     """
     run, output = Path(run), Path(output)
     check_long_secs(secs)
     check_checkpoint(checkpoint)
     refuse_existing(output, export_files.EXPORT, overwrite)
+    note_text = _read_note(note)
     config, manifest = run_dir.open_run(run)
     moments = Moments.from_dict(manifest["moments"])
     prior = _prior(run, config)
@@ -94,7 +98,9 @@ def export(
         metadata["seed_label_shares"] = [float(share) for share in prior]
     with published_dir(output, export_files.EXPORT, overwrite) as staging:
         tf.saved_model.save(module, str(staging), module.signatures())
-        _write_texts(staging, metadata, _map_of(module, moments, config))
+        _write_texts(
+            staging, metadata, note_text, _map_of(module, moments, config)
+        )
         has_warmup = serving_files.write_warmup(staging)
     return Export(
         output,
@@ -121,14 +127,28 @@ def _map_of(
     return sound_map.of_windows(windows, classes, moments, config)
 
 
+def _read_note(path: str | Path | None) -> str:
+    if path is None:
+        return ""
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"the note {path} cannot be read: {first_line(error)}"
+        ) from error
+
+
 def _write_texts(
-    directory: Path, metadata: dict[str, Any], sounds: dict[str, Any]
+    directory: Path,
+    metadata: dict[str, Any],
+    note: str,
+    sounds: dict[str, Any],
 ) -> None:
     """Writes the metadata, model card, map and settings for a server."""
     texts = {
         export_files.MAP: json.dumps(sounds) + "\n",
         export_files.METADATA: json.dumps(metadata, indent=1) + "\n",
-        export_files.CARD: model_card.card_of(metadata),
+        export_files.CARD: model_card.card_of(metadata, note),
         serving_files.BATCHING: serving_files.batching_parameters(),
     }
     for name, text in texts.items():

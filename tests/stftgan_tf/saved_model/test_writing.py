@@ -65,6 +65,18 @@ def test_an_export_of_a_bfloat16_run_computes_in_float32(
     np.testing.assert_array_equal(*audio)
 
 
+def test_a_note_is_part_of_the_card(trained_run, tmp_path):
+    note = tmp_path / "note.md"
+    note.write_text("## Origin\n\nSpoken digits, CC BY-SA 4.0\n")
+    output = tmp_path / "export"
+    writing.export(trained_run, output, note=note)
+    card = (output / "model_card.md").read_text()
+    assert "\n\n## Origin\n\nSpoken digits, CC BY-SA 4.0\n\n- " in card
+    with pytest.raises(UserError, match=r"note .*x\.md cannot be read"):
+        writing.export(trained_run, tmp_path / "y", note=tmp_path / "x.md")
+    assert not (tmp_path / "y").exists()
+
+
 def test_what_cannot_be_exported_is_refused(trained_run, export, tmp_path):
     with pytest.raises(UserError, match="is not a run .no config.yaml"):
         writing.export(tmp_path, tmp_path / "x")
