@@ -210,7 +210,7 @@ def _print(what: str, times: list[float]) -> None:
 def record(url: str, path: Path) -> None:
     """Writes an animated picture of a short session on the page."""
     frames = []
-    with _opened(url, (1280, 1180), "light") as tab:
+    with _opened(f"{url}#walk=3~208~0", (1280, 1180), "light") as tab:
 
         def frame(count: int = 1) -> None:
             image = Image.open(io.BytesIO(tab.screenshot()))

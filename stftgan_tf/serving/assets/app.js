@@ -6,7 +6,7 @@ import { showCard, showVerdict } from "./about.js";
 import { download, encodeWav, samplesOf, zip } from "./files.js";
 import { Library } from "./library.js";
 import { SoundMap, gridOf, groupColour } from "./map.js";
-import { CODES, Pads } from "./pads.js";
+import { CAPS, CODES, Pads } from "./pads.js";
 import { describe, fileName, toText, uniqueNames } from "./sounds.js";
 import { drawSpectrogram } from "./spectrogram.js";
 import { decode, encode } from "./state.js";
@@ -30,7 +30,7 @@ const page = {
     state: decode(location.hash.slice(1)),
     current: () => page.state.sound,
     show,
-    changed,
+    update,
     report,
 };
 const map = new SoundMap($("map"), {
@@ -38,7 +38,7 @@ const map = new SoundMap($("map"), {
     pick: (seed) => play(soundOf(seed)),
     drag,
     drop,
-    view: changed,
+    view: update,
 });
 const pads = new Pads(page, $("pads"), $("steps"));
 
@@ -61,40 +61,40 @@ function walkSound() {
     return label === undefined ? { ...walk } : { ...walk, label };
 }
 
-let wanted = null, loading = false;
+let nextSound = null, isLoading = false;
 
 /** Makes a sound the current one and plays it; only the last of many is loaded. */
 async function play(sound) {
     page.state.sound = sound;
-    changed();
-    wanted = sound;
+    update();
+    nextSound = sound;
     if (page.library.model?.problem !== "") return;
     const entry = page.library.peek(sound);
     if (entry) {
-        wanted = null;
-        return sounds(sound, entry);
+        nextSound = null;
+        return playEntry(sound, entry);
     }
-    if (loading) return;
-    loading = true;
+    if (isLoading) return;
+    isLoading = true;
     try {
-        while (wanted) {
-            const next = wanted, loaded = await page.library.get(next);
-            if (wanted === next) {
-                wanted = null;
-                sounds(next, loaded);
+        while (nextSound) {
+            const next = nextSound, loaded = await page.library.get(next);
+            if (nextSound === next) {
+                nextSound = null;
+                playEntry(next, loaded);
             }
         }
     } catch (error) {
         // A version that was replaced is no reason to forget the sound.
-        if (error.status !== 404) wanted = null;
+        if (error.status !== 404) nextSound = null;
         report(error);
     } finally {
-        loading = false;
+        isLoading = false;
     }
 }
 
 /** Plays a loaded sound on the channel of the map. */
-function sounds(sound, entry) {
+function playEntry(sound, entry) {
     page.engine.play(entry.buffer, "map");
     show(sound, entry);
     if (sound.seeds) planWalk();
@@ -117,7 +117,7 @@ function planWalk() {
 
 // ---- What plays ----
 
-let shown = null, metering = false;
+let playing = null, metering = false;
 
 /** Shows a sound that plays, from a time of the context on. */
 function show(sound, entry, when = 0) {
@@ -126,13 +126,13 @@ function show(sound, entry, when = 0) {
     setTimeout(() => {
         const text = `${describe(sound, page.library.model)}${page.engine.running ? "" : " (sound is off)"}`;
         if ($("now").textContent !== text) $("now").textContent = text;
-        if (shown?.wav !== entry.wav) {
+        if (playing?.wav !== entry.wav) {
             const { rateHz } = page.library.model;
             drawSpectrogram($("spectrogram"), Float32Array.from(samplesOf(entry.wav), (v) => v / 32768), rateHz);
             $("khz").textContent = `${rateHz / 2000} kHz`;
             $("secs-label").textContent = `${entry.buffer.duration.toFixed(2)} s`;
         }
-        shown = { wav: entry.wav, start: when || page.engine.now, secs: entry.buffer.duration };
+        playing = { wav: entry.wav, start: when || page.engine.now, secs: entry.buffer.duration };
         if (!metering) {
             metering = true;
             requestAnimationFrame(meter);
@@ -142,7 +142,7 @@ function show(sound, entry, when = 0) {
 
 /** Level and place while something plays. */
 function meter() {
-    const { engine } = page, share = (engine.now - shown.start) / shown.secs;
+    const { engine } = page, share = (engine.now - playing.start) / playing.secs;
     const db = Math.max(-60, 20 * Math.log10(engine.peak() + 1e-9));
     $("meter").firstElementChild.style.transform = `scaleX(${1 + db / 60})`;
     $("meter").setAttribute("aria-valuenow", String(Math.round(db)));
@@ -238,9 +238,9 @@ async function use(name, news = "") {
     $("version").textContent = `version ${model.version}${news && `: ${news}`}`;
     document.title = `Listen: ${name}`;
     showModel(model);
-    changed();
+    update();
     if (model.problem) return;
-    if (wanted) play(wanted);
+    if (nextSound) play(nextSound);
     await pads.reload();
 }
 
@@ -277,7 +277,7 @@ function showModel(model) {
 let saving = 0;
 
 /** Shows the state, and writes it to the URL soon. */
-function changed() {
+function update() {
     render();
     // Browsers limit how often the URL may change.
     saving ||= setTimeout(save, 300);
@@ -310,12 +310,12 @@ function render() {
     $("to-pad").setAttribute("aria-pressed", String(pads.assigning));
     $("sequence").setAttribute("aria-pressed", String(pads.playing));
     $("sequence").textContent = pads.playing ? "Stop" : "Start";
-    $("pad-name").textContent = "12345678qwertyui"[state.pad];
+    $("pad-name").textContent = CAPS[state.pad];
     pads.render();
     map.marks = {
         current: state.sound.seed,
         favourites: new Set(state.favourites.map((sound) => sound.seed)),
-        pads: new Map(state.pads.map((sound, index) => [sound?.seed, "12345678qwertyui"[index]])),
+        pads: new Map(state.pads.map((sound, index) => [sound?.seed, CAPS[index]])),
         ends: [[state.walk.seeds[0], "A"], [state.walk.seeds[1], "B"]],
     };
     map.draw();
@@ -365,7 +365,7 @@ async function follow() {
     page.engine.setGain(page.state.gain);
     if (page.state.model === undefined || page.state.model === model) {
         page.state.model = model;
-        changed();
+        update();
         await pads.reload();
     } else {
         await start();
@@ -378,7 +378,7 @@ function toggleFavourite(sound) {
     const { state } = page, text = toText(sound);
     const others = state.favourites.filter((other) => toText(other) !== text);
     state.favourites = others.length < state.favourites.length ? others : [...others, sound];
-    changed();
+    update();
 }
 
 /** A zip of the WAV files, and the list that `sample --list` reads. */
@@ -428,7 +428,7 @@ async function toggleRecording() {
     engine.wake();
     if (!engine.isRecording) {
         engine.startRecording();
-        shown ??= { start: 0, secs: 1 };
+        playing ??= { start: 0, secs: 1 };
         if (!metering) meter();
     } else {
         const audio = await engine.stopRecording();
@@ -460,7 +460,7 @@ function replay() {
 function setEnd(index, seed) {
     if (!Number.isSafeInteger(seed) || seed < 0) return;
     page.state.walk.seeds = page.state.walk.seeds.map((old, i) => (i === index ? seed : old));
-    changed();
+    update();
     planWalk();
 }
 
@@ -488,11 +488,11 @@ function connectControls() {
     on("gain", "input", (value) => {
         page.state.gain = Number(value);
         page.engine.setGain(page.state.gain);
-        changed();
+        update();
     });
     on("tempo", "input", (value) => {
         page.state.tempo = Number(value);
-        changed();
+        update();
     });
     on("weight", "input", (value) => {
         page.state.walk.weight = Number(value);

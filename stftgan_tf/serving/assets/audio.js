@@ -32,7 +32,7 @@ export class Engine {
     #voices = new Map();
     #gain = 1;
     #recording = null;
-    #early = null;
+    #earlySound = null;
 
     /** @param {() => void} onChange called when sound goes on or off */
     constructor(onChange) {
@@ -52,8 +52,8 @@ export class Engine {
             this.volume = volume;
             this.analyser = new AnalyserNode(this.context, { fftSize: 1024 });
             end.connect(this.analyser).connect(this.context.destination);
-            if (this.#early) this.play(...this.#early);
-            this.#early = null;
+            if (this.#earlySound) this.play(...this.#earlySound);
+            this.#earlySound = null;
         }
         if (this.context.state !== "running") this.context.resume();
     }
@@ -82,7 +82,7 @@ export class Engine {
     play(buffer, channel, when = 0) {
         if (!this.context) {
             // Heard when the sound is on.
-            this.#early = [buffer, channel];
+            this.#earlySound = [buffer, channel];
             return;
         }
         const start = when || this.now;

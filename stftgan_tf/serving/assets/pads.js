@@ -8,7 +8,7 @@ export const CODES = [
     ..."12345678".split("").map((digit) => `Digit${digit}`),
     ..."QWERTYUI".split("").map((letter) => `Key${letter}`),
 ];
-const CAPS = [..."12345678qwertyui"];
+export const CAPS = [..."12345678qwertyui"];
 
 const TICK_MS = 25, AHEAD_SECS = 0.1;
 
@@ -22,7 +22,7 @@ export class Pads {
 
     /**
      * @param {object} page `engine`, `library`, `state`, `current()`,
-     *   `show(sound, entry)`, `changed()` and `report(error)`
+     *   `show(sound, entry)`, `update()` and `report(error)`
      */
     constructor(page, padsElement, stepsElement) {
         this.page = page;
@@ -62,7 +62,7 @@ export class Pads {
         button.setAttribute("aria-label", `step ${index + 1}`);
         button.addEventListener("click", () => {
             this.page.state.steps[this.page.state.pad] ^= 1 << index;
-            this.page.changed();
+            this.page.update();
         });
         parent.append(button);
         return button;
@@ -74,7 +74,7 @@ export class Pads {
         state.pad = index;
         if (this.assigning || !state.pads[index]) this.assign(index, this.page.current());
         else this.trigger(index);
-        this.page.changed();
+        this.page.update();
     }
 
     assign(index, sound) {
@@ -83,14 +83,14 @@ export class Pads {
         this.assigning = false;
         this.#entries[index] = null;
         this.trigger(index);
-        this.page.changed();
+        this.page.update();
     }
 
     clear(index) {
         this.page.state.pads[index] = null;
         this.page.state.steps[index] = 0;
         this.#entries[index] = null;
-        this.page.changed();
+        this.page.update();
     }
 
     /** Plays a pad at a time of the context; 0 for now. */
