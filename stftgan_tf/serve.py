@@ -144,6 +144,7 @@ def _run(args: argparse.Namespace) -> int:
     options = ServerOptions(models=_models(args), **values)
     options.check()
     process.limit_malloc_arenas()
+    process.raise_file_limit()
     with process.log_to_stderr(), process.wait_for_signal() as wait:
         # Not at the top: TensorFlow takes seconds to load.
         from stftgan_tf.serving.server import Server

@@ -1,7 +1,9 @@
 """TensorFlow Serving's gRPC API: prediction, model status and health."""
 
+import asyncio
 import logging
 import math
+import threading
 import time
 from collections.abc import Mapping
 from concurrent import futures
@@ -33,24 +35,40 @@ _LOG = logging.getLogger(__name__)
 _MAX_ELEMENTS = 2**24
 
 
+# A connection is closed, once its requests have ended, when it is this old;
+# clients connect again by themselves. Streams that never send anything end
+# with their connection.
+_MAX_AGE_SECS, _AGE_GRACE_SECS = 600, 30
+
+# TensorFlow Serving cuts messages of errors at this length; a client may
+# refuse headers that are much longer.
+_MAX_MESSAGE = 1024
+
+
 def create_server(
     models: Models,
     limiter: RequestLimiter,
     metrics: RequestMetrics,
     options: ServerOptions,
-) -> grpc.Server:
-    """Returns a gRPC server that has no port yet."""
-    server = grpc.server(
-        futures.ThreadPoolExecutor(options.threads),
+) -> grpc.aio.Server:
+    """Returns a gRPC server that has no port yet.
+
+    Must be called in the thread of the running event loop. Waiting for a
+    client needs no thread, so silent clients cannot block others.
+    """
+    server = grpc.aio.server(
         options=[
             ("grpc.max_receive_message_length", options.max_request_bytes),
             ("grpc.max_send_message_length", -1),
+            ("grpc.max_connection_age_ms", 1000 * _MAX_AGE_SECS),
+            ("grpc.max_connection_age_grace_ms", 1000 * _AGE_GRACE_SECS),
             # Otherwise two servers could share a port without noticing.
             ("grpc.so_reuseport", 0),
         ],
     )
+    threads = futures.ThreadPoolExecutor(options.threads)
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-        _PredictionService(models, limiter, metrics), server
+        _PredictionService(models, limiter, metrics, threads), server
     )
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(
         _ModelService(models), server
@@ -59,14 +77,17 @@ def create_server(
     return server
 
 
-def _add_health_service(models: Models, server: grpc.Server) -> None:
-    servicer = health.HealthServicer()
+def _add_health_service(models: Models, server: grpc.aio.Server) -> None:
+    servicer = health.aio.HealthServicer()
     states = health_pb2.HealthCheckResponse
-    models.on_change(
-        lambda available: servicer.set(
-            "", states.SERVING if available else states.NOT_SERVING
-        )
-    )
+    loop = asyncio.get_running_loop()
+
+    def changed(available: bool) -> None:
+        state = states.SERVING if available else states.NOT_SERVING
+        # Versions change in another thread.
+        asyncio.run_coroutine_threadsafe(servicer.set("", state), loop)
+
+    models.on_change(changed)
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
 
 
@@ -78,36 +99,47 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         models: Models,
         limiter: RequestLimiter,
         metrics: RequestMetrics,
+        threads: futures.Executor,
     ):
         self._models, self._limiter = models, limiter
-        self._metrics = metrics
+        self._metrics, self._threads = metrics, threads
 
-    def Predict(self, request, context):  # noqa: N802
-        """Runs a signature."""
+    async def Predict(self, request, context):  # noqa: N802
+        """Runs a signature in a thread."""
         start, code = time.perf_counter(), "INTERNAL"
+        gone = threading.Event()
         try:
-            response = self._predict(request, context)
+            response = await asyncio.get_running_loop().run_in_executor(
+                self._threads, self._predict, request, gone
+            )
             code = "OK"
             return response
         except RequestError as error:
             code = error.code.name
-            context.abort(error.code, error.message)
+            await _abort(context, error)
+        except asyncio.CancelledError:
+            # The client has gone; the request ends before it costs anything.
+            gone.set()
+            code = "CANCELLED"
+            raise
+        except grpc.aio.AbortError:
+            raise
         # A bug must not stop the server.
         except Exception:
             _LOG.exception("Predict failed")
-            context.abort(grpc.StatusCode.INTERNAL, "internal error")
+            await context.abort(grpc.StatusCode.INTERNAL, "internal error")
         finally:
             self._metrics.record(
                 request.model_spec.name, "Predict", "GRPC", code, start
             )
 
     def _predict(
-        self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
+        self, request: predict_pb2.PredictRequest, gone: threading.Event
     ) -> predict_pb2.PredictResponse:
         name, version = _requested_model(request)
         signature_name = request.model_spec.signature_name
         with self._models.use(name, version) as model, self._limiter.slot():
-            if not context.is_active():
+            if gone.is_set():
                 raise RequestError(
                     grpc.StatusCode.CANCELLED, "the client has disconnected"
                 )
@@ -123,12 +155,12 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             response.outputs[key].CopyFrom(_to_proto(value))
         return response
 
-    def GetModelMetadata(self, request, context):  # noqa: N802
+    async def GetModelMetadata(self, request, context):  # noqa: N802
         """Returns the signatures."""
         try:
             return self._metadata(request)
         except RequestError as error:
-            context.abort(error.code, error.message)
+            await _abort(context, error)
 
     def _metadata(
         self, request: get_model_metadata_pb2.GetModelMetadataRequest
@@ -162,7 +194,7 @@ class _ModelService(model_service_pb2_grpc.ModelServiceServicer):
     def __init__(self, models: Models):
         self._models = models
 
-    def GetModelStatus(self, request, context):  # noqa: N802
+    async def GetModelStatus(self, request, context):  # noqa: N802
         """Returns the states of the versions, newest first."""
         response = get_model_status_pb2.GetModelStatusResponse()
         states = get_model_status_pb2.ModelVersionStatus.State
@@ -174,8 +206,15 @@ class _ModelService(model_service_pb2_grpc.ModelServiceServicer):
                 row.status.error_code = grpc.StatusCode[status.code].value[0]
                 row.status.error_message = status.message
         except RequestError as error:
-            context.abort(error.code, error.message)
+            await _abort(context, error)
         return response
+
+
+async def _abort(
+    context: grpc.aio.ServicerContext, error: RequestError
+) -> None:
+    message = error.message.encode("utf-8", "replace")[:_MAX_MESSAGE]
+    await context.abort(error.code, message.decode("utf-8", "ignore"))
 
 
 def _to_proto(value: np.ndarray) -> tensor_pb2.TensorProto:

@@ -5,6 +5,7 @@ import ctypes
 import gc
 import logging
 import os
+import resource
 import threading
 from collections.abc import Callable, Iterator
 
@@ -61,6 +62,16 @@ def collect_garbage_rarely() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 10, 10)
+
+
+def raise_file_limit() -> None:
+    """Allows as many open connections as the system does.
+
+    The usual soft limit is for programs that call select(), which we do not.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def limit_malloc_arenas() -> None:

@@ -1,11 +1,14 @@
 """TensorFlow Serving's REST API as an ASGI application."""
 
+import functools
 import inspect
 import logging
 import re
+import threading
 import time
 import urllib.parse
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -120,9 +123,19 @@ class RestService:
         body = await self._read_body(request)
         if self._threads is None:
             self._threads = anyio.CapacityLimiter(self._num_threads)
-        return await anyio.to_thread.run_sync(
-            self._handle, request.method, path, body, limiter=self._threads
-        )
+        gone = threading.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_watch_client, request, gone)
+            content = await _outcome_of(
+                functools.partial(
+                    self._handle, request.method, path, body, gone
+                ),
+                self._threads,
+            )
+            tasks.cancel_scope.cancel()
+        if isinstance(content, Exception):
+            raise content
+        return content
 
     async def _read_body(self, request: Request) -> bytes:
         """Reads and decompresses a body.
@@ -171,8 +184,12 @@ class RestService:
             f"the request {problem}; expected at most {self._max_bytes} bytes",
         )
 
-    def _handle(self, method: str, path: str, body: bytes) -> bytes:
+    def _handle(
+        self, method: str, path: str, body: bytes, gone: threading.Event
+    ) -> bytes:
         """Returns the body of the response.
+
+        `gone` is set when the client closes its connection.
 
         Raises:
           RequestError: if the request cannot be answered.
@@ -184,7 +201,8 @@ class RestService:
         match = _PREDICT.fullmatch(path)
         if match and method == "POST":
             name, version, verb = match.groups()
-            return self._predict(name, _parse_version(version), verb, body)
+            number = _parse_version(version)
+            return self._predict(name, number, verb, body, gone)
         match = _STATUS.fullmatch(path)
         if match and method == "GET":
             name, version, metadata = match.groups()
@@ -196,7 +214,12 @@ class RestService:
         raise invalid_argument(f"Malformed request: {method} {path}")
 
     def _predict(
-        self, name: str, version: int | None, verb: str, body: bytes
+        self,
+        name: str,
+        version: int | None,
+        verb: str,
+        body: bytes,
+        gone: threading.Event,
     ) -> bytes:
         request = json_requests.parse_body(body)
         if verb.lower() != "predict":
@@ -205,6 +228,10 @@ class RestService:
                 f"{verb} is not supported; expected predict",
             )
         with self._models.use(name, version) as model, self._limiter.slot():
+            if gone.is_set():
+                raise RequestError(
+                    grpc.StatusCode.CANCELLED, "the client has disconnected"
+                )
             inputs, row_format = json_requests.parse_inputs(request, model)
             outputs = model.run(request.get("signature_name", ""), inputs)
             return json_responses.predictions_body(outputs, row_format)
@@ -237,6 +264,26 @@ class RestService:
         return json_responses.to_json(
             {"model_spec": spec, "metadata": metadata}
         )
+
+
+async def _watch_client(request: Request, gone: threading.Event) -> None:
+    """Waits until the client closes its connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    gone.set()
+
+
+async def _outcome_of(
+    function: Callable[[], bytes], threads: anyio.CapacityLimiter
+) -> bytes | Exception:
+    """The result of a function in a thread, or what it raises.
+
+    A task group would wrap an exception.
+    """
+    try:
+        return await anyio.to_thread.run_sync(function, limiter=threads)
+    except Exception as error:
+        return error
 
 
 def _parse_version(digits: str | None) -> int | None:

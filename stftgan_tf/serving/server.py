@@ -1,9 +1,11 @@
 """A server of models: REST and gRPC in one process."""
 
+import asyncio
 import logging
 import socket
 import threading
-import time
+from collections.abc import Coroutine
+from typing import Any
 
 import tensorflow as tf
 import uvicorn
@@ -11,6 +13,7 @@ from starlette.applications import Starlette
 
 from stftgan_tf.errors import UserError
 from stftgan_tf.serving import grpc_service
+from stftgan_tf.serving.http_protocol import TimedProtocol
 from stftgan_tf.serving.limiter import RequestLimiter
 from stftgan_tf.serving.models import Models
 from stftgan_tf.serving.monitoring import RequestMetrics
@@ -48,6 +51,7 @@ class Server:
             listener = _listen(options.host, options.rest_api_port)
             self.rest_api_port = listener.getsockname()[1]
         self._models = Models(options)
+        self._loop = _EventLoop()
         try:
             self._start(options, listener)
         except BaseException:
@@ -63,52 +67,78 @@ class Server:
         metrics = RequestMetrics(options.models)
         shared = self._models, limiter, metrics, options
         if options.port >= 0:
-            server = grpc_service.create_server(*shared)
-            address = f"{options.host}:{options.port}"
-            try:
-                self.port = server.add_insecure_port(address)
-            except RuntimeError as error:
-                raise UserError(
-                    f"cannot listen on {address}; is the port in use?"
-                ) from error
-            server.start()
-            self._grpc = server
+            self._loop.call(self._start_grpc(*shared))
         if listener:
-            self._rest = _RestServer(RestService(*shared).app, listener)
+            rest = RestService(*shared)
+            self._loop.call(self._start_rest(rest.app, listener))
 
-    def stop(self) -> None:
-        """Stops after the running requests have finished."""
-        stopped = self._grpc.stop(_GRACE_SECS) if self._grpc else None
-        if self._rest:
-            self._rest.stop()
-        if stopped:
-            stopped.wait()
-        self._models.close()
+    async def _start_grpc(self, *shared: Any) -> None:
+        options = shared[-1]
+        server = grpc_service.create_server(*shared)
+        address = f"{options.host}:{options.port}"
+        try:
+            self.port = server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise UserError(
+                f"cannot listen on {address}; is the port in use?"
+            ) from error
+        await server.start()
+        self._grpc = server
 
-
-class _RestServer:
-    """An ASGI server in its own thread; signals stay with the main thread."""
-
-    def __init__(self, app: Starlette, listener: socket.socket):
+    async def _start_rest(
+        self, app: Starlette, listener: socket.socket
+    ) -> None:
         config = uvicorn.Config(
             app,
+            http=TimedProtocol,
             log_config=None,
             access_log=False,
             lifespan="off",
             timeout_keep_alive=75,
             timeout_graceful_shutdown=int(_GRACE_SECS),
         )
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(
-            target=self._server.run, args=([listener],), daemon=True
+        self._rest = uvicorn.Server(config)
+        self._rest_task = asyncio.create_task(
+            self._rest.serve(sockets=[listener])
         )
-        self._thread.start()
-        while not self._server.started and self._thread.is_alive():
-            time.sleep(0.01)
+        while not self._rest.started and not self._rest_task.done():
+            await asyncio.sleep(0.01)
+
+    async def _stop_serving(self) -> None:
+        waiting = []
+        if self._grpc:
+            waiting.append(self._grpc.stop(_GRACE_SECS))
+        if self._rest:
+            self._rest.should_exit = True
+            waiting.append(self._rest_task)
+        await asyncio.gather(*waiting)
 
     def stop(self) -> None:
-        self._server.should_exit = True
+        """Stops after the running requests have finished."""
+        self._loop.call(self._stop_serving())
+        self._models.close()
+        self._loop.close()
+
+
+class _EventLoop:
+    """An event loop in its own thread; signals stay with the main thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, daemon=True
+        )
+        self._thread.start()
+
+    def call(self, coroutine: Coroutine) -> Any:
+        """Runs a coroutine in the loop, and waits for its result."""
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        return future.result()
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._loop.close()
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -9,6 +9,7 @@ import threading
 
 import numpy as np
 import pytest
+import requests
 import yaml
 
 from stftgan_tf import serve
@@ -17,7 +18,10 @@ from stftgan_tf.serving.client import connect
 from stftgan_tf.serving.client_base import ServerError
 from tests.conftest import ROOT
 
+grpc = pytest.importorskip("grpc")
 pytest.importorskip("tensorflow_serving")
+
+from grpc_health.v1 import health_pb2, health_pb2_grpc  # noqa: E402
 
 
 @contextlib.contextmanager
@@ -139,10 +143,60 @@ def test_invalid_flags_are_rejected(
     assert message in capsys.readouterr().err
 
 
-def test_an_export_instead_of_its_parent_directory_is_rejected(export, capsys):
-    assert serve.main([f"--model_base_path={export}"]) == 1
-    error = capsys.readouterr().err
-    assert f"export with --output {export}/1" in error
+def test_several_models_are_served_by_their_names(export, half_plus_two):
+    from stftgan_tf.serving.options import ServerOptions
+    from stftgan_tf.serving.server import Server
+
+    models = {"digits": export, "half": half_plus_two}
+    server = Server(ServerOptions(models, port=0, rest_api_port=0))
+    try:
+        url = f"http://127.0.0.1:{server.rest_api_port}/v1/models"
+        # An export that is not in a directory of versions is version 1.
+        status = requests.get(f"{url}/digits/versions/1").json()
+        assert status["model_version_status"][0]["state"] == "AVAILABLE"
+        body = '{"instances": [4]}'
+        digits = requests.post(f"{url}/digits:predict", body).json()
+        assert "wav_bytes" in digits["predictions"][0]
+        half = requests.post(f"{url}/half:predict", body).json()
+        assert half == {"predictions": [4.0]}
+        assert requests.post(f"{url}/third:predict", body).status_code == 404
+        metrics = requests.get(
+            f"http://127.0.0.1:{server.rest_api_port}"
+            "/monitoring/prometheus/metrics"
+        ).text
+        for name, status in (
+            ("digits", "OK"),
+            ("half", "OK"),
+            ("unknown", "NOT_FOUND"),
+        ):
+            labels = f'model_name="{name}",status="{status}"'
+            assert f"request_count{{{labels}}} 1.0" in metrics
+        with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            request = health_pb2.HealthCheckRequest()
+            assert stub.Check(request, timeout=10).status == 1
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--model=a/x", "--model=b/x"], "a/x and b/x have the same name"),
+        (["--model=x", "--model_name=y"], "--model_name requires"),
+        (["--model=x:y"], "the model name is 'x:y'; expected a name without"),
+        (["--model_base_path=x", "--model_name="], "the model name is ''"),
+        (["--model=x", "--model_base_path=y"], "not allowed with argument"),
+        ([], "one of the arguments --model --model_base_path is required"),
+    ],
+)
+def test_names_of_models_must_be_usable(flags, message, capsys):
+    try:
+        code = serve.main(flags)
+    except SystemExit as error:
+        code = error.code
+    assert code == 2
+    assert message in capsys.readouterr().err
 
 
 def test_config_files_match_the_export_and_the_flags(export):

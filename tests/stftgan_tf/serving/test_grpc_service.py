@@ -1,3 +1,5 @@
+import threading
+
 import numpy as np
 import pytest
 
@@ -126,7 +128,7 @@ def truncated():
         (
             {"signature": "generate", "latent": np.full([1, 8], np.nan, "f4")},
             Code.INVALID_ARGUMENT,
-            "latent has values that are not finite",
+            "latent must be -1000 to 1000",
         ),
         (
             {"signature": "generate", "latent": with_shape(10**9, 8)},
@@ -205,3 +207,36 @@ def test_other_methods_are_unimplemented(channel):
     with pytest.raises(grpc.RpcError) as error:
         stub.Classify(classification_pb2.ClassificationRequest())
     assert error.value.code() == Code.UNIMPLEMENTED
+
+
+def test_silent_streams_do_not_block_others(channel, digits_server):
+    address = f"127.0.0.1:{digits_server.port}"
+    silent = grpc.insecure_channel(address)
+    method = silent.stream_unary(
+        "/tensorflow.serving.PredictionService/Predict"
+    )
+    end = threading.Event()
+
+    def nothing():
+        end.wait(60)
+        yield b""
+
+    # More than the server has threads.
+    calls = [method.future(nothing()) for _ in range(100)]
+    try:
+        assert predict(channel, seed=SEED).model_spec.name == "digits"
+        stub = health_pb2_grpc.HealthStub(channel)
+        request = health_pb2.HealthCheckRequest()
+        assert stub.Check(request, timeout=10).status == 1
+    finally:
+        for call in calls:
+            call.cancel()
+        end.set()
+        silent.close()
+
+
+def test_long_messages_of_errors_are_cut(channel):
+    with pytest.raises(grpc.RpcError) as caught:
+        predict(channel, name="\u00e4" * 5000, seed=SEED)
+    assert caught.value.code() == Code.NOT_FOUND
+    assert 1000 < len(caught.value.details().encode()) <= 1024

@@ -12,6 +12,8 @@ from tests.conftest import serve
 
 pytest.importorskip("starlette")
 
+from stftgan_tf.serving import http_protocol  # noqa: E402
+
 
 @pytest.fixture(scope="module")
 def half(half_plus_two):
@@ -357,6 +359,45 @@ def test_an_incomplete_body_times_out(digits, monkeypatch):
     assert status == 504
     assert "did not arrive completely within 0.2 s" in content["error"]
     connection.close()
+
+
+def is_closed(connection):
+    """Whether the server closes a connection within 10 s."""
+    connection.settimeout(10)
+    try:
+        return connection.recv(1) == b""
+    except TimeoutError:
+        return False
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nA: b\r\n"]
+)
+def test_a_connection_without_a_request_is_closed(digits, monkeypatch, sent):
+    monkeypatch.setattr(http_protocol, "HEADER_SECS", 0.3)
+    address = digits.split("/")[2].split(":")
+    with socket.create_connection(address) as connection:
+        connection.sendall(sent)
+        assert is_closed(connection)
+    # Nor may one drip its second request.
+    with socket.create_connection(address) as connection:
+        connection.sendall(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert read_response(connection)[0] == 404
+        for _ in range(3):
+            connection.sendall(b"G")
+        assert is_closed(connection)
+    assert predict(digits, instances=[1]).status_code == 200
+
+
+def test_too_many_connections_receive_503(digits, monkeypatch):
+    monkeypatch.setattr(http_protocol, "MAX_CONNECTIONS", 0)
+    address = digits.split("/")[2].split(":")
+    with socket.create_connection(address) as connection:
+        expected = (503, {"error": "too many connections"})
+        assert read_response(connection) == expected
+        assert is_closed(connection)
+    monkeypatch.undo()
+    assert predict(digits, instances=[1]).status_code == 200
 
 
 def test_metrics_for_prometheus(half):
