@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stftgan_tf import cli
 from stftgan_tf import config as config_lib
 from stftgan_tf.config import Config
 from stftgan_tf.errors import explain_missing_packages
@@ -218,6 +219,9 @@ def export(
 def load_model(path: str | Path) -> "LoadedModel":
     """Loads an export.
 
+    Args:
+      path: the export, or the name of a model in the box, such as `digits`.
+
     Returns:
       An object with `sample(num, seed, label, truncation)`,
       `interpolate(seed_a, seed_b, num, label)` and
@@ -229,7 +233,7 @@ def load_model(path: str | Path) -> "LoadedModel":
     """
     from stftgan_tf.saved_model import loading
 
-    return loading.load(path)
+    return loading.load(cli.find_model(path))
 
 
 @explain_missing_packages

@@ -142,10 +142,15 @@ def boxed_models() -> dict[str, Path]:
     }
 
 
+def find_model(path: str | Path) -> Path:
+    """The directory that a path, or else a name in the box, refers to."""
+    path = Path(path)
+    return path if path.exists() else boxed_models().get(str(path), path)
+
+
 def model_path(text: str) -> Path:
-    """The argparse type of an export: a path, or else a name in the box."""
-    path = local_path(text)
-    return path if path.exists() else boxed_models().get(text, path)
+    """The argparse type of `find_model`."""
+    return find_model(local_path(text))
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
