@@ -46,6 +46,7 @@ class Client(abc.ABC):
         self._server, self._model_name = server, model_name
         self._model_version = model_version
         self._deadline_secs, self._retry = deadline_secs, retry
+        self._signatures: dict[str, set[str]] | None = None
 
     def sample(
         self,
@@ -83,12 +84,18 @@ class Client(abc.ABC):
         elif truncation != 1:
             signature = "sample"
         inputs = {"seed": np.asarray(seeds, np.int64)}
-        count = len(inputs["seed"])
-        if label is not None:
-            self._check_takes_labels()
-            inputs["label"] = np.full(count, label)
-        if signature == "sample":
-            name = self._truncation_input()
+        count, names = len(inputs["seed"]), self.input_names(signature)
+        # TensorFlow Serving's REST API requires every input, also those with
+        # a default.
+        if "label" in names:
+            inputs["label"] = np.full(count, -1 if label is None else label)
+        elif label is not None:
+            raise UserError(
+                f"model {self._model_name} has no labels; train with "
+                "model.condition label"
+            )
+        # Exports of earlier versions call it `psi`.
+        for name in names & {"truncation", "psi"}:
             inputs[name] = np.full(count, truncation, np.float32)
         return self.predict(signature, inputs, outputs)
 
@@ -121,10 +128,14 @@ class Client(abc.ABC):
     def input_names(self, signature: str) -> set[str]:
         """The inputs of a signature, including optional ones.
 
+        They are requested once: versions of a model have the same inputs.
+
         Raises:
           ServerError: as for `predict`, or if there is no such signature.
         """
-        signatures = self._call(self._input_names)
+        if self._signatures is None:
+            self._signatures = self._call(self._input_names)
+        signatures = self._signatures
         if signature not in signatures:
             raise ServerError(
                 "FAILED_PRECONDITION",
@@ -147,18 +158,6 @@ class Client(abc.ABC):
         if self._retry:
             return call_until_available(call, self._deadline_secs)
         return call(self._deadline_secs)
-
-    def _check_takes_labels(self) -> None:
-        if "label" not in self.input_names("serving_default"):
-            raise UserError(
-                f"model {self._model_name} has no labels; train with "
-                "model.condition label"
-            )
-
-    def _truncation_input(self) -> str:
-        # Exports of earlier versions call it `psi`.
-        names = self.input_names("sample")
-        return "psi" if "psi" in names else "truncation"
 
     @abc.abstractmethod
     def _predict(

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from stftgan_tf.errors import UserError
+from stftgan_tf.saved_model import loading
 from stftgan_tf.serving import client_base
 from stftgan_tf.serving.client import connect
 from stftgan_tf.serving.client_base import ServerError
@@ -175,7 +176,8 @@ def test_a_call_is_repeated_when_a_gateway_has_no_server(status):
         threading.Thread(target=gateway.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{gateway.server_port}"
         with connect(address, "digits") as connection:
-            outputs = connection.sample([1])
+            inputs = {"seed": np.array([1])}
+            outputs = connection.predict("serving_default", inputs)
         gateway.shutdown()
     assert outputs["audio"] == [1.5] and len(paths) == 2
 
@@ -207,3 +209,30 @@ def test_an_invalid_request_is_not_repeated():
     with pytest.raises(UserError, match="INVALID"):
         client_base.call_until_available(call, 60.0)
     assert len(timeouts) == 1
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_all_inputs_are_sent_because_rest_requires_them(labelled, protocol):
+    # TensorFlow Serving fills in defaults over gRPC only.
+    server = serve(labelled.path, model_name="digits")
+    ports = {"http": server.rest_api_port, "grpc": server.port}
+    address = f"{protocol}://127.0.0.1:{ports[protocol]}"
+    sent, definitions = {}, loading.signature_defs(labelled.path)
+    try:
+        with connect(address, "digits") as client:
+            predict = client.predict
+
+            def spy(signature, inputs, outputs=()):
+                sent[signature] = set(inputs)
+                return predict(signature, inputs, outputs)
+
+            client.predict = spy
+            audio = client.sample([5, 6])["audio"]
+            client.sample([5], truncation=0.5)
+            client.sample([5], long=True)
+    finally:
+        server.stop()
+    np.testing.assert_array_equal(audio, labelled.sample(2, seed=5))
+    assert sent.keys() == {"serving_default", "sample", "long"}
+    for signature, names in sent.items():
+        assert names == set(definitions[signature].inputs)
