@@ -63,6 +63,7 @@ EXTRAS = {
         "apache-beam[aws,dask]",
         "flask",
         "flask-cors",
+        "hypothesis",
         # Runs the notebook; the pinned set fits no Python 3.10.
         "ipython>=8; python_version >= '3.11'",
         "kubernetes-validate",

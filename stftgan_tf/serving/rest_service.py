@@ -15,10 +15,8 @@ import anyio
 import anyio.to_thread
 import grpc
 from google.protobuf import json_format, message
-from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
 from tensorflow_serving.apis import get_model_metadata_pb2
 
 from stftgan_tf.serving import json_requests, json_responses, monitoring
@@ -35,7 +33,6 @@ _PREDICT = re.compile(
 _STATUS = re.compile(
     r"/v1/models/([^/:]+)(?:/versions/(\d+))?(/metadata)?", re.I
 )
-_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 _HTTP_STATUS = {
     "INVALID_ARGUMENT": 400,
@@ -64,11 +61,7 @@ class _BodyTooLarge(RequestError):
 
 
 class RestService:
-    """Answers REST requests.
-
-    Attributes:
-      app: the application, for an ASGI server.
-    """
+    """Answers REST requests; an ASGI application."""
 
     def __init__(
         self,
@@ -84,8 +77,11 @@ class RestService:
         self._num_threads = options.threads
         # Created later, because anyio requires a running event loop.
         self._threads: anyio.CapacityLimiter | None = None
-        route = Route("/{path:path}", self._respond, methods=_METHODS)
-        self.app = Starlette(routes=[route])
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answers a request, of any path and method."""
+        response = await self._respond(Request(scope, receive))
+        await response(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response:
         start = time.perf_counter()

@@ -9,7 +9,6 @@ from typing import Any
 
 import tensorflow as tf
 import uvicorn
-from starlette.applications import Starlette
 
 from stftgan_tf.errors import UserError
 from stftgan_tf.serving import grpc_service
@@ -70,7 +69,7 @@ class Server:
             self._loop.call(self._start_grpc(*shared))
         if listener:
             rest = RestService(*shared)
-            self._loop.call(self._start_rest(rest.app, listener))
+            self._loop.call(self._start_rest(rest, listener))
 
     async def _start_grpc(self, *shared: Any) -> None:
         options = shared[-1]
@@ -86,7 +85,7 @@ class Server:
         self._grpc = server
 
     async def _start_rest(
-        self, app: Starlette, listener: socket.socket
+        self, app: RestService, listener: socket.socket
     ) -> None:
         config = uvicorn.Config(
             app,
