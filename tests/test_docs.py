@@ -124,7 +124,10 @@ class Reader:
             [sys.executable, "-m", *words, *ports], env=environment
         )
         self.servers.append(server)
-        name = words[words.index("--model_name") + 1]
+        if "--model_name" in words:
+            name = words[words.index("--model_name") + 1]
+        else:
+            name = Path(words[words.index("--model") + 1]).name
         url = f"http://127.0.0.1:{self._rest_port}/v1/models/{name}"
         while server.poll() is None:
             with contextlib.suppress(OSError):

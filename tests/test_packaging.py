@@ -40,6 +40,14 @@ def python_files(root):
     }
 
 
+def files_below(root):
+    return {
+        str(path.relative_to(root))
+        for path in root.rglob("*")
+        if path.is_file()
+    }
+
+
 def test_the_wheel_contains_all_modules_configs_and_templates(site_packages):
     assert python_files(site_packages) == python_files(ROOT)
     configs = site_packages / "stftgan_tf" / "configs"
@@ -53,6 +61,10 @@ def test_the_wheel_contains_all_modules_configs_and_templates(site_packages):
         path.name
         for path in (ROOT / "stftgan_tf" / "serving" / "assets").iterdir()
     }
+    boxed = ("stftgan_tf", "boxed")
+    assert files_below(site_packages.joinpath(*boxed)) == files_below(
+        ROOT.joinpath(*boxed)
+    )
     assert not (site_packages / "tests").exists()
     assert not (site_packages / "configs").exists()
 
