@@ -79,6 +79,7 @@ def choose_recipe() -> Choice:
         "the recipe of every measured config: docs/lab/digits8k.md",
         {
             "augment.target": 0.6,
+            "model.critic_input": "window_and_mel",
             "train.loss": "rpgan-r1r2",
             "train.penalty_weight": 1.0,
             "train.penalty_interval": 4,
@@ -86,6 +87,7 @@ def choose_recipe() -> Choice:
             "train.critic_lr": 3e-4,
             "train.beta_2": 0.99,
             "train.ema_half_life_windows": 50000.0,
+            "train.precision": "auto",
         },
     )
 
