@@ -107,8 +107,8 @@ class Watch(keras.callbacks.Callback):
             early = state.best_frechet is None and state.alarms < patience
             kind = "variety is still building up" if early else "ALARM"
             verdict = f"  {kind} {state.alarms}/{patience}"
-        elif metrics["memorised"] > _MAX_MEMORISED:
-            verdict = (
+        if metrics["memorised"] > _MAX_MEMORISED:
+            verdict += (
                 f"  ALARM {metrics['memorised']:.0%} copies of training "
                 "windows: use more recordings, or stop earlier"
             )

@@ -178,7 +178,10 @@ def test_copies_of_training_windows_are_an_alarm(tmp_path, caplog):
     with caplog.at_level("INFO", logger="stftgan_tf"):
         watching.end_step(10, memorised=0.12)
         watching.end_step(20, memorised=0.04)
-    first, second = [m for m in caplog.messages if "  watch  " in m]
+        watching.end_step(30, memorised=0.12, variety=0.1)
+    lines = [m for m in caplog.messages if "  watch  " in m]
+    first, second, third = lines
+    assert "ALARM 1/2  ALARM 12% copies" in third
     assert first.endswith(
         "ALARM 12% copies of training windows: use more recordings, or stop "
         "earlier"
