@@ -265,9 +265,7 @@ def _save(frames: list[Image.Image], path: Path) -> None:
 def main(argv: list[str] | None = None) -> int:
     """The command line."""
     parser = cli.parser(__doc__, EXAMPLE)
-    parser.add_argument(
-        "--model", type=Path, required=True, metavar="DIR", help="an export"
-    )
+    cli.add_model(parser)
     parser.add_argument(
         "--presses",
         type=int,

@@ -176,9 +176,7 @@ def under_load(args: argparse.Namespace, model: loading.LoadedModel) -> int:
 def main(argv: list[str] | None = None) -> int:
     """The command line; exit code 1 if an answer failed or was wrong."""
     parser = cli.parser(__doc__, EXAMPLE)
-    parser.add_argument(
-        "--model", type=Path, required=True, metavar="DIR", help="an export"
-    )
+    cli.add_model(parser)
     parser.add_argument(
         "--minutes",
         type=float,

@@ -31,7 +31,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         type=cli.local_path,
         required=True,
-        help="directory of the served versions: the server's --model_base_path",
+        help="directory of the served versions: the server's --model",
     )
     parser.add_argument(
         "--model",

@@ -1,15 +1,16 @@
 """Serves exports over REST and gRPC, compatible with TensorFlow Serving.
 
 Use it where tensorflow_model_server is not available. It has the same main
-flags, paths, responses and errors, so the same clients work with both. The
-directory --model_base_path contains one directory per version, whose name is
-the version number. The newest version that loads is served; when a newer one
-appears, it takes over without dropping a request. Requires the extra `serving`.
+flags, paths, responses and errors, so the same clients work with both. --model
+is an export, the name of a model in the box, or a directory with one directory
+per version, whose name is the version number. The newest version that loads is
+served; when a newer one appears, it takes over without dropping a request.
+Requires the extra `serving`.
 
 The REST port also shows a page to listen to the models (/), unless --no_page
 switches it off.
 
-    python -m stftgan_tf.export --run runs/digits --output serving/digits/1
+    python -m stftgan_tf.serve --model digits
     curl -d '{"instances": [{"seed": 7}]}' \\
         http://127.0.0.1:8501/v1/models/digits:predict
 """
@@ -26,8 +27,8 @@ from stftgan_tf.serving import process
 from stftgan_tf.serving.options import ServerOptions, name_of
 
 EXAMPLE = (
-    "python -m stftgan_tf.serve --model_base_path serving/digits "
-    "--model_name digits --rest_api_port 8501 --port 8500"
+    "python -m stftgan_tf.serve --model serving/digits --rest_api_port 8501 "
+    "--port 8500"
 )
 
 # As in tensorflow_model_server.
@@ -41,29 +42,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__, EXAMPLE)
-    models = parser.add_mutually_exclusive_group(required=True)
-    models.add_argument(
-        "--model",
-        type=cli.model_path,
-        metavar="DIR",
-        action="append",
-        help="export, directory of versions, or name of a model in the box "
-        f"({', '.join(cli.boxed_models())}); may be repeated; requests use the "
-        "name of the directory",
-    )
-    models.add_argument(
-        "--model_base_path",
-        type=cli.local_path,
-        metavar="DIR",
-        help="as --model, but one, named by --model_name, as in "
-        "tensorflow_model_server",
-    )
-    parser.add_argument(
-        "--model_name",
-        metavar="NAME",
-        help="name of the model of --model_base_path in requests (default: "
-        f"{_DEFAULT_NAME})",
-    )
+    _add_models(parser)
     parser.add_argument(
         "--no_page",
         dest="page",
@@ -103,6 +82,32 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_limits(parser)
     return parser
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    models = parser.add_mutually_exclusive_group(required=True)
+    models.add_argument(
+        "--model",
+        type=cli.model_path,
+        metavar="DIR",
+        action="append",
+        help="export, directory of versions, or name of a model in the box "
+        f"({', '.join(cli.boxed_models())}); may be repeated; requests use the "
+        "name of the directory",
+    )
+    models.add_argument(
+        "--model_base_path",
+        type=cli.local_path,
+        metavar="DIR",
+        help="as --model, but one, named by --model_name, as in "
+        "tensorflow_model_server",
+    )
+    parser.add_argument(
+        "--model_name",
+        metavar="NAME",
+        help="name of the model of --model_base_path in requests (default: "
+        f"{_DEFAULT_NAME})",
+    )
 
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:

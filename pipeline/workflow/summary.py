@@ -48,6 +48,5 @@ def _sample(export: Path, name: str) -> str:
 
 
 def _serve(base_path: Path) -> str:
-    command = ["python", "-m", "stftgan_tf.serve", "--model_base_path"]
-    name = ["--model_name", base_path.name]
-    return shlex.join([*command, str(base_path), *name])
+    command = ["python", "-m", "stftgan_tf.serve", "--model"]
+    return shlex.join([*command, str(base_path)])

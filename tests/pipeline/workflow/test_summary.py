@@ -39,7 +39,7 @@ def test_a_blessed_version(steps, tmp_path):
     assert "yes, all 1 checks passed" in rows[0]
     assert f"{report.output}/report.html" in rows[1]
     assert f"--model {export.output}" in rows[3]
-    assert "--model_name serving" in rows[4]
+    assert rows[4].endswith(f"serve --model {tmp_path / 'serving'}")
 
 
 def test_an_export_that_is_not_blessed(steps, tmp_path):
