@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from pipeline import preprocess as preprocess_command
 from stftgan_tf import config as config_lib
 from stftgan_tf import export as export_command
 from stftgan_tf import train as train_command
@@ -184,3 +185,30 @@ def test_what_is_no_model_is_refused(export, tmp_path):
     path.write_bytes(b"")
     with pytest.raises(UserError, match="damaged cannot be read"):
         warm_start.load(damaged)
+
+
+@pytest.mark.slow
+def test_the_watch_warns_of_copies_of_fifty_recordings(
+    recordings, tmp_path, capsys
+):
+    few, data, run = tmp_path / "few", tmp_path / "data", tmp_path / "run"
+    few.mkdir()
+    for path in sorted(recordings.glob("*.wav"))[:50]:
+        shutil.copy(path, few)
+    config = ["--config=digits8k", "--set=split.by=recording"]
+    args = [*config, f"--source={few}", f"--output={data}"]
+    assert preprocess_command.main(args) == 0
+    args = [
+        *config,
+        f"--data={data}",
+        f"--run={run}",
+        "--init_from=digits",
+        "--set=model.condition=label",
+        "--set=model.generator.width=224",
+        "--set=augment.target=0",
+        "--set=watch.every=50",
+        "--set=watch.on_collapse=warn",
+        "--steps=200",
+    ]
+    assert train_command.main(args) == 0
+    assert "copies of training windows" in (run / "log.txt").read_text()
