@@ -75,7 +75,7 @@ def session():
         yield session
 
 
-def check(response):
+def assert_answered(response):
     assert response.status_code < 500, response.text
     if response.status_code != 200:
         assert list(response.json()) == ["error"]
@@ -87,12 +87,12 @@ def check(response):
 )
 @given(body=requests_bodies())
 def test_no_body_is_a_failure_of_the_server(address, session, body):
-    check(session.post(f"{address}/v1/models/digits:predict", body))
+    assert_answered(session.post(f"{address}/v1/models/digits:predict", body))
 
 
 @settings(max_examples=200, deadline=None)
 @given(path=PATHS, verb=st.sampled_from(["", ":predict", "/metadata", ":x"]))
 def test_no_path_is_a_failure_of_the_server(address, session, path, verb):
     path = requests.utils.quote(path.encode("utf-8", "replace"), safe="/:%")
-    check(session.post(f"{address}/v1/models/{path}{verb}", "{}"))
-    check(session.get(f"{address}/v1/models/{path}{verb}"))
+    assert_answered(session.post(f"{address}/v1/models/{path}{verb}", "{}"))
+    assert_answered(session.get(f"{address}/v1/models/{path}{verb}"))
