@@ -313,7 +313,11 @@ def test_every_benchmark_has_the_flags_that_the_docs_use():
         source = (ROOT / script).read_text(encoding="utf-8")
         shared = set()
         if "config_lib.add_arguments(" in source:
-            shared = {"--config", "--set"}
+            shared |= {"--config", "--set"}
+        if "cli.add_model(" in source:
+            shared |= {"--model"}
+        if "cli.add_data(" in source:
+            shared |= {"--data"}
         for flag in set(re.findall(r"--\w+", flags)) - shared:
             assert f'"{flag}"' in source, (script, flag)
 
