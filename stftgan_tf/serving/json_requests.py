@@ -61,7 +61,11 @@ def _loads(body: bytes) -> Any:
         # Only json accepts them, as TensorFlow Serving does.
         if b"NaN" not in body and b"Infinity" not in body:
             raise
-    return json.loads(body)
+    value = json.loads(body)
+    if b"\\u" in body:
+        # Unlike orjson, json accepts lone surrogates; UTF-8 cannot encode them.
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
 
 
 def parse_inputs(

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import socket
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import tensorflow as tf
@@ -33,8 +33,16 @@ class Server:
       rest_api_port: the REST port; None if REST is disabled.
     """
 
-    def __init__(self, options: ServerOptions):
+    def __init__(
+        self,
+        options: ServerOptions,
+        is_cancelled: Callable[[], bool] = lambda: False,
+    ):
         """Loads the models and listens.
+
+        Args:
+          options: what to serve, and how.
+          is_cancelled: a function that returns True to stop waiting for loads.
 
         Raises:
           UsageError: if an option is out of range.
@@ -52,6 +60,7 @@ class Server:
         self._models = Models(options)
         self._loop = _EventLoop()
         try:
+            self._models.wait(is_cancelled)
             self._start(options, listener)
         except BaseException:
             if listener:
@@ -142,8 +151,12 @@ class _EventLoop:
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        return socket.create_server((host, port), backlog=512)
+        listener = socket.create_server((host, port), backlog=512)
     except OSError as error:
         raise UserError(
             f"cannot listen on {host}:{port}: {error.strerror}"
         ) from error
+    # asyncio does so only for sockets that name TCP as their protocol. Without
+    # it, the body of an answer waits 40 ms for the client's delayed ACK.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener

@@ -83,7 +83,7 @@ def assert_answered(response):
 
 @pytest.mark.slow
 @settings(
-    max_examples=1_000, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck)
 )
 @given(body=requests_bodies())
 def test_no_body_is_a_failure_of_the_server(address, session, body):

@@ -276,7 +276,7 @@ UNEVEN = {"seed_a": [1], "seed_b": [1, 2], "weight": [0.5]}
             "inputs differ in their number of rows",
         ),
         (r'{"signature_name": "\ud800", "instances": [1]}', "JSON Parse error"),
-        (r'{"signature_name": "\ud800", "instances": [NaN]}', "not found in"),
+        (r'{"inputs": {"\ud800": [NaN]}}', "JSON Parse error"),
         (
             '{"instances": ' + "[" * 40 + "1" + "]" * 40 + "}",
             "lists are nested more than 32 deep",
