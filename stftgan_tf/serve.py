@@ -19,11 +19,11 @@ import argparse
 import dataclasses
 import signal
 import sys
-from pathlib import Path
 
 from stftgan_tf import cli
 from stftgan_tf.errors import UsageError
 from stftgan_tf.serving import process
+from stftgan_tf.serving.model_config import ModelConfig
 from stftgan_tf.serving.options import ServerOptions, name_of
 
 EXAMPLE = (
@@ -174,21 +174,22 @@ def _run(args: argparse.Namespace) -> int:
     return 130 if number == signal.SIGINT else 0
 
 
-def _models(args: argparse.Namespace) -> dict[str, Path]:
-    """The directories of the models by name."""
+def _models(args: argparse.Namespace) -> dict[str, ModelConfig]:
+    """The models by name."""
     if args.model_base_path:
         name = _DEFAULT_NAME if args.model_name is None else args.model_name
-        return {name: args.model_base_path}
+        return {name: ModelConfig(args.model_base_path)}
     if args.model_name is not None:
         raise UsageError("--model_name requires --model_base_path")
-    models: dict[str, Path] = {}
+    models: dict[str, ModelConfig] = {}
     for path in args.model:
         name = name_of(path)
         if name in models:
             raise UsageError(
-                f"{models[name]} and {path} have the same name; rename one"
+                f"{models[name].base_path} and {path} have the same name; "
+                "rename one"
             )
-        models[name] = path
+        models[name] = ModelConfig(path)
     return models
 
 

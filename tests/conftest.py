@@ -207,9 +207,10 @@ def save_half_plus(path: Path, summand: float) -> None:
 
 def serve(base: Path, **options):
     """Starts a server in this process on free ports; the caller stops it."""
+    from stftgan_tf.serving.model_config import ModelConfig
     from stftgan_tf.serving.options import ServerOptions
     from stftgan_tf.serving.server import Server
 
     ports = {"port": 0, "rest_api_port": 0}
-    models = {options.pop("model_name", "default"): base}
+    models = {options.pop("model_name", "default"): ModelConfig(base)}
     return Server(ServerOptions(models, **(ports | options)))

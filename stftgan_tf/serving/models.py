@@ -1,5 +1,6 @@
 """The models of a server, each with its versions."""
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
@@ -16,20 +17,25 @@ class Models:
     """
 
     def __init__(self, options: ServerOptions):
-        """Loads the newest version of each model and starts to poll."""
+        """Starts to load the versions of each model, and to poll."""
         self.names = list(options.models)
         self._managers: dict[str, VersionManager] = {}
         try:
-            for name, base_path in options.models.items():
-                self._managers[name] = VersionManager(
-                    name,
-                    base_path,
-                    options.file_system_poll_wait_seconds,
-                    options.max_batch_size,
-                )
+            for name, config in options.models.items():
+                self._managers[name] = VersionManager(name, config, options)
         except BaseException:
             self.close()
             raise
+
+    def wait(self, is_cancelled: Callable[[], bool] = lambda: False) -> None:
+        """Waits until no load is in progress, except those that may hang.
+
+        Args:
+          is_cancelled: a function that returns True to end the wait.
+        """
+        for manager in self._managers.values():
+            while not manager.is_settled and not is_cancelled():
+                time.sleep(0.02)
 
     def close(self) -> None:
         """Unloads all models after their last requests."""
@@ -55,14 +61,16 @@ class Models:
             manager.on_change(listener(name))
 
     def use(
-        self, name: str, version: int | None
+        self, name: str, version: int | None = None, label: str | None = None
     ) -> AbstractContextManager[ModelVersion]:
         """As `VersionManager.use` of the model with this name."""
-        return self._manager(name).use(name, version)
+        return self._manager(name).use(name, version, label)
 
-    def statuses(self, name: str, version: int | None) -> list[VersionStatus]:
+    def statuses(
+        self, name: str, version: int | None = None, label: str | None = None
+    ) -> list[VersionStatus]:
         """As `VersionManager.statuses` of the model with this name."""
-        return self._manager(name).statuses(name, version)
+        return self._manager(name).statuses(name, version, label)
 
     def _manager(self, name: str) -> VersionManager:
         # Any manager refuses the name of a model that does not exist.

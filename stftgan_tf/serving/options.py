@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from stftgan_tf.errors import UsageError, UserError
+from stftgan_tf.serving.model_config import ModelConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,8 +14,7 @@ class ServerOptions:
     """What to serve, where, and with which limits.
 
     Attributes:
-      models: by their names in requests, directories that are an export or
-        contain one directory per version.
+      models: the models by their names in requests.
       rest_api_port: the REST port; 0 chooses a free port, -1 disables REST.
       port: the gRPC port; 0 chooses a free port, -1 disables gRPC.
       host: the address to listen on.
@@ -28,7 +28,7 @@ class ServerOptions:
       page: whether the REST port also has a page to listen to the models.
     """
 
-    models: Mapping[str, Path]
+    models: Mapping[str, ModelConfig]
     rest_api_port: int = 8501
     port: int = 8500
     host: str = "127.0.0.1"
@@ -52,7 +52,8 @@ class ServerOptions:
         """Raises UsageError or UserError for options that cannot be used."""
         self._check_limits()
         self._check_ports()
-        for name, path in self.models.items():
+        for name, config in self.models.items():
+            path = config.base_path
             # Requests could not name the model.
             if not name or set(name) & set("/:"):
                 raise UsageError(

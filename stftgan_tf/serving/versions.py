@@ -4,17 +4,22 @@ import contextlib
 import dataclasses
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
 
 from stftgan_tf.errors import first_line
-from stftgan_tf.serving.errors import RequestError
+from stftgan_tf.serving.errors import RequestError, invalid_argument
 from stftgan_tf.serving.model import ModelVersion
-from stftgan_tf.serving.options import is_export
+from stftgan_tf.serving.model_config import ModelConfig
+from stftgan_tf.serving.options import ServerOptions, is_export
 
 _LOG = logging.getLogger(__name__)
+
+# A load that takes longer may hang. It goes on, but nothing waits for it.
+LOAD_PATIENCE_SECS = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,49 +39,94 @@ class VersionStatus:
     message: str = ""
 
 
-class VersionManager:
-    """Serves the newest version that loads, and polls for newer ones.
+class _Version:
+    """A version that is loading, available or failed.
 
-    A version is a directory whose name is a whole number. A new version loads
-    while the previous one serves; the previous one is closed after its last
-    request. If a version fails to load, its status says why, and it is tried
-    again when its files have changed.
+    Attributes:
+      path: the directory.
+      files: the files in it when the load started.
+      model: the model once it is available.
+      failed: whether it failed to load.
+      users: requests in progress, plus one until it is unloaded.
+      is_reported: whether the log says that the load takes long.
     """
 
-    def __init__(
-        self, name: str, base_path: Path, poll_secs: float, max_batch_size: int
-    ):
-        """Loads the newest version and starts to poll.
+    def __init__(self, path: Path, files: list[tuple[str, int, int]]):
+        self.path, self.files = path, files
+        self.model: ModelVersion | None = None
+        self.failed = self.is_reported = False
+        self.users = 1
+        self._start = time.monotonic()
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the load takes so long that it may never end."""
+        secs = time.monotonic() - self._start
+        is_loading = not self.model and not self.failed
+        return is_loading and secs > LOAD_PATIENCE_SECS
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether there is nothing to wait for."""
+        return bool(self.model) or self.failed or self.is_overdue
+
+
+class VersionManager:
+    """Serves the versions of a model that its policy selects.
+
+    A version is a directory whose name is a whole number. Each version loads
+    in a thread of its own while the others serve, so a load that hangs blocks
+    neither newer versions nor the exit. A version that the policy no longer
+    selects is closed after its last request, and not before the selected ones
+    are available. If a version fails to load, its status says why, the next
+    older one takes its place, and it is tried again when its files have
+    changed.
+    """
+
+    def __init__(self, name: str, config: ModelConfig, options: ServerOptions):
+        """Starts to load the selected versions, and to poll for new ones.
 
         Args:
           name: the model's name in requests.
-          base_path: the directory of the versions, or an export.
-          poll_secs: seconds between polls; 0 disables polling.
-          max_batch_size: the maximum number of rows in a request.
+          config: the directory, policy and labels of the versions.
+          options: the seconds between polls and the limits of requests.
         """
-        self.name, self._base_path = name, base_path
-        self._poll_secs, self._max_batch_size = poll_secs, max_batch_size
+        self.name, self._config, self._options = name, config, options
+        # Held while versions are selected, which may read slow files.
+        self._changing = threading.Lock()
+        # Held for moments only, because every request needs it.
         self._lock = threading.Lock()
-        self._current: ModelVersion | None = None
-        # Reference counts: requests in progress, plus one for the current
-        # version.
-        self._users: dict[ModelVersion, int] = {}
+        self._paths: dict[int, Path] = {}
+        self._versions: dict[int, _Version] = {}
         self._statuses: dict[int, VersionStatus] = {}
-        # File lists of the versions that failed to load.
-        self._failed: dict[int, object] = {}
+        self._available = False
         self._on_change: Callable[[bool], None] = lambda available: None
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._poll_loop, daemon=True)
         self.poll()
-        if poll_secs:
-            self._thread.start()
+        if options.file_system_poll_wait_seconds:
+            threading.Thread(target=self._poll_loop, daemon=True).start()
 
     def close(self) -> None:
-        """Stops polling and unloads the model after its last request."""
+        """Stops polling and unloads each version after its last request."""
         self._closing.set()
-        if self._thread.is_alive():
-            self._thread.join()
-        self._replace_current(None)
+        with self._lock:
+            versions = dict(self._versions)
+            self._versions.clear()
+            for number, version in versions.items():
+                self._mark_unloading(number, version)
+        for number, version in versions.items():
+            self._release(number, version)
+        self._notify()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no load is in progress, except those that may hang."""
+        if not self._changing.acquire(blocking=False):
+            return False
+        try:
+            return all(v.is_settled for v in self._versions.values())
+        finally:
+            self._changing.release()
 
     def on_change(self, callback: Callable[[bool], None]) -> None:
         """Calls a function, now and after every change.
@@ -86,39 +136,43 @@ class VersionManager:
         """
         with self._lock:
             self._on_change = callback
-            callback(self._current is not None)
+            callback(self._available)
 
     @contextlib.contextmanager
-    def use(self, name: str, version: int | None) -> Iterator[ModelVersion]:
-        """Yields the current model, which stays loaded during the block.
+    def use(
+        self, name: str, version: int | None = None, label: str | None = None
+    ) -> Iterator[ModelVersion]:
+        """Yields a version, which stays loaded during the block.
 
         Args:
           name: the name of the model.
-          version: the version; None for the current one.
+          version: the version; None for the newest that is available.
+          label: the label of the version, instead of its number.
 
         Raises:
-          RequestError: NOT_FOUND, if this model or version is not served.
+          RequestError: NOT_FOUND, if this model or version is not served;
+            INVALID_ARGUMENT, if there is no such label.
         """
+        if label is not None:
+            version = self._labelled(name, label)
         with self._lock:
-            model = self._current
-            if (
-                model is None
-                or name != self.name
-                or version not in (None, model.version)
-            ):
-                raise _model_not_found(name, version)
-            self._users[model] += 1
+            number, used = self._find(name, version)
+            used.users += 1
         try:
-            yield model
+            yield used.model
         finally:
-            self._release(model)
+            self._release(number, used)
 
-    def statuses(self, name: str, version: int | None) -> list[VersionStatus]:
+    def statuses(
+        self, name: str, version: int | None = None, label: str | None = None
+    ) -> list[VersionStatus]:
         """Returns the statuses of one or all versions, newest first.
 
         Raises:
-          RequestError: NOT_FOUND, if there is none.
+          RequestError: as `use`.
         """
+        if label is not None:
+            version = self._labelled(name, label)
         with self._lock:
             statuses = sorted(self._statuses.items(), reverse=True)
         selected = [
@@ -135,73 +189,159 @@ class VersionManager:
         return selected
 
     def poll(self) -> None:
-        """Switches to the newest version that loads."""
-        directories = _version_directories(self._base_path)
-        for version in sorted(directories, reverse=True):
-            path = directories[version]
-            if self._current and version == self._current.version:
-                return
-            files = _list_files(path)
-            if self._failed.get(version) == files:
-                continue
-            model = self._load(path, version)
-            if model:
-                self._failed.pop(version, None)
-                self._replace_current(model)
-                return
-            self._failed[version] = files
+        """Reads the directory, and starts or stops versions accordingly."""
+        with self._changing:
+            self._paths = _version_directories(self._config.base_path)
+            self._apply_policy()
 
     def _poll_loop(self) -> None:
-        while not self._closing.wait(self._poll_secs):
+        secs = self._options.file_system_poll_wait_seconds
+        while not self._closing.wait(secs):
             try:
                 self.poll()
             except OSError as error:
-                _LOG.warning("%s: %s", self._base_path, error.strerror)
+                path = self._config.base_path
+                _LOG.warning("%s: %s", path, error.strerror)
 
-    def _load(self, path: Path, version: int) -> ModelVersion | None:
-        self._set_status(VersionStatus(version, "LOADING"))
+    def _labelled(self, name: str, label: str) -> int:
+        version = self._config.labels.get(label)
+        if name != self.name or version is None:
+            raise invalid_argument(
+                f"Unrecognized servable version label: {label}"
+            )
+        return version
+
+    def _find(self, name: str, version: int | None) -> tuple[int, _Version]:
+        """A version, or the newest one, that is available."""
+        available = [n for n, v in self._versions.items() if v.model]
+        number = max(available, default=None) if version is None else version
+        if name != self.name or number not in available:
+            raise _model_not_found(name, version)
+        return number, self._versions[number]
+
+    def _apply_policy(self) -> None:
+        """Loads the selected versions, then unloads the others."""
+        if self._closing.is_set():
+            return
+        selected = self._select()
+        versions = [self._versions[number] for number in selected]
+        is_complete = all(v.is_settled for v in versions) and any(
+            v.model for v in versions
+        )
+        for number, version in list(self._versions.items()):
+            is_gone = number not in self._paths and not version.model
+            if is_gone or (is_complete and number not in selected):
+                # A failure is remembered until its files change.
+                if is_gone or not version.failed:
+                    self._unload(number)
+        self._notify()
+
+    def _select(self) -> set[int]:
+        """Selects versions, newest first, and starts to load new ones.
+
+        One that failed, or that may hang, does not count, so that an older
+        one takes its place.
+        """
+        policy, selected, count = self._config.policy, set(), 0
+        for number in sorted(self._paths, reverse=True):
+            if policy.versions is not None and number not in policy.versions:
+                continue
+            if count == policy.latest:
+                break
+            version = self._versions.get(number)
+            if version is None or self._is_worth_a_retry(version):
+                version = self._start(number)
+            if not version.failed:
+                selected.add(number)
+                count += not version.is_overdue
+            if version.is_overdue and not version.is_reported:
+                version.is_reported = True
+                _LOG.warning(
+                    "%s: version %d is still loading after %g s",
+                    self.name,
+                    number,
+                    LOAD_PATIENCE_SECS,
+                )
+        return selected
+
+    def _is_worth_a_retry(self, version: _Version) -> bool:
+        if version.failed or version.is_overdue:
+            return _list_files(version.path) != version.files
+        return False
+
+    def _start(self, number: int) -> _Version:
+        path = self._paths[number]
+        version = _Version(path, _list_files(path))
+        with self._lock:
+            self._versions[number] = version
+            self._statuses[number] = VersionStatus(number, "LOADING")
+        threading.Thread(
+            target=self._load, args=(number, version), daemon=True
+        ).start()
+        return version
+
+    def _load(self, number: int, version: _Version) -> None:
+        model, status = None, VersionStatus(number, "AVAILABLE")
         try:
-            return ModelVersion(path, version, self._max_batch_size)
+            model = ModelVersion(
+                version.path, number, self._options.max_batch_size
+            )
         # A damaged export can raise any type of exception.
         except Exception as error:
-            reason = first_line(error)
-            _LOG.warning("version %d failed to load: %s", version, reason)
-            status = VersionStatus(version, "END", "INVALID_ARGUMENT", reason)
-            self._set_status(status)
-            return None
+            status = VersionStatus(
+                number, "END", "INVALID_ARGUMENT", first_line(error)
+            )
+        with self._changing:
+            with self._lock:
+                is_current = self._versions.get(number) is version
+                is_current &= not self._closing.is_set()
+                if is_current:
+                    version.model, version.failed = model, model is None
+                    self._statuses[number] = status
+            if is_current:
+                self._report(status)
+                self._apply_policy()
+        if model and not is_current:
+            model.close()
 
-    def _replace_current(self, model: ModelVersion | None) -> None:
-        with self._lock:
-            old, self._current = self._current, model
-            if model:
-                self._users[model] = 1
-            self._on_change(model is not None)
-        if model:
-            self._set_status(VersionStatus(model.version, "AVAILABLE"))
-            _LOG.info("version %d is available", model.version)
-        if old:
-            self._set_status(VersionStatus(old.version, "UNLOADING"))
-            self._release(old)
+    def _report(self, status: VersionStatus) -> None:
+        if status.message:
+            text = f"failed to load: {status.message}"
+            _LOG.warning("%s: version %d %s", self.name, status.version, text)
+        else:
+            _LOG.info("%s: version %d is available", self.name, status.version)
 
-    def _release(self, model: ModelVersion) -> None:
-        """Removes one user of a model, and closes it after the last one."""
+    def _unload(self, number: int) -> None:
         with self._lock:
-            self._users[model] -= 1
-            if self._users[model]:
+            version = self._versions.pop(number)
+            self._mark_unloading(number, version)
+        self._release(number, version)
+
+    def _mark_unloading(self, number: int, version: _Version) -> None:
+        if version.model:
+            self._statuses[number] = VersionStatus(number, "UNLOADING")
+        elif not version.failed:
+            self._statuses[number] = VersionStatus(number, "END", "CANCELLED")
+
+    def _release(self, number: int, version: _Version) -> None:
+        """Removes one user of a version, and closes it after the last one."""
+        with self._lock:
+            version.users -= 1
+            if version.users or not version.model:
                 return
-            del self._users[model]
             # The same version may have been removed and loaded again.
-            current = self._current
-            if current is None or current.version != model.version:
-                self._statuses[model.version] = VersionStatus(
-                    model.version, "END"
-                )
-        model.close()
-        _LOG.info("version %d is unloaded", model.version)
+            if number not in self._versions:
+                self._statuses[number] = VersionStatus(number, "END")
+        version.model.close()
+        _LOG.info("%s: version %d is unloaded", self.name, number)
 
-    def _set_status(self, status: VersionStatus) -> None:
+    def _notify(self) -> None:
+        """Reports when the first version comes or the last one goes."""
         with self._lock:
-            self._statuses[status.version] = status
+            available = any(v.model for v in self._versions.values())
+            if available != self._available:
+                self._available = available
+                self._on_change(available)
 
 
 def is_version(name: str) -> bool:

@@ -144,10 +144,11 @@ def test_invalid_flags_are_rejected(
 
 
 def test_several_models_are_served_by_their_names(export, half_plus_two):
+    from stftgan_tf.serving.model_config import ModelConfig
     from stftgan_tf.serving.options import ServerOptions
     from stftgan_tf.serving.server import Server
 
-    models = {"digits": export, "half": half_plus_two}
+    models = {"digits": ModelConfig(export), "half": ModelConfig(half_plus_two)}
     server = Server(ServerOptions(models, port=0, rest_api_port=0))
     try:
         url = f"http://127.0.0.1:{server.rest_api_port}/v1/models"

@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from stftgan_tf import sample
+from stftgan_tf.serving.model_config import ModelConfig
 from stftgan_tf.serving.options import ServerOptions
 from tests.browser import CHROMIUM, FLAGS, needs_browser
 
@@ -54,6 +55,7 @@ def start(models, **options):
     from stftgan_tf.serving.server import Server
 
     ports = {"port": -1, "rest_api_port": 0}
+    models = {name: ModelConfig(path) for name, path in models.items()}
     return Server(ServerOptions(models, **(ports | options)))
 
 

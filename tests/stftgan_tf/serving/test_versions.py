@@ -1,4 +1,5 @@
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ from tests.conftest import save_half_plus
 pytest.importorskip("tensorflow_serving")
 
 from stftgan_tf.serving.errors import RequestError  # noqa: E402
+from stftgan_tf.serving.model_config import ModelConfig  # noqa: E402
+from stftgan_tf.serving.options import ServerOptions  # noqa: E402
 from stftgan_tf.serving.versions import VersionManager  # noqa: E402
 
 ZERO = {"x": np.float32([0])}
@@ -19,9 +22,24 @@ def base(tmp_path):
     return tmp_path
 
 
-def manage(base):
-    """A manager that polls only when a test calls `poll`."""
-    return VersionManager("half", base, poll_secs=0, max_batch_size=64)
+class Manager(VersionManager):
+    """Polls only when a test calls `poll`, and waits for the loads."""
+
+    def __init__(self, base, **config):
+        options = ServerOptions({}, file_system_poll_wait_seconds=0)
+        super().__init__("half", ModelConfig(base, **config), options)
+        self.wait()
+
+    def poll(self):
+        super().poll()
+        self.wait()
+
+    def wait(self):
+        while not self.is_settled:
+            time.sleep(0.01)
+
+
+manage = Manager
 
 
 def current(manager):
