@@ -4,11 +4,14 @@ First the export runs in this process: seconds of audio per second, with phase
 reconstruction. Then `python -m stftgan_tf.serve` runs for some minutes.
 Clients send one request after the other, with 1 to 16 rows, by REST and gRPC,
 while a new version is published every few seconds. Every answer is compared
-with what the export generates in process. Clients and server share the cores.
+with what the export generates in process. In the last five sixths of the time,
+`attackers.py` keeps half-open connections and sends large bodies. Clients,
+attackers and server share the cores.
 """
 
 import argparse
 import collections
+import contextlib
 import re
 import shutil
 import statistics
@@ -17,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,13 +31,16 @@ from stftgan_tf.saved_model import latency, loading
 from stftgan_tf.serving.client import connect
 from stftgan_tf.serving.client_base import ServerError
 
-EXAMPLE = "python benchmarks/serving.py --model exports/fsdd --minutes 5"
+EXAMPLE = "python benchmarks/serving.py --model exports/fsdd"
 
 # Numbers of rows in a request, equally frequent.
 _ROWS = (1, 2, 4, 8, 16)
 
 # Number of different seeds in requests.
 _SEEDS = 512
+
+# The share of the time without attackers.
+_QUIET = 1 / 6
 
 
 class Load:
@@ -42,8 +49,10 @@ class Load:
     Attributes:
       secs: durations of successful requests, by protocol.
       rows: rows in successful requests, by protocol.
-      errors: messages of failed requests.
+      errors: messages of failed requests, except those that were turned away.
+      turned_away: number of requests answered with UNAVAILABLE.
       wrong: number of answers that differ from the export's.
+      duration: seconds from the first request to the last answer.
     """
 
     def __init__(self, expected: np.ndarray):
@@ -52,10 +61,27 @@ class Load:
         self.secs = collections.defaultdict(list)
         self.rows = collections.Counter()
         self.errors: list[str] = []
-        self.wrong = 0
+        self.turned_away = self.wrong = 0
+        self.duration = 0.0
         self._lock = threading.Lock()
 
-    def run_client(self, address: str, until: float, number: int) -> None:
+    def run(self, addresses: list[str], clients: int, secs: float) -> None:
+        """Runs the clients, which share the addresses, for some time."""
+        began = time.monotonic()
+        threads = [
+            threading.Thread(
+                target=self._run_client,
+                args=(addresses[i % len(addresses)], began + secs, i),
+            )
+            for i in range(clients)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.duration = time.monotonic() - began
+
+    def _run_client(self, address: str, until: float, number: int) -> None:
         """One client. It does not retry, so that failures count."""
         rng = np.random.default_rng(number)
         kind = address.split(":")[0]
@@ -66,13 +92,30 @@ class Load:
                 try:
                     answer = connected.sample(seeds, outputs=["wav_bytes"])
                 except ServerError as error:
-                    self.errors.append(str(error))
+                    self._count_failure(error)
                     continue
+                files = list(answer["wav_bytes"])
                 with self._lock:
                     self.secs[kind].append(time.perf_counter() - start)
                     self.rows[kind] += len(seeds)
-                    files = list(answer["wav_bytes"])
                     self.wrong += files != list(self._expected[seeds])
+
+    def _count_failure(self, error: ServerError) -> None:
+        with self._lock:
+            if error.code == "UNAVAILABLE":
+                self.turned_away += 1
+            else:
+                self.errors.append(str(error))
+
+    def print(self, name: str, secs_of_sample: float) -> None:
+        """Prints one line for each protocol."""
+        for kind, times in sorted(self.secs.items()):
+            p50, p99 = 1000 * np.percentile(times, [50, 99])
+            rate = self.rows[kind] * secs_of_sample / self.duration
+            print(
+                f"{name:18s}{kind:6s}{len(times) / self.duration:12.1f}"
+                f"{rate:11.1f}{p50:8.0f}{p99:7.0f}"
+            )
 
 
 def in_process(model: loading.LoadedModel, rounds: int) -> None:
@@ -89,12 +132,38 @@ def in_process(model: loading.LoadedModel, rounds: int) -> None:
         )
 
 
-def resident_mb(pid: int) -> float:
-    """Resident memory of a process."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) / 1000
-    return 0.0
+class Monitor:
+    """Reads memory and open files of a process every second."""
+
+    def __init__(self, pid: int):
+        self._directory = Path(f"/proc/{pid}")
+        self._rows: list[tuple[float, int]] = []
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._done.wait(1):
+            status = (self._directory / "status").read_text()
+            kilobytes = int(re.search(r"VmRSS:\s+(\d+)", status)[1])
+            files = len(list((self._directory / "fd").iterdir()))
+            self._rows.append((kilobytes / 1000, files))
+
+    def mark(self) -> int:
+        """The number of readings so far."""
+        return len(self._rows)
+
+    def print(self, start: int) -> None:
+        """Ends and prints the medians of the first and the last minute."""
+        self._done.set()
+        self._thread.join()
+        rows = np.array(self._rows[start:])
+        first, last = np.median(rows[:60], 0), np.median(rows[-60:], 0)
+        print(
+            f"memory {first[0]:.0f} MB in the first minute, {last[0]:.0f} MB "
+            f"in the last, {rows[:, 0].max():.0f} MB at most; files "
+            f"{first[1]:.0f}, {last[1]:.0f}, {rows[:, 1].max():.0f}"
+        )
 
 
 def start(base: Path) -> tuple[subprocess.Popen, list[str]]:
@@ -117,60 +186,86 @@ def start(base: Path) -> tuple[subprocess.Popen, list[str]]:
     return job, [f"grpc://{grpc}", rest]
 
 
+@contextlib.contextmanager
+def swaps(base: Path, every_secs: float) -> Iterator[None]:
+    """Publishes a copy of version 1 every few seconds during the block."""
+    done = threading.Event()
+
+    def publish() -> None:
+        version = 1
+        while not done.wait(every_secs):
+            version += 1
+            shutil.copytree(base / "1", base / ".next")
+            (base / ".next").rename(base / str(version))
+        print(f"{version - 1} swaps")
+
+    thread = threading.Thread(target=publish)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+@contextlib.contextmanager
+def attack(addresses: list[str]) -> Iterator[None]:
+    """Runs attackers.py during the block, and prints what it sent."""
+    grpc, rest = addresses
+    job = subprocess.Popen(
+        [
+            sys.executable,
+            Path(__file__).with_name("attackers.py"),
+            f"--grpc={grpc.removeprefix('grpc://')}",
+            f"--rest={rest}",
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield
+    finally:
+        job.terminate()
+        print(job.communicate()[0].strip())
+
+
 def under_load(args: argparse.Namespace, model: loading.LoadedModel) -> int:
     """Prints the figures of the load; returns the number of bad answers."""
     parts = model.batches(0, _SEEDS, 32)
-    load = Load(np.concatenate([part["wav_bytes"] for part in parts]))
+    expected = np.concatenate([part["wav_bytes"] for part in parts])
+    quiet, attacked = Load(expected), Load(expected)
+    secs = 60 * args.minutes
     with tempfile.TemporaryDirectory() as directory:
         base = Path(directory)
         shutil.copytree(args.model, base / "1")
         job, addresses = start(base)
-        began = time.monotonic()
-        until = began + 60 * args.minutes
-        clients = [
-            threading.Thread(
-                target=load.run_client, args=(addresses[i % 2], until, i)
-            )
-            for i in range(args.clients)
-        ]
-        for thread in clients:
-            thread.start()
-        version, memory = 1, [resident_mb(job.pid)]
-        while time.monotonic() + args.swap_secs < until:
-            time.sleep(args.swap_secs)
-            version += 1
-            shutil.copytree(args.model, base / ".next")
-            (base / ".next").rename(base / str(version))
-            memory.append(resident_mb(job.pid))
-            print(
-                f"{time.monotonic() - began:.0f} s: version {version}, "
-                f"{memory[-1]:.0f} MB, {sum(load.rows.values())} rows",
-                file=sys.stderr,
-            )
-        for thread in clients:
-            thread.join()
-        duration = time.monotonic() - began
+        monitor = Monitor(job.pid)
+        with swaps(base, args.swap_secs):
+            quiet.run(addresses, args.clients, _QUIET * secs)
+            mark = monitor.mark()
+            with attack(addresses):
+                attacked.run(addresses, args.clients, (1 - _QUIET) * secs)
+        monitor.print(mark)
         job.terminate()
-        job.wait()
-    secs = model.metadata["samples"] / model.metadata["sample_rate_hz"]
+        print(f"exit code of the server: {job.wait()}")
     print(
-        f"{args.clients} clients, {duration:.0f} s, {version} versions: "
-        f"{len(load.errors)} failed, {load.wrong} wrong; memory "
-        f"{memory[0]:.0f} MB at the start, {memory[-1]:.0f} MB at the end, "
-        f"{max(memory):.0f} MB at most; exit code {job.returncode}"
+        f"{'':24s}{'requests/s':>12s}{'audio s/s':>11s}{'p50 ms':>8s}"
+        f"{'p99':>7s}"
     )
-    print(
-        f"{'':6s}{'requests/s':>12s}{'audio s/s':>11s}{'p50 ms':>8s}{'p99':>7s}"
+    secs_of_sample = (
+        model.metadata["samples"] / model.metadata["sample_rate_hz"]
     )
-    for kind, times in sorted(load.secs.items()):
-        p50, p99 = 1000 * np.percentile(times, [50, 99])
+    loads = {"without attackers": quiet, "with attackers": attacked}
+    for name, load in loads.items():
+        load.print(name, secs_of_sample)
+    for name, load in loads.items():
         print(
-            f"{kind:6s}{len(times) / duration:12.1f}"
-            f"{load.rows[kind] * secs / duration:11.1f}{p50:8.0f}{p99:7.0f}"
+            f"{name}: {len(load.errors)} failed, {load.wrong} wrong, "
+            f"{load.turned_away} turned away"
         )
-    for error in sorted(set(load.errors))[:5]:
-        print(error)
-    return len(load.errors) + load.wrong
+        for error in sorted(set(load.errors))[:5]:
+            print(error)
+    return sum(len(load.errors) + load.wrong for load in loads.values())
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -180,8 +275,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--minutes",
         type=float,
-        default=5.0,
-        help="duration of the load (default: 5)",
+        default=6.0,
+        help="duration of the load (default: 6)",
     )
     parser.add_argument(
         "--clients",
