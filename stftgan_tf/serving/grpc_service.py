@@ -2,18 +2,13 @@
 
 import asyncio
 import logging
-import math
 import threading
 import time
-from collections.abc import Mapping
 from concurrent import futures
 
 import grpc
-import numpy as np
-import tensorflow as tf
 from google.protobuf import any_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -24,21 +19,24 @@ from tensorflow_serving.apis import (
 
 from stftgan_tf.serving.errors import RequestError, invalid_argument
 from stftgan_tf.serving.limiter import RequestLimiter
-from stftgan_tf.serving.model import ModelVersion, check_input_names
 from stftgan_tf.serving.models import Models
 from stftgan_tf.serving.monitoring import RequestMetrics
 from stftgan_tf.serving.options import ServerOptions
+from stftgan_tf.serving.tensor_protos import to_arrays, to_proto
 
 _LOG = logging.getLogger(__name__)
-
-# Maximum size of an input.
-_MAX_ELEMENTS = 2**24
-
 
 # A connection is closed, once its requests have ended, when it is this old;
 # clients connect again by themselves. Streams that never send anything end
 # with their connection.
 _MAX_AGE_SECS, _AGE_GRACE_SECS = 600, 30
+
+# Names of the server as a whole and of its services in health checks.
+_SERVICES = (
+    "",
+    "tensorflow.serving.PredictionService",
+    "tensorflow.serving.ModelService",
+)
 
 # TensorFlow Serving cuts messages of errors at this length; a client may
 # refuse headers that are much longer.
@@ -82,10 +80,14 @@ def _add_health_service(models: Models, server: grpc.aio.Server) -> None:
     states = health_pb2.HealthCheckResponse
     loop = asyncio.get_running_loop()
 
+    async def set_state(state: int) -> None:
+        for service in _SERVICES:
+            await servicer.set(service, state)
+
     def changed(available: bool) -> None:
         state = states.SERVING if available else states.NOT_SERVING
         # Versions change in another thread.
-        asyncio.run_coroutine_threadsafe(servicer.set("", state), loop)
+        asyncio.run_coroutine_threadsafe(set_state(state), loop)
 
     models.on_change(changed)
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
@@ -136,23 +138,27 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def _predict(
         self, request: predict_pb2.PredictRequest, gone: threading.Event
     ) -> predict_pb2.PredictResponse:
-        name, version = _requested_model(request)
+        name, version, label = _requested_model(request)
         signature_name = request.model_spec.signature_name
-        with self._models.use(name, version) as model, self._limiter.slot():
+        with (
+            self._models.use(name, version, label) as model,
+            self._limiter.slot(),
+        ):
             if gone.is_set():
                 raise RequestError(
                     grpc.StatusCode.CANCELLED, "the client has disconnected"
                 )
-            inputs = _to_arrays(request.inputs, model, signature_name)
-            outputs = model.run(
-                signature_name, inputs, list(request.output_filter)
-            )
+            inputs = to_arrays(request.inputs, model, signature_name)
+            with self._metrics.runtime(name):
+                outputs = model.run(
+                    signature_name, inputs, list(request.output_filter)
+                )
         response = predict_pb2.PredictResponse()
         response.model_spec.name = name
         response.model_spec.version.value = model.version
         response.model_spec.signature_name = signature_name or "serving_default"
         for key, value in outputs.items():
-            response.outputs[key].CopyFrom(_to_proto(value))
+            response.outputs[key].CopyFrom(to_proto(value))
         return response
 
     async def GetModelMetadata(self, request, context):  # noqa: N802
@@ -165,7 +171,7 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def _metadata(
         self, request: get_model_metadata_pb2.GetModelMetadataRequest
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
-        name, version = _requested_model(request)
+        name, version, label = _requested_model(request)
         if not request.metadata_field:
             raise invalid_argument(
                 "GetModelMetadataRequest must specify at least one "
@@ -178,7 +184,7 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                 )
         response = get_model_metadata_pb2.GetModelMetadataResponse()
         signatures = any_pb2.Any()
-        with self._models.use(name, version) as model:
+        with self._models.use(name, version, label) as model:
             response.model_spec.name = name
             response.model_spec.version.value = model.version
             signatures.Pack(
@@ -217,57 +223,14 @@ async def _abort(
     await context.abort(error.code, message.decode("utf-8", "ignore"))
 
 
-def _to_proto(value: np.ndarray) -> tensor_pb2.TensorProto:
-    """Converts an array; clients of TensorFlow Serving read `float_val`."""
-    if value.dtype != np.float32:
-        return tf.make_tensor_proto(value)
-    proto = tensor_pb2.TensorProto(dtype=tf.float32.as_datatype_enum)
-    for size in value.shape:
-        proto.tensor_shape.dim.add(size=size)
-    proto.float_val.extend(value.ravel().tolist())
-    return proto
-
-
-def _requested_model(request) -> tuple[str, int | None]:
-    """Returns the name and the version of the requested model."""
+def _requested_model(request) -> tuple[str, int | None, str | None]:
+    """Returns name, version and version label of the requested model."""
     if not request.HasField("model_spec"):
         raise invalid_argument("Missing ModelSpec")
     spec = request.model_spec
     if not spec.name:
         raise invalid_argument("ModelSpec has no name specified.")
-    if spec.WhichOneof("version_choice") == "version_label":
-        raise invalid_argument(
-            f"Unrecognized servable version label: {spec.version_label}"
-        )
-    return spec.name, spec.version.value if spec.HasField("version") else None
-
-
-def _to_arrays(
-    protos: Mapping[str, tensor_pb2.TensorProto],
-    model: ModelVersion,
-    signature_name: str,
-) -> dict[str, np.ndarray]:
-    """Converts the tensors of a request.
-
-    Names and shapes are checked first, because a message of a few bytes can
-    describe a tensor of any size.
-
-    Raises:
-      RequestError: if a tensor cannot be converted.
-    """
-    signature = model.signature(signature_name)
-    check_input_names(signature, protos)
-    arrays = {}
-    for name, proto in protos.items():
-        shape = [dim.size for dim in proto.tensor_shape.dim]
-        model.check_shape(name, signature.inputs[name], shape)
-        if math.prod(shape) > _MAX_ELEMENTS:
-            raise invalid_argument(f"input {name} has shape {shape}: too large")
-        try:
-            arrays[name] = tf.make_ndarray(proto)
-        # Damaged messages can raise any of these.
-        except (TypeError, ValueError, KeyError) as error:
-            raise invalid_argument(
-                f"tensor parsing error: {name}: {error}"
-            ) from error
-    return arrays
+    choice = spec.WhichOneof("version_choice")
+    version = spec.version.value if choice == "version" else None
+    label = spec.version_label if choice == "version_label" else None
+    return spec.name, version, label

@@ -23,14 +23,9 @@ def predictions_body(
 
     Raises:
       RequestError: if row format is requested and the outputs differ in
-        their number of rows.
+        their number of rows, or an output has a type that JSON lacks.
     """
-    columns = {
-        name: _strings(value, name.endswith("_bytes"))
-        if value.dtype == object
-        else value
-        for name, value in outputs.items()
-    }
+    columns = {name: _column(name, value) for name, value in outputs.items()}
     if row_format:
         shapes = {name: value.shape for name, value in outputs.items()}
         return to_json({"predictions": _rows(columns, shapes)})
@@ -62,6 +57,18 @@ def _encodable(value: Any) -> Any:
     if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
         return orjson.Fragment(json.dumps(value.tolist()))
     return np.ascontiguousarray(value) if value.ndim else value.item()
+
+
+def _column(name: str, value: np.ndarray) -> Any:
+    """A value without strings, which depend on the name of the output."""
+    if value.dtype == object:
+        return _strings(value, name.endswith("_bytes"))
+    # Booleans, integers and floating-point numbers.
+    if value.dtype.kind not in "biuf":
+        raise invalid_argument(
+            f"Failed to write JSON value for tensor type: {value.dtype.name}"
+        )
+    return value
 
 
 def _rows(columns: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> Any:

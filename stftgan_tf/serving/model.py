@@ -1,13 +1,14 @@
 """One loaded version of a model, which checks inputs before it runs."""
 
 import gc
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.protobuf import meta_graph_pb2
+from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from stftgan_tf.saved_model import export_files
@@ -48,6 +49,8 @@ class ModelVersion:
         """
         self.version, self.max_batch_size = version, max_batch_size
         self.about = about.about(path)
+        self._is_export = (path / export_files.METADATA).is_file()
+        self._callables: dict[tuple, Callable[..., list]] = {}
         graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=graph)
         try:
@@ -68,6 +71,7 @@ class ModelVersion:
 
     def close(self) -> None:
         """Frees the memory."""
+        self._callables.clear()
         self._session.close()
         # A session and its graph refer to each other, so only the garbage
         # collector can free them.
@@ -91,23 +95,27 @@ class ModelVersion:
     def check_shape(
         self, name: str, info: TensorInfo, shape: Sequence[int]
     ) -> None:
-        """Raises RequestError if the shape of an input does not fit."""
-        if info.tensor_shape.unknown_rank:
-            return
+        """Raises RequestError if the shape of an input does not fit.
+
+        As in TensorFlow Serving, it is the graph that accepts or refuses a
+        shape. Only exports of this project are checked before any value is
+        converted: their graphs accept no other shape, and say so less clearly.
+        """
         expected = [dim.size for dim in info.tensor_shape.dim]
         fits = len(shape) == len(expected) and all(
             expected_size in (-1, size)
             for expected_size, size in zip(expected, shape, strict=True)
         )
-        if not fits:
+        if self._is_export and not fits:
             raise invalid_argument(
                 f"input {name} has shape {list(shape)}; expected {expected}, "
                 "where -1 is the number of rows"
             )
-        batched = bool(expected) and expected[0] == -1
-        if batched and not 1 <= shape[0] <= self.max_batch_size:
+        least = 1 if self._is_export else 0
+        rows = shape[0] if shape and expected[:1] == [-1] else least
+        if not least <= rows <= self.max_batch_size:
             raise invalid_argument(
-                f"input {name} has {shape[0]} rows; expected 1 to "
+                f"input {name} has {rows} rows; expected {least} to "
                 f"{self.max_batch_size}"
             )
 
@@ -140,12 +148,29 @@ class ModelVersion:
         feeds |= {signature.inputs[k].name: v for k, v in inputs.items()}
         fetches = {
             name: signature.outputs[name].name
-            for name in output_names or sorted(signature.outputs)
+            for name in output_names or signature.outputs
         }
         try:
-            return self._session.run(fetches, feeds)
+            values = self._run_graph(feeds, set(fetches.values()))
         except tf.errors.OpError as error:
             raise RequestError(_status_code(error), _reason(error)) from error
+        return {name: values[fetches[name]] for name in fetches}
+
+    def _run_graph(
+        self, feeds: Mapping[str, np.ndarray], fetches: Iterable[str]
+    ) -> dict[str, np.ndarray]:
+        """The values of tensors by their names in the graph.
+
+        `Session.run` would refuse shapes other than the placeholders'.
+        """
+        key = tuple(sorted(feeds)), tuple(sorted(fetches))
+        if key not in self._callables:
+            options = config_pb2.CallableOptions(feed=key[0], fetch=key[1])
+            self._callables[key] = self._session._make_callable_from_options(
+                options
+            )
+        values = self._callables[key](*(feeds[name] for name in key[0]))
+        return dict(zip(key[1], map(_as_array, values), strict=True))
 
     def _warm_up(self, path: Path) -> None:
         for request in warmup_requests(path):
@@ -163,20 +188,8 @@ class ModelVersion:
     ) -> None:
         """Raises RequestError if inputs do not match the signature."""
         check_input_names(signature, inputs)
-        rows = {}
         for name, value in inputs.items():
             self._check_input(name, signature.inputs[name], value)
-            # A single row of an optional input applies to all rows.
-            optional = name in signature.defaults
-            if value.ndim and (len(value) > 1 or not optional):
-                rows[name] = len(value)
-        if len(set(rows.values())) > 1:
-            counts = ", ".join(
-                f"{name} {count}" for name, count in rows.items()
-            )
-            raise invalid_argument(
-                f"inputs differ in their number of rows: {counts}"
-            )
 
     def _check_input(
         self, name: str, info: TensorInfo, value: np.ndarray
@@ -215,6 +228,13 @@ def warmup_requests(path: Path) -> Iterator[predict_pb2.PredictRequest]:
     for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
         log = prediction_log_pb2.PredictionLog.FromString(record)
         yield log.predict_log.request
+
+
+def _as_array(value: Any) -> np.ndarray:
+    """A value of the graph; that of a scalar string is `bytes`."""
+    if isinstance(value, bytes):
+        return np.array(value, object)
+    return np.asarray(value)
 
 
 def _check_output_names(signature: SignatureDef, names: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """Request metrics for Prometheus, under the names TensorFlow Serving uses."""
 
+import contextlib
 import time
 from collections.abc import Collection, Iterator
 
@@ -29,6 +30,13 @@ class RequestMetrics:
             buckets=_BUCKETS,
             registry=self._registry,
         )
+        self._runtime = prometheus_client.Histogram(
+            ":tensorflow:serving:runtime_latency",
+            "Time of successful runs of a graph in microseconds.",
+            ["model_name", "API", "runtime"],
+            buckets=_BUCKETS,
+            registry=self._registry,
+        )
         self._registry.register(self)
 
     def record(
@@ -48,6 +56,14 @@ class RequestMetrics:
             micros = 1e6 * (time.perf_counter() - start)
             self._latency.labels(model_name, api, entrypoint).observe(micros)
 
+    @contextlib.contextmanager
+    def runtime(self, model_name: str) -> Iterator[None]:
+        """Measures the time that the graph of a model runs."""
+        start = time.perf_counter()
+        yield
+        micros = 1e6 * (time.perf_counter() - start)
+        self._runtime.labels(model_name, "Predict", "TF1").observe(micros)
+
     def collect(self) -> Iterator[Metric]:
         """Yields the request count; called by the registry.
 
@@ -63,4 +79,5 @@ class RequestMetrics:
 
     def text(self) -> bytes:
         """All metrics in the Prometheus text format."""
-        return prometheus_client.generate_latest(self._registry)
+        text = prometheus_client.generate_latest(self._registry)
+        return text.replace(b"request_count untyped", b"request_count counter")

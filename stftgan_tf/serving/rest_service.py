@@ -7,7 +7,6 @@ import re
 import threading
 import time
 import urllib.parse
-import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +18,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from tensorflow_serving.apis import get_model_metadata_pb2
 
-from stftgan_tf.serving import json_requests, json_responses, monitoring
+from stftgan_tf.serving import (
+    json_requests,
+    json_responses,
+    monitoring,
+    request_body,
+)
 from stftgan_tf.serving.errors import RequestError, invalid_argument
 from stftgan_tf.serving.limiter import RequestLimiter
 from stftgan_tf.serving.models import Models
@@ -27,12 +31,12 @@ from stftgan_tf.serving.options import ServerOptions
 from stftgan_tf.serving.page import ListeningPage
 from stftgan_tf.serving.versions import is_version
 
-_PREDICT = re.compile(
-    r"/v1/models/([^/:]+)(?:/versions/(\d+))?:(classify|regress|predict)", re.I
+_MODEL = (
+    r"(?i:/v1/models)/([^/:]+)(?:(?i:/versions)/(\d+)|(?i:/labels)/([^/:]+))?"
 )
-_STATUS = re.compile(
-    r"/v1/models/([^/:]+)(?:/versions/(\d+))?(/metadata)?", re.I
-)
+# Unlike the rest, the verb is case-sensitive.
+_PREDICT = re.compile(_MODEL + ":(classify|regress|predict)")
+_STATUS = re.compile(_MODEL + "(?i:(/metadata))?")
 
 _HTTP_STATUS = {
     "INVALID_ARGUMENT": 400,
@@ -50,14 +54,10 @@ _HTTP_STATUS = {
     "DEADLINE_EXCEEDED": 504,
 }
 
+# Name, version and version label of the requested model.
+_Model = tuple[str, int | None, str | None]
+
 _LOG = logging.getLogger(__name__)
-
-# A request is rejected if its body takes longer to arrive.
-BODY_TIMEOUT_SECS = 30.0
-
-
-class _BodyTooLarge(RequestError):
-    """A body above the limit; HTTP has its own status for it."""
 
 
 class RestService:
@@ -85,21 +85,27 @@ class RestService:
 
     async def _respond(self, request: Request) -> Response:
         start = time.perf_counter()
-        path = urllib.parse.unquote(request.url.path)
+        # Undecoded: a name may contain an encoded "/" or ":".
+        path = request.scope["raw_path"].decode("ascii", "replace")
         if path == monitoring.PATH and request.method == "GET":
             return Response(self._metrics.text(), media_type="text/plain")
         status, code = 200, "OK"
         try:
             if self._page:
                 headers = request.headers
-                response = self._page.respond(request.method, path, headers)
+                response = self._page.respond(
+                    request.method, urllib.parse.unquote(path), headers
+                )
                 if response:
                     return response
-            content = await self._content(request, path)
+            if request.method == "OPTIONS" and path.startswith("/v1/"):
+                content = _preflight(request)
+            else:
+                content = await self._content(request, path)
         except RequestError as error:
             code = error.code.name
             status = _HTTP_STATUS.get(code, 500)
-            if isinstance(error, _BodyTooLarge):
+            if isinstance(error, request_body.BodyTooLarge):
                 status = 413
             content = json_responses.error_body(error.message)
         except ClientDisconnect:
@@ -111,12 +117,13 @@ class RestService:
             content = json_responses.error_body("internal error; see the log")
         match = _PREDICT.fullmatch(path)
         if match:
-            self._metrics.record(match[1], "predict", "REST", code, start)
+            name = urllib.parse.unquote(match[1])
+            self._metrics.record(name, "predict", "REST", code, start)
         return Response(content, status, media_type="application/json")
 
     async def _content(self, request: Request, path: str) -> bytes:
         """The body of a response, computed in a thread."""
-        body = await self._read_body(request)
+        body = await request_body.read(request, self._max_bytes)
         if self._threads is None:
             self._threads = anyio.CapacityLimiter(self._num_threads)
         gone = threading.Event()
@@ -132,53 +139,6 @@ class RestService:
         if isinstance(content, Exception):
             raise content
         return content
-
-    async def _read_body(self, request: Request) -> bytes:
-        """Reads and decompresses a body.
-
-        Data above the limit is read and dropped; otherwise the client sees a
-        reset connection instead of an error message.
-        """
-        parts, size = [], 0
-        try:
-            with anyio.fail_after(BODY_TIMEOUT_SECS):
-                async for part in request.stream():
-                    size += len(part)
-                    if size > self._max_bytes:
-                        parts = []
-                    else:
-                        parts.append(part)
-        except TimeoutError as error:
-            raise RequestError(
-                grpc.StatusCode.DEADLINE_EXCEEDED,
-                "the request did not arrive completely within "
-                f"{BODY_TIMEOUT_SECS:g} s",
-            ) from error
-        if size > self._max_bytes:
-            raise self._too_large(f"has {size} bytes")
-        body = b"".join(parts)
-        if "gzip" in request.headers.get("content-encoding", ""):
-            return self._decompress(body)
-        return body
-
-    def _decompress(self, body: bytes) -> bytes:
-        # 16 selects the gzip header.
-        decompressor = zlib.decompressobj(16 + zlib.MAX_WBITS)
-        try:
-            content = decompressor.decompress(body, self._max_bytes + 1)
-        except zlib.error as error:
-            raise invalid_argument(
-                f"the body is not valid gzip: {error}"
-            ) from error
-        if len(content) > self._max_bytes:
-            raise self._too_large("is larger after decompression")
-        return content
-
-    def _too_large(self, problem: str) -> _BodyTooLarge:
-        return _BodyTooLarge(
-            grpc.StatusCode.INVALID_ARGUMENT,
-            f"the request {problem}; expected at most {self._max_bytes} bytes",
-        )
 
     def _handle(
         self, method: str, path: str, body: bytes, gone: threading.Event
@@ -196,43 +156,38 @@ class RestService:
             )
         match = _PREDICT.fullmatch(path)
         if match and method == "POST":
-            name, version, verb = match.groups()
-            number = _parse_version(version)
-            return self._predict(name, number, verb, body, gone)
+            *model, verb = match.groups()
+            return self._predict(_parse_model(*model), verb, body, gone)
         match = _STATUS.fullmatch(path)
         if match and method == "GET":
-            name, version, metadata = match.groups()
+            *model, metadata = match.groups()
             if metadata:
-                return self._metadata(name, _parse_version(version))
-            return self._status(name, _parse_version(version))
-        if method == "GET" and path.rstrip("/").lower() == "/v1/models":
+                return self._metadata(_parse_model(*model))
+            return self._status(_parse_model(*model))
+        if method == "GET" and path.lower() == "/v1/models":
             raise invalid_argument("Missing model name in request.")
         raise invalid_argument(f"Malformed request: {method} {path}")
 
     def _predict(
-        self,
-        name: str,
-        version: int | None,
-        verb: str,
-        body: bytes,
-        gone: threading.Event,
+        self, model: _Model, verb: str, body: bytes, gone: threading.Event
     ) -> bytes:
         request = json_requests.parse_body(body)
-        if verb.lower() != "predict":
+        if verb != "predict":
             raise RequestError(
                 grpc.StatusCode.UNIMPLEMENTED,
                 f"{verb} is not supported; expected predict",
             )
-        with self._models.use(name, version) as model, self._limiter.slot():
+        with self._models.use(*model) as version, self._limiter.slot():
             if gone.is_set():
                 raise RequestError(
                     grpc.StatusCode.CANCELLED, "the client has disconnected"
                 )
-            inputs, row_format = json_requests.parse_inputs(request, model)
-            outputs = model.run(request.get("signature_name", ""), inputs)
+            inputs, row_format = json_requests.parse_inputs(request, version)
+            with self._metrics.runtime(model[0]):
+                outputs = version.run(request.get("signature_name", ""), inputs)
             return json_responses.predictions_body(outputs, row_format)
 
-    def _status(self, name: str, version: int | None) -> bytes:
+    def _status(self, model: _Model) -> bytes:
         statuses = [
             {
                 "version": str(status.version),
@@ -242,19 +197,19 @@ class RestService:
                     "error_message": status.message,
                 },
             }
-            for status in self._models.statuses(name, version)
+            for status in self._models.statuses(*model)
         ]
         return json_responses.to_json({"model_version_status": statuses})
 
-    def _metadata(self, name: str, version: int | None) -> bytes:
-        with self._models.use(name, version) as model:
+    def _metadata(self, model: _Model) -> bytes:
+        with self._models.use(*model) as version:
             spec = {
-                "name": name,
+                "name": model[0],
                 "signature_name": "",
-                "version": str(model.version),
+                "version": str(version.version),
             }
             signatures = get_model_metadata_pb2.SignatureDefMap(
-                signature_def=model.signatures
+                signature_def=version.signatures
             )
         metadata = {"signature_def": _to_dict(signatures)}
         return json_responses.to_json(
@@ -282,14 +237,30 @@ async def _outcome_of(
         return error
 
 
-def _parse_version(digits: str | None) -> int | None:
-    if digits is None:
-        return None
-    if not is_version(digits):
+def _parse_model(name: str, digits: str | None, label: str | None) -> _Model:
+    if digits is not None and not is_version(digits):
         raise invalid_argument(
             f"Failed to convert version: {digits[:30]} to numeric."
         )
-    return int(digits)
+    return (
+        urllib.parse.unquote(name),
+        None if digits is None else int(digits),
+        label and urllib.parse.unquote(label),
+    )
+
+
+def _preflight(request: Request) -> bytes:
+    """The body of the answer to OPTIONS, which browsers send first.
+
+    They send no request to another site after it, because the answer has no
+    headers that allow this.
+    """
+    if not re.search("https?://", request.headers.get("origin", "")):
+        raise RequestError(
+            grpc.StatusCode.FAILED_PRECONDITION,
+            "Origin header is missing in CORS preflight",
+        )
+    return b""
 
 
 def _to_dict(proto: message.Message) -> dict[str, Any]:

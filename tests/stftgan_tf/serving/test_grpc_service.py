@@ -138,7 +138,7 @@ def truncated():
         (
             {"signature": "generate", "latent": with_shape(-5, 8)},
             Code.INVALID_ARGUMENT,
-            "-5 rows",
+            "tensor parsing error: latent: its shape is unknown",
         ),
         ({"seed": truncated()}, Code.INVALID_ARGUMENT, "tensor parsing error"),
         (
