@@ -54,16 +54,16 @@ def create_server(
     Must be called in the thread of the running event loop. Waiting for a
     client needs no thread, so silent clients cannot block others.
     """
-    server = grpc.aio.server(
-        options=[
-            ("grpc.max_receive_message_length", options.max_request_bytes),
-            ("grpc.max_send_message_length", -1),
-            ("grpc.max_connection_age_ms", 1000 * _MAX_AGE_SECS),
-            ("grpc.max_connection_age_grace_ms", 1000 * _AGE_GRACE_SECS),
-            # Otherwise two servers could share a port without noticing.
-            ("grpc.so_reuseport", 0),
-        ],
-    )
+    arguments = {
+        "grpc.max_receive_message_length": options.max_request_bytes,
+        "grpc.max_send_message_length": -1,
+        "grpc.max_connection_age_ms": 1000 * _MAX_AGE_SECS,
+        "grpc.max_connection_age_grace_ms": 1000 * _AGE_GRACE_SECS,
+        # Otherwise two servers could share a port without noticing.
+        "grpc.so_reuseport": 0,
+    }
+    arguments |= dict(options.grpc_channel_arguments)
+    server = grpc.aio.server(options=list(arguments.items()))
     threads = futures.ThreadPoolExecutor(options.threads)
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
         _PredictionService(models, limiter, metrics, threads), server

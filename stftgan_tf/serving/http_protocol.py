@@ -47,6 +47,13 @@ class TimedProtocol(H11Protocol):
         elif self._timer is None:
             self._start_timer()
 
+    def shutdown(self) -> None:
+        """Closes the connection, after the answer to a complete request."""
+        if self.cycle and self.cycle.more_body:
+            self.transport.close()
+        else:
+            super().shutdown()
+
     def _start_timer(self) -> None:
         self._timer = self.loop.call_later(HEADER_SECS, self.transport.close)
 

@@ -17,8 +17,15 @@ class RequestLimiter:
     """
 
     def __init__(self, max_running: int, max_waiting: int):
-        self._admitted = threading.BoundedSemaphore(max_running + max_waiting)
+        self._max_admitted = max_running + max_waiting
         self._running = threading.BoundedSemaphore(max_running)
+        self._lock = threading.Lock()
+        self._admitted = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request runs or waits."""
+        return self._admitted == 0
 
     @contextlib.contextmanager
     def slot(self) -> Iterator[None]:
@@ -27,13 +34,16 @@ class RequestLimiter:
         Raises:
           RequestError: UNAVAILABLE, if too many requests are waiting.
         """
-        if not self._admitted.acquire(blocking=False):
-            raise RequestError(
-                grpc.StatusCode.UNAVAILABLE,
-                "too many requests are waiting; try again later",
-            )
+        with self._lock:
+            if self._admitted == self._max_admitted:
+                raise RequestError(
+                    grpc.StatusCode.UNAVAILABLE,
+                    "too many requests are waiting; try again later",
+                )
+            self._admitted += 1
         try:
             with self._running:
                 yield
         finally:
-            self._admitted.release()
+            with self._lock:
+                self._admitted -= 1

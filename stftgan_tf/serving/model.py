@@ -26,6 +26,8 @@ _CONTEXT_LINES = (
     "[[",
 )
 
+_MAX_CALLABLES = 100
+
 
 class ModelVersion:
     """One version of a model in memory.
@@ -40,7 +42,13 @@ class ModelVersion:
       about: what the listening page shows; see `about.about`.
     """
 
-    def __init__(self, path: Path, version: int, max_batch_size: int):
+    def __init__(
+        self,
+        path: Path,
+        version: int,
+        max_batch_size: int,
+        warm_up: bool = True,
+    ):
         """Loads a SavedModel and replays its warm-up requests.
 
         Raises:
@@ -64,7 +72,8 @@ class ModelVersion:
                 for name, signature in meta_graph.signature_def.items()
                 if not name.startswith("__")
             }
-            self._warm_up(path)
+            if warm_up:
+                self._warm_up(path)
         except BaseException:
             self.close()
             raise
@@ -124,6 +133,7 @@ class ModelVersion:
         signature_name: str,
         inputs: Mapping[str, np.ndarray],
         output_names: Sequence[str] = (),
+        timeout_ms: int = 0,
     ) -> dict[str, np.ndarray]:
         """Runs a signature.
 
@@ -131,6 +141,7 @@ class ModelVersion:
           signature_name: the signature; `serving_default` if empty.
           inputs: arrays by name; inputs with a default are optional.
           output_names: the outputs to compute; all of them if empty.
+          timeout_ms: the time after which the graph is stopped; 0 for none.
 
         Returns:
           Outputs by name.
@@ -151,25 +162,32 @@ class ModelVersion:
             for name in output_names or signature.outputs
         }
         try:
-            values = self._run_graph(feeds, set(fetches.values()))
+            values = self._run_graph(feeds, set(fetches.values()), timeout_ms)
         except tf.errors.OpError as error:
             raise RequestError(_status_code(error), _reason(error)) from error
         return {name: values[fetches[name]] for name in fetches}
 
     def _run_graph(
-        self, feeds: Mapping[str, np.ndarray], fetches: Iterable[str]
+        self,
+        feeds: Mapping[str, np.ndarray],
+        fetches: Iterable[str],
+        timeout_ms: int,
     ) -> dict[str, np.ndarray]:
         """The values of tensors by their names in the graph.
 
         `Session.run` would refuse shapes other than the placeholders'.
         """
-        key = tuple(sorted(feeds)), tuple(sorted(fetches))
-        if key not in self._callables:
+        key = tuple(sorted(feeds)), tuple(sorted(fetches)), timeout_ms
+        run = self._callables.get(key)
+        if run is None:
             options = config_pb2.CallableOptions(feed=key[0], fetch=key[1])
-            self._callables[key] = self._session._make_callable_from_options(
-                options
-            )
-        values = self._callables[key](*(feeds[name] for name in key[0]))
+            options.run_options.timeout_in_ms = timeout_ms
+            run = self._session._make_callable_from_options(options)
+            # Clients choose the outputs, so there may be many sets of them.
+            if len(self._callables) >= _MAX_CALLABLES:
+                self._callables.clear()
+            self._callables[key] = run
+        values = run(*(feeds[name] for name in key[0]))
         return dict(zip(key[1], map(_as_array, values), strict=True))
 
     def _warm_up(self, path: Path) -> None:
@@ -238,17 +256,15 @@ def _as_array(value: Any) -> np.ndarray:
 
 
 def _check_output_names(signature: SignatureDef, names: Sequence[str]) -> None:
-    for name in names:
+    for position, name in enumerate(names):
         if name not in signature.outputs:
             known = ",".join(sorted(signature.outputs))
             raise invalid_argument(
                 f"output tensor alias not found in signature: {name} "
                 f"Outputs expected to be in the set {{{known}}}."
             )
-    if len(set(names)) < len(names):
-        raise invalid_argument(
-            f"duplicate output tensor alias in {list(names)}"
-        )
+        if name in names[:position]:
+            raise invalid_argument(f"duplicate output tensor alias: {name}")
 
 
 def _reason(error: tf.errors.OpError) -> str:

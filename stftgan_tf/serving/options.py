@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,8 +17,13 @@ class ServerOptions:
     Attributes:
       models: the models by their names in requests.
       rest_api_port: the REST port; 0 chooses a free port, -1 disables REST.
+      rest_api_timeout_in_ms: how long a REST request may run; 0 for no limit.
       port: the gRPC port; 0 chooses a free port, -1 disables gRPC.
       host: the address to listen on.
+      grpc_socket_path: a Unix socket for gRPC, beside the port; none if empty.
+      grpc_channel_arguments: arguments of the gRPC server, which replace ours.
+      enable_model_warmup: whether a version runs its warm-up requests before
+        it is served.
       file_system_poll_wait_seconds: seconds between polls for new versions; 0
         disables polling.
       max_batch_size: the maximum number of rows in a request.
@@ -30,8 +36,12 @@ class ServerOptions:
 
     models: Mapping[str, ModelConfig]
     rest_api_port: int = 8501
+    rest_api_timeout_in_ms: int = 30_000
     port: int = 8500
     host: str = "127.0.0.1"
+    grpc_socket_path: str = ""
+    grpc_channel_arguments: tuple[tuple[str, str | int], ...] = ()
+    enable_model_warmup: bool = True
     file_system_poll_wait_seconds: float = 1.0
     max_batch_size: int = 64
     max_request_bytes: int = 4_000_000
@@ -55,11 +65,8 @@ class ServerOptions:
         for name, config in self.models.items():
             path = config.base_path
             # Requests could not name the model.
-            if not name or set(name) & set("/:"):
-                raise UsageError(
-                    f"the model name is {name!r}; expected a name without / "
-                    "and :"
-                )
+            if not name.strip():
+                raise UsageError(f"the model name is {name!r}; expected a name")
             if not path.is_dir():
                 raise UserError(
                     f"{path} is not a directory; expected an export, or a "
@@ -72,11 +79,18 @@ class ServerOptions:
                 raise UsageError(
                     f"--{name} is {getattr(self, name)}; expected at least 1"
                 )
-        for name in ("max_waiting", "file_system_poll_wait_seconds"):
-            if getattr(self, name) < 0:
+        for name in ("max_waiting", "rest_api_timeout_in_ms"):
+            if not 0 <= getattr(self, name) < 2**31:
                 raise UsageError(
                     f"--{name} is {getattr(self, name)}; expected at least 0"
                 )
+        # False for NaN, too.
+        secs = self.file_system_poll_wait_seconds
+        if not 0 <= secs <= threading.TIMEOUT_MAX:
+            raise UsageError(
+                f"--file_system_poll_wait_seconds is {secs:g}; expected at "
+                "least 0, and a finite number"
+            )
 
     def _check_ports(self) -> None:
         for name in ("port", "rest_api_port"):
@@ -84,7 +98,7 @@ class ServerOptions:
                 raise UsageError(
                     f"--{name} is {getattr(self, name)}; expected -1 to 65535"
                 )
-        if self.port < 0 and self.rest_api_port < 0:
+        if max(self.port, self.rest_api_port) < 0 and not self.grpc_socket_path:
             raise UsageError(
                 "--port and --rest_api_port are both -1; expected at least one "
                 "port"

@@ -1,4 +1,4 @@
-"""Signals, logging and memory settings of a server process."""
+"""Signals, log lines and memory settings of a server process."""
 
 import contextlib
 import ctypes
@@ -6,8 +6,12 @@ import gc
 import logging
 import os
 import resource
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import NoReturn
 
 from stftgan_tf import signals
 
@@ -15,42 +19,103 @@ from stftgan_tf import signals
 _M_ARENA_MAX = -8
 
 
-@contextlib.contextmanager
-def wait_for_signal() -> Iterator[Callable[[], int]]:
-    """Yields a function that waits for SIGINT or SIGTERM.
+class StopSignal:
+    """SIGINT or SIGTERM; a second one ends the process at once."""
 
-    It returns the number of the signal. A second signal ends the process at
-    once.
-    """
-    received: list[int] = []
-    event = threading.Event()
+    def __init__(self) -> None:
+        self._number = 0
+        self._event = threading.Event()
 
-    def handle(number, frame):
-        if received:
+    def is_set(self) -> bool:
+        """Whether the signal has arrived."""
+        return self._event.is_set()
+
+    def wait(self) -> int:
+        """Waits for the signal, and returns its number."""
+        self._event.wait()
+        return self._number
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Handles a signal, as Python calls it."""
+        if self._number:
             os._exit(130)
-        received.append(number)
-        event.set()
+        self._number = number
+        self._event.set()
 
-    def wait() -> int:
-        event.wait()
-        return received[0]
 
-    with signals.handled_by(handle):
-        yield wait
+@contextlib.contextmanager
+def wait_for_signal() -> Iterator[StopSignal]:
+    """Yields the signal that asks the process to end."""
+    stop = StopSignal()
+    with signals.handled_by(stop.handle):
+        yield stop
+
+
+def exit_at_once(code: int) -> NoReturn:
+    """Ends the process without waiting for its threads."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+class RateLimit(logging.Filter):
+    """Passes some warnings of each kind per minute, and drops the others.
+
+    Lines of one kind differ in their values only. A client that causes a
+    warning with every request must not fill the disk.
+    """
+
+    # Texts of other libraries may contain values, so kinds may be many.
+    _MAX_KINDS = 1000
+
+    def __init__(
+        self,
+        max_lines: int = 20,
+        secs: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        super().__init__()
+        self._max_lines, self._secs, self._clock = max_lines, secs, clock
+        self._lock = threading.Lock()
+        # When the time of each kind began, and how many lines came since.
+        self._kinds: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to write a line; the last one announces that others lack."""
+        if record.levelno < logging.WARNING:
+            return True
+        kind = record.name, str(record.msg).partition("\n")[0]
+        with self._lock:
+            now = self._clock()
+            start, count = self._kinds.get(kind, (now, 0))
+            if now - start >= self._secs:
+                start, count = now, 0
+            if len(self._kinds) >= self._MAX_KINDS:
+                self._kinds.clear()
+            self._kinds[kind] = start, count + 1
+        if count + 1 == self._max_lines:
+            record.msg = (
+                f"{record.getMessage()} (similar lines are left out for "
+                f"{self._secs:g} s)"
+            )
+            record.args = ()
+        return count < self._max_lines
 
 
 @contextlib.contextmanager
 def log_to_stderr() -> Iterator[None]:
-    """Writes the log of `stftgan_tf.serving` to stderr during the block."""
+    """Writes the log of the server and its libraries to stderr."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s"))
-    logger = logging.getLogger("stftgan_tf.serving")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    handler.addFilter(RateLimit())
+    root, ours = logging.getLogger(), logging.getLogger("stftgan_tf.serving")
+    root.addHandler(handler)
+    ours.setLevel(logging.INFO)
     try:
         yield
     finally:
-        logger.removeHandler(handler)
+        root.removeHandler(handler)
 
 
 def collect_garbage_rarely() -> None:

@@ -29,7 +29,7 @@ from stftgan_tf.serving.limiter import RequestLimiter
 from stftgan_tf.serving.models import Models
 from stftgan_tf.serving.options import ServerOptions
 from stftgan_tf.serving.page import ListeningPage
-from stftgan_tf.serving.versions import is_version
+from stftgan_tf.serving.version_files import is_version
 
 _MODEL = (
     r"(?i:/v1/models)/([^/:]+)(?:(?i:/versions)/(\d+)|(?i:/labels)/([^/:]+))?"
@@ -73,6 +73,7 @@ class RestService:
         self._models, self._limiter = models, limiter
         self._metrics = metrics
         self._max_bytes = options.max_request_bytes
+        self._timeout_ms = options.rest_api_timeout_in_ms
         self._page = ListeningPage(models) if options.page else None
         self._num_threads = options.threads
         # Created later, because anyio requires a running event loop.
@@ -184,7 +185,11 @@ class RestService:
                 )
             inputs, row_format = json_requests.parse_inputs(request, version)
             with self._metrics.runtime(model[0]):
-                outputs = version.run(request.get("signature_name", ""), inputs)
+                outputs = version.run(
+                    request.get("signature_name", ""),
+                    inputs,
+                    timeout_ms=self._timeout_ms,
+                )
             return json_responses.predictions_body(outputs, row_format)
 
     def _status(self, model: _Model) -> bytes:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import grpc
 import tensorflow as tf
 import uvicorn
 
@@ -21,6 +22,9 @@ from stftgan_tf.serving.rest_service import RestService
 
 # Time that running requests have to finish when the server stops.
 _GRACE_SECS = 10.0
+
+# Time that answers have to reach their clients after that.
+_ANSWER_SECS = 0.5
 
 
 class Server:
@@ -57,6 +61,7 @@ class Server:
         if options.rest_api_port >= 0:
             listener = _listen(options.host, options.rest_api_port)
             self.rest_api_port = listener.getsockname()[1]
+        self._limiter = RequestLimiter(options.max_running, options.max_waiting)
         self._models = Models(options)
         self._loop = _EventLoop()
         try:
@@ -71,10 +76,9 @@ class Server:
     def _start(
         self, options: ServerOptions, listener: socket.socket | None
     ) -> None:
-        limiter = RequestLimiter(options.max_running, options.max_waiting)
         metrics = RequestMetrics(options.models)
-        shared = self._models, limiter, metrics, options
-        if options.port >= 0:
+        shared = self._models, self._limiter, metrics, options
+        if options.port >= 0 or options.grpc_socket_path:
             self._loop.call(self._start_grpc(*shared))
         if listener:
             rest = RestService(*shared)
@@ -83,13 +87,12 @@ class Server:
     async def _start_grpc(self, *shared: Any) -> None:
         options = shared[-1]
         server = grpc_service.create_server(*shared)
-        address = f"{options.host}:{options.port}"
-        try:
-            self.port = server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise UserError(
-                f"cannot listen on {address}; is the port in use?"
-            ) from error
+        if options.port >= 0:
+            address = f"{options.host}:{options.port}"
+            self.port = _bind(server, address, "is the port in use?")
+        if options.grpc_socket_path:
+            address = f"unix:{options.grpc_socket_path}"
+            _bind(server, address, "does its directory exist?")
         await server.start()
         self._grpc = server
 
@@ -112,10 +115,18 @@ class Server:
         while not self._rest.started and not self._rest_task.done():
             await asyncio.sleep(0.01)
 
+    async def _stop_grpc(self) -> None:
+        """Lets requests finish, but does not wait for silent streams."""
+        stop = asyncio.create_task(self._grpc.stop(_GRACE_SECS))
+        while not stop.done() and not self._limiter.is_idle:
+            await asyncio.sleep(0.05)
+        await self._grpc.stop(_ANSWER_SECS)
+        await stop
+
     async def _stop_serving(self) -> None:
         waiting = []
         if self._grpc:
-            waiting.append(self._grpc.stop(_GRACE_SECS))
+            waiting.append(self._stop_grpc())
         if self._rest:
             self._rest.should_exit = True
             waiting.append(self._rest_task)
@@ -144,9 +155,25 @@ class _EventLoop:
         return future.result()
 
     def close(self) -> None:
+        self.call(self._finish_tasks())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    @staticmethod
+    async def _finish_tasks() -> None:
+        """Gives short tasks, such as health changes, the time to end."""
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        if tasks:
+            await asyncio.wait(tasks, timeout=_ANSWER_SECS)
+
+
+def _bind(server: grpc.aio.Server, address: str, hint: str) -> int:
+    """Adds an address to a gRPC server, and returns its port."""
+    try:
+        return server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise UserError(f"cannot listen on {address}; {hint}") from error
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -10,11 +10,15 @@ from pathlib import Path
 
 import grpc
 
-from stftgan_tf.errors import first_line
 from stftgan_tf.serving.errors import RequestError, invalid_argument
 from stftgan_tf.serving.model import ModelVersion
 from stftgan_tf.serving.model_config import ModelConfig
-from stftgan_tf.serving.options import ServerOptions, is_export
+from stftgan_tf.serving.options import ServerOptions
+from stftgan_tf.serving.version_files import (
+    list_files,
+    load_failure,
+    version_directories,
+)
 
 _LOG = logging.getLogger(__name__)
 
@@ -191,7 +195,7 @@ class VersionManager:
     def poll(self) -> None:
         """Reads the directory, and starts or stops versions accordingly."""
         with self._changing:
-            self._paths = _version_directories(self._config.base_path)
+            self._paths = version_directories(self._config.base_path)
             self._apply_policy()
 
     def _poll_loop(self) -> None:
@@ -266,12 +270,12 @@ class VersionManager:
 
     def _is_worth_a_retry(self, version: _Version) -> bool:
         if version.failed or version.is_overdue:
-            return _list_files(version.path) != version.files
+            return list_files(version.path) != version.files
         return False
 
     def _start(self, number: int) -> _Version:
         path = self._paths[number]
-        version = _Version(path, _list_files(path))
+        version = _Version(path, list_files(path))
         with self._lock:
             self._versions[number] = version
             self._statuses[number] = VersionStatus(number, "LOADING")
@@ -284,12 +288,15 @@ class VersionManager:
         model, status = None, VersionStatus(number, "AVAILABLE")
         try:
             model = ModelVersion(
-                version.path, number, self._options.max_batch_size
+                version.path,
+                number,
+                self._options.max_batch_size,
+                self._options.enable_model_warmup,
             )
         # A damaged export can raise any type of exception.
         except Exception as error:
             status = VersionStatus(
-                number, "END", "INVALID_ARGUMENT", first_line(error)
+                number, "END", "INVALID_ARGUMENT", load_failure(error)
             )
         with self._changing:
             with self._lock:
@@ -344,13 +351,6 @@ class VersionManager:
                 self._on_change(available)
 
 
-def is_version(name: str) -> bool:
-    """Whether a name is a version number, which is an int64 in requests."""
-    # Python refuses to convert strings of thousands of digits.
-    digits = name.isascii() and name.isdigit() and len(name) < 100
-    return digits and int(name) < 2**63
-
-
 def _model_not_found(name: str, version: int | None) -> RequestError:
     request = (
         f"Latest({name})" if version is None else f"Specific({name}, {version})"
@@ -359,24 +359,3 @@ def _model_not_found(name: str, version: int | None) -> RequestError:
         grpc.StatusCode.NOT_FOUND,
         f"Servable not found for request: {request}",
     )
-
-
-def _version_directories(base_path: Path) -> dict[int, Path]:
-    """Directories by version; an export itself is version 1."""
-    if is_export(base_path):
-        return {1: base_path}
-    return {
-        int(path.name): path
-        for path in base_path.iterdir()
-        if is_version(path.name) and path.is_dir()
-    }
-
-
-def _list_files(directory: Path) -> list[tuple[str, int, int]]:
-    """Names, sizes and modification times of all files."""
-    files = []
-    for path in sorted(directory.rglob("*")):
-        with contextlib.suppress(FileNotFoundError):
-            stat = path.stat()
-            files.append((str(path), stat.st_size, stat.st_mtime_ns))
-    return files

@@ -134,6 +134,13 @@ def test_a_port_in_use_is_reported(half_plus_two, flag, other, capsys):
         (["--port=99999"], 2, "--port is 99999; expected -1 to 65535"),
         (["--port=-1", "--rest_api_port=-1"], 2, "are both -1"),
         (["--max_waiting=-1"], 2, "--max_waiting is -1; expected at least 0"),
+        (["--rest_api_timeout_in_ms=-1"], 2, "rest_api_timeout_in_ms is -1"),
+        (["--file_system_poll_wait_seconds=nan"], 2, "wait_seconds is nan"),
+        (["--file_system_poll_wait_seconds=inf"], 2, "wait_seconds is inf"),
+        (["--file_system_poll_wait_seconds=1e300"], 2, "is 1e+300; expected"),
+        (["--grpc_socket_path=nowhere/x", "--port=-1"], 1, "cannot listen on"),
+        (["--ssl_config_file=x"], 2, "--ssl_config_file is not supported"),
+        (["--model_name= "], 2, "the model name is ' '"),
     ],
 )
 def test_invalid_flags_are_rejected(
@@ -185,10 +192,13 @@ def test_several_models_are_served_by_their_names(export, half_plus_two):
     [
         (["--model=a/x", "--model=b/x"], "a/x and b/x have the same name"),
         (["--model=x", "--model_name=y"], "--model_name requires"),
-        (["--model=x:y"], "the model name is 'x:y'; expected a name without"),
         (["--model_base_path=x", "--model_name="], "the model name is ''"),
-        (["--model=x", "--model_base_path=y"], "not allowed with argument"),
-        ([], "one of the arguments --model --model_base_path is required"),
+        (["--model=x", "--model_base_path=y"], "use one of them"),
+        (["--model=x", "--model_config_file=y"], "use one of them"),
+        (["--model_base_path=", "--model_name=x"], "the path is empty"),
+        (["--model="], "the path is empty"),
+        (["--model_config_file="], "the path is empty"),
+        ([], "there is nothing to serve; expected --model"),
     ],
 )
 def test_names_of_models_must_be_usable(flags, message, capsys):
