@@ -26,6 +26,7 @@ WITHOUT_EFFECT = {
     "rest_api_enable_cors_support": "REST answers preflight requests, and "
     "allows no other origin",
     "enable_grpc_healthcheck_service": "the health service is always on",
+    "model_config_file_poll_wait_seconds": "the file is read at the start",
     "max_num_load_retries": _RETRIES,
     "load_retry_interval_micros": _RETRIES,
     "num_load_threads": _THREADS,
@@ -88,4 +89,5 @@ def check(args: argparse.Namespace) -> None:
 
 def warn(name: str, reason: str) -> None:
     """Logs that a flag has no effect, and why."""
-    _LOG.warning("--%s has no effect here: %s", name, reason)
+    # The log limits lines that differ in their arguments only.
+    _LOG.warning(f"--{name} has no effect here: {reason}")
