@@ -58,7 +58,8 @@ EXTRAS = {
         "mkdocs-material>=9.5,<10; python_version >= '3.11'",
     ],
     # Real peers to test against: an S3 server (moto), a Dask cluster, a browser
-    # (Chromium comes from the distribution), the schemas of Kubernetes.
+    # (Chromium comes from the distribution), the schemas of Kubernetes, a
+    # client of TensorFlow Serving.
     "test": [
         "apache-beam[aws,dask]",
         "flask",
@@ -68,6 +69,7 @@ EXTRAS = {
         "ipython>=8; python_version >= '3.11'",
         "kubernetes-validate",
         "moto[s3]",
+        "ovmsclient",
         "playwright",
         "pytest",
         "pytest-xdist",

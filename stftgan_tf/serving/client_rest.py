@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import urllib.parse
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,7 +32,9 @@ class RestClient(Client):
         """Takes the arguments of `connect`."""
         super().__init__(*args)
         self._session = requests.Session()
-        self._url = f"{self._server.rstrip('/')}/v1/models/{self._model_name}"
+        # A name may contain "/" and ":".
+        name = urllib.parse.quote(self._model_name, safe="")
+        self._url = f"{self._server.rstrip('/')}/v1/models/{name}"
         if self._model_version is not None:
             self._url += f"/versions/{self._model_version}"
 

@@ -7,6 +7,7 @@ outputs whose name ends in _bytes (TensorFlow Serving, "RESTful API").
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -54,9 +55,16 @@ def _encodable(value: Any) -> Any:
     """
     if not isinstance(value, (np.ndarray, np.generic)):
         return value
-    if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
-        return orjson.Fragment(json.dumps(value.tolist()))
-    return np.ascontiguousarray(value) if value.ndim else value.item()
+    # orjson knows NumPy's scalars, and no arrays of rank 0.
+    value = np.ascontiguousarray(value) if value.ndim else value[()]
+    if not np.issubdtype(value.dtype, np.floating) or np.isfinite(value).all():
+        return value
+    others = iter(np.extract(~np.isfinite(value), value).tolist())
+    return orjson.Fragment(
+        re.sub(
+            b"null", lambda _: json.dumps(next(others)).encode(), to_json(value)
+        )
+    )
 
 
 def _column(name: str, value: np.ndarray) -> Any:
@@ -72,20 +80,30 @@ def _column(name: str, value: np.ndarray) -> Any:
 
 
 def _rows(columns: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> Any:
-    counts = {shape[:1] for shape in shapes.values()}
-    if len(counts) > 1 or counts == {()}:
-        raise invalid_argument(
-            f"outputs differ in their number of rows: {shapes}; send 'inputs' "
-            "instead of 'instances'"
-        )
-    ((count,),) = counts
     rows = [
         {name: _encodable(column[i]) for name, column in columns.items()}
-        for i in range(count)
+        for i in range(_row_count(shapes))
     ]
     if len(columns) == 1:
         return [next(iter(row.values())) for row in rows]
     return rows
+
+
+def _row_count(shapes: dict[str, tuple[int, ...]]) -> int:
+    """The number of rows, which all outputs must have."""
+    count, hint = None, "; send 'inputs' instead of 'instances'"
+    for name, shape in shapes.items():
+        if not shape:
+            raise invalid_argument(
+                f"Tensor name: {name} has no shape information{hint}"
+            )
+        if count not in (None, shape[0]):
+            raise invalid_argument(
+                f"Tensor name: {name} has inconsistent batch size: {shape[0]} "
+                f"expecting: {count}{hint}"
+            )
+        count = shape[0]
+    return count or 0
 
 
 def _strings(value: np.ndarray, as_base64: bool) -> Any:

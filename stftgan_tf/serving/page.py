@@ -20,7 +20,7 @@ _MEDIA_TYPES = {
     ".svg": "image/svg+xml",
 }
 
-_MODEL = re.compile(r"/page/models/([^/:]+)")
+_MODEL = re.compile(r"/page/models/(.+)")
 
 # The page loads nothing but its own files and talks to its own server only.
 _HEADERS = {
