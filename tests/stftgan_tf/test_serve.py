@@ -1,4 +1,5 @@
 import contextlib
+import os
 import re
 import shutil
 import signal
@@ -6,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -24,24 +26,25 @@ pytest.importorskip("tensorflow_serving")
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # noqa: E402
 
 
-@contextlib.contextmanager
-def running_server(base):
-    """The command as a process: (process, REST address, gRPC address)."""
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "stftgan_tf.serve",
-            f"--model_base_path={base}",
-            "--model_name=digits",
-            "--port=0",
-            "--rest_api_port=0",
-            "--file_system_poll_wait_seconds=0.1",
-        ],
+def start(*flags):
+    """The command as a process on free ports."""
+    command = [sys.executable, "-m", "stftgan_tf.serve", *flags]
+    return subprocess.Popen(
+        [*command, "--port=0", "--rest_api_port=0"],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+    )
+
+
+@contextlib.contextmanager
+def running_server(base):
+    """The command as a process: (process, REST address, gRPC address)."""
+    process = start(
+        f"--model_base_path={base}",
+        "--model_name=digits",
+        "--file_system_poll_wait_seconds=0.1",
     )
     try:
         lines = [process.stdout.readline() for _ in range(2)]
@@ -111,6 +114,35 @@ def test_the_server_listens_on_localhost_until_ctrl_c(half_plus_two):
         _, log = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in log and "version 123 is unloaded" in log
+
+
+def test_the_server_ends_while_a_version_hangs(half_plus_two, tmp_path):
+    version = shutil.copytree(half_plus_two / "123", tmp_path / "1")
+    pipe = version / "variables" / "variables.data-00000-of-00001"
+    pipe.unlink()
+    os.mkfifo(pipe)
+    config = f'config {{ name: "half" base_path: "{tmp_path}" }}'
+    path = tmp_path / "models.config"
+    path.write_text(f"model_config_list {{ {config} }}")
+    process = start(f"--model_config_file={path}", "--enable_batching")
+    try:
+        writer = None
+        while writer is None and process.poll() is None:
+            # Fails until the server reads.
+            with contextlib.suppress(OSError):
+                writer = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+            time.sleep(0.05)
+        start_secs = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        output, log = process.communicate(timeout=60)
+        secs = time.monotonic() - start_secs
+        os.close(writer)
+    finally:
+        process.kill()
+    assert (process.returncode, output) == (0, "")
+    assert "--enable_batching has no effect here" in log
+    assert "Traceback" not in log
+    assert secs < 8
 
 
 @pytest.mark.parametrize(

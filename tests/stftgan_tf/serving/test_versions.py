@@ -1,3 +1,4 @@
+import os
 import shutil
 import time
 
@@ -8,8 +9,12 @@ from tests.conftest import save_half_plus
 
 pytest.importorskip("tensorflow_serving")
 
+from stftgan_tf.serving import versions as versions_lib  # noqa: E402
 from stftgan_tf.serving.errors import RequestError  # noqa: E402
-from stftgan_tf.serving.model_config import ModelConfig  # noqa: E402
+from stftgan_tf.serving.model_config import (  # noqa: E402
+    ModelConfig,
+    VersionPolicy,
+)
 from stftgan_tf.serving.options import ServerOptions  # noqa: E402
 from stftgan_tf.serving.versions import VersionManager  # noqa: E402
 
@@ -25,10 +30,11 @@ def base(tmp_path):
 class Manager(VersionManager):
     """Polls only when a test calls `poll`, and waits for the loads."""
 
-    def __init__(self, base, **config):
+    def __init__(self, base, latest=1, versions=None, labels=None):
+        policy = VersionPolicy(latest, versions)
+        config = ModelConfig(base, policy, labels or {})
         options = ServerOptions({}, file_system_poll_wait_seconds=0)
-        super().__init__("half", ModelConfig(base, **config), options)
-        self.wait()
+        super().__init__("half", config, options)
 
     def poll(self):
         super().poll()
@@ -42,9 +48,32 @@ class Manager(VersionManager):
 manage = Manager
 
 
-def current(manager):
-    """The current version, and its output for 0."""
-    with manager.use("half", None) as model:
+def copies(base, *versions):
+    """Copies version 1, whose output for 0 is 1."""
+    for version in versions:
+        staging = base / f".incomplete-{version}"
+        shutil.copytree(base / "1", staging)
+        staging.rename(base / str(version))
+
+
+def hang(version):
+    """Makes a version hang when it loads; returns what ends that."""
+    file = version / "variables" / "variables.data-00000-of-00001"
+    file.unlink()
+    pipe = version.parent / ".pipe"
+    os.mkfifo(pipe)
+    os.link(pipe, file)
+
+    def resume():
+        # The reader sees an empty file.
+        os.close(os.open(pipe, os.O_RDWR))
+
+    return resume
+
+
+def current(manager, **version):
+    """The version that requests use, and its output for 0."""
+    with manager.use("half", **version) as model:
         return model.version, float(model.run("", ZERO)["y"][0])
 
 
@@ -112,15 +141,20 @@ def damage(version, kind):
         version.mkdir()
     elif kind == "graph":
         file.write_bytes(file.read_bytes()[:200])
-    elif kind == "weights":
+    elif kind == "missing":
         shutil.rmtree(version / "variables")
+    elif kind == "weights":
+        weights = version / "variables" / "variables.data-00000-of-00001"
+        weights.write_bytes(bytes(255 - b for b in weights.read_bytes()))
     else:
         (version / "assets.extra").mkdir()
         requests = version / "assets.extra" / "tf_serving_warmup_requests"
         requests.write_bytes(b"x" * 50)
 
 
-@pytest.mark.parametrize("kind", ["empty", "graph", "weights", "warm-up"])
+@pytest.mark.parametrize(
+    "kind", ["empty", "graph", "missing", "weights", "warm-up"]
+)
 def test_a_damaged_version_does_not_replace_a_valid_one(base, kind):
     manager = manage(base)
     save_half_plus(base / "2", 2.0)
@@ -131,6 +165,7 @@ def test_a_damaged_version_does_not_replace_a_valid_one(base, kind):
     new, old = manager.statuses("half", None)
     assert (new.version, new.state, new.code) == (2, "END", "INVALID_ARGUMENT")
     assert new.message and old.state == "AVAILABLE"
+    assert ("weights" in new.message) == (kind in ("weights", "missing"))
     # A second copy has different files, so it is tried again.
     shutil.rmtree(base / "2")
     save_half_plus(base / "2", 2.0)
@@ -153,3 +188,91 @@ def test_an_empty_directory_is_served_once_it_has_a_version(tmp_path):
     assert available == [False, True]
     manager.close()
     assert available == [False, True, False]
+
+
+def test_the_newest_versions_that_load_are_served(base):
+    copies(base, 2, 3, 4)
+    damage(base / "4", "graph")
+    manager = manage(base, latest=2)
+    assert states(manager) == {4: "END", 3: "AVAILABLE", 2: "AVAILABLE"}
+    assert [current(manager, version=v)[0] for v in (None, 2)] == [3, 2]
+    copies(base, 5)
+    manager.poll()
+    assert current(manager)[0] == 5
+    assert states(manager)[3] == "AVAILABLE" and states(manager)[2] == "END"
+    with pytest.raises(RequestError, match=r"Specific\(half, 2\)"):
+        current(manager, version=2)
+    manager.close()
+    assert set(states(manager).values()) == {"END"}
+
+
+def test_all_versions_are_served_until_they_are_removed(base):
+    copies(base, 2, 3)
+    manager = manage(base, latest=None)
+    shutil.rmtree(base / "2")
+    manager.poll()
+    expected = {3: "AVAILABLE", 2: "END", 1: "AVAILABLE"}
+    assert states(manager) == expected
+    manager.close()
+
+
+def test_labels_name_versions(base):
+    copies(base, 2, 3)
+    labels = {"stable": 1, "canary": 3, "future": 4}
+    specific = frozenset({1, 3, 4})
+    manager = manage(base, None, specific, labels)
+    assert states(manager) == {3: "AVAILABLE", 1: "AVAILABLE"}
+    assert current(manager, label="stable")[0] == 1
+    assert current(manager, label="canary")[0] == 3
+    (status,) = manager.statuses("half", label="stable")
+    assert status.version == 1
+    with pytest.raises(RequestError, match=r"Specific\(half, 4\)") as error:
+        current(manager, label="future")
+    assert error.value.code.name == "NOT_FOUND"
+    for name, label in (("half", "other"), ("other", "stable")):
+        message = f"Unrecognized servable version label: {label}"
+        for call in (manager.statuses, manager.use):
+            with pytest.raises(RequestError, match=message) as error:
+                call(name, label=label).__enter__()
+            assert error.value.code.name == "INVALID_ARGUMENT"
+    copies(base, 4)
+    manager.poll()
+    assert current(manager, label="future")[0] == 4
+    manager.close()
+
+
+def test_a_load_that_hangs_blocks_no_other_version(base, monkeypatch):
+    copies(base, 2)
+    resume = hang(base / "2")
+    monkeypatch.setattr(versions_lib, "LOAD_PATIENCE_SECS", 0.5)
+    # Once the patience is over, the next older version takes its place.
+    manager = manage(base)
+    manager.poll()
+    assert states(manager) == {2: "LOADING", 1: "AVAILABLE"}
+    assert current(manager)[0] == 1
+    copies(base, 3)
+    manager.poll()
+    assert current(manager)[0] == 3
+    assert states(manager) == {3: "AVAILABLE", 2: "END", 1: "END"}
+    # When the load ends after all, nothing changes.
+    resume()
+    time.sleep(0.3)
+    assert states(manager) == {3: "AVAILABLE", 2: "END", 1: "END"}
+    manager.close()
+
+
+def test_a_version_that_hung_is_tried_again_with_other_files(base, monkeypatch):
+    copies(base, 2)
+    weights = base / "2" / "variables" / "variables.data-00000-of-00001"
+    content = weights.read_bytes()
+    resume = hang(base / "2")
+    monkeypatch.setattr(versions_lib, "LOAD_PATIENCE_SECS", 0.5)
+    manager = manage(base)
+    manager.poll()
+    assert current(manager)[0] == 1
+    weights.unlink()
+    weights.write_bytes(content)
+    manager.poll()
+    assert current(manager)[0] == 2
+    resume()
+    manager.close()
