@@ -14,7 +14,10 @@ TYPES = (
 
 
 def save_half_plus_two(path: Path) -> None:
-    """y = x / 2 + 2 and y3 = x2 / 2 + 3, with signatures of all methods."""
+    """y = x / 2 + 2 and y3 = x2 / 2 + 3, with signatures of all methods.
+
+    A further one, `scaled`, multiplies by a factor, which is 10 by default.
+    """
     methods = v1.saved_model.signature_constants
     with tf.Graph().as_default(), v1.Session() as session:
         half = v1.get_variable("half", initializer=0.5)
@@ -28,6 +31,7 @@ def save_half_plus_two(path: Path) -> None:
         )
         x, x2 = (tf.identity(features[k], k) for k in ("x", "x2"))
         y, y3 = x * half + 2.0, x2 * half + 3.0
+        factor = v1.placeholder(tf.float32, name="factor")
         predict, regress, classify = (
             methods.PREDICT_METHOD_NAME,
             methods.REGRESS_METHOD_NAME,
@@ -35,22 +39,24 @@ def save_half_plus_two(path: Path) -> None:
         )
         signatures = {
             "serving_default": ({"x": x}, {"y": y}, predict),
+            "scaled": ({"x": x, "factor": factor}, {"y": x * factor}, predict),
             "regress_x_to_y": ({"inputs": example}, {"outputs": y}, regress),
             "regress_x2_to_y3": ({"inputs": x2}, {"outputs": y3}, regress),
             "classify_x_to_y": ({"inputs": example}, {"scores": y}, classify),
             "classify_x2_to_y3": ({"inputs": x2}, {"scores": y3}, classify),
         }
+        definitions = {
+            name: v1.saved_model.build_signature_def(
+                _tensor_infos(inputs), _tensor_infos(outputs), method
+            )
+            for name, (inputs, outputs, method) in signatures.items()
+        }
+        default = tf.make_tensor_proto(np.float32(10))
+        definitions["scaled"].defaults["factor"].CopyFrom(default)
         session.run(v1.global_variables_initializer())
         builder = v1.saved_model.Builder(str(path))
         builder.add_meta_graph_and_variables(
-            session,
-            [tf.saved_model.SERVING],
-            {
-                name: v1.saved_model.build_signature_def(
-                    _tensor_infos(inputs), _tensor_infos(outputs), method
-                )
-                for name, (inputs, outputs, method) in signatures.items()
-            },
+            session, [tf.saved_model.SERVING], definitions
         )
         builder.save()
 

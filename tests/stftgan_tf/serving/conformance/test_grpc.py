@@ -11,6 +11,7 @@ from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     inference_pb2,
+    model_management_pb2,
     model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
@@ -23,6 +24,7 @@ REQUESTS = {
     "Predict": predict_pb2.PredictRequest,
     "GetModelMetadata": get_model_metadata_pb2.GetModelMetadataRequest,
     "GetModelStatus": get_model_status_pb2.GetModelStatusRequest,
+    "HandleReloadConfigRequest": model_management_pb2.ReloadConfigRequest,
     "Classify": classification_pb2.ClassificationRequest,
     "Regress": regression_pb2.RegressionRequest,
     "MultiInference": inference_pb2.MultiInferenceRequest,
@@ -37,7 +39,7 @@ def channel(server):
 
 def call(channel, method, request):
     stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-    if method == "GetModelStatus":
+    if method in ("GetModelStatus", "HandleReloadConfigRequest"):
         stub = model_service_pb2_grpc.ModelServiceStub(channel)
     return getattr(stub, method)(request, timeout=60)
 
