@@ -198,8 +198,10 @@ def test_silent_clients_do_not_delay_the_end(loop):
         grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
         method = "/tensorflow.serving.PredictionService/Predict"
-        channel.stream_unary(method).future(wait_for_ever())
+        stream = channel.stream_unary(method).future(wait_for_ever())
         grpc.channel_ready_future(channel).result(timeout=30)
+        # The server needs a moment to notice the stream and the request.
+        time.sleep(1)
         thread = threading.Thread(target=count)
         thread.start()
         time.sleep(0.5)
@@ -207,6 +209,7 @@ def test_silent_clients_do_not_delay_the_end(loop):
         server.stop()
         secs = time.monotonic() - start
         thread.join()
+        assert stream.code() == grpc.StatusCode.UNAVAILABLE
         never.set()
     # Without silent clients it would take as long as the running request.
     assert answers == [{"outputs": 300000}]
