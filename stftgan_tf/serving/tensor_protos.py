@@ -10,8 +10,9 @@ from tensorflow.core.framework import tensor_pb2
 from stftgan_tf.serving.errors import invalid_argument
 from stftgan_tf.serving.model import ModelVersion, check_input_names
 
-# Maximum size of an input.
-_MAX_ELEMENTS = 2**24
+# Maximum size of a tensor with fewer values than its shape needs, of which the
+# last one is repeated. A tensor with all values is no larger than its message.
+_MAX_REPEATED = 2**16
 
 # The field of a TensorProto for values of each type.
 _FIELDS: dict[tf.DType, str] = {
@@ -82,8 +83,11 @@ def to_arrays(
                 f"tensor parsing error: {name}: its shape is unknown"
             )
         model.check_shape(name, signature.inputs[name], shape)
-        if math.prod(shape) > _MAX_ELEMENTS:
-            raise invalid_argument(f"input {name} has shape {shape}: too large")
+        if math.prod(shape) > max(_MAX_REPEATED, proto.ByteSize()):
+            raise invalid_argument(
+                f"input {name} has shape {shape}, and fewer values; expected "
+                f"all values if there are more than {_MAX_REPEATED}"
+            )
         try:
             arrays[name] = tf.make_ndarray(proto)
         # Damaged messages can raise any of these.

@@ -2,6 +2,7 @@ import base64
 import gzip
 import http.client
 import json
+import re
 import socket
 
 import numpy as np
@@ -313,9 +314,15 @@ def test_gzip_is_decompressed_and_invalid_gzip_is_rejected(digits):
     body = gzip.compress(b'{"instances": [5]}')
     response = requests.post(f"{digits}:predict", body, headers=headers)
     assert response.json() == predict(digits, instances=[5]).json()
-    response = requests.post(f"{digits}:predict", b"none", headers=headers)
-    assert response.status_code == 400
-    assert "the body is not valid gzip" in response.json()["error"]
+    for wrong, problem in (
+        (b"none", ""),
+        (body[:-1], ": it is truncated"),
+        (body + body, ": data follows its end"),
+    ):
+        response = requests.post(f"{digits}:predict", wrong, headers=headers)
+        assert response.status_code == 400
+        error = response.json()["error"]
+        assert f"the body is not valid gzip{problem}" in error
 
 
 def start_request(url):
@@ -421,3 +428,13 @@ def test_metrics_for_prometheus(half):
     assert ok >= 1 and invalid >= 1
     latency = f'{name}latency_count{{API="predict",entrypoint="REST",{label}}}'
     assert float(metrics[latency]) == ok
+    runtime = ":tensorflow:serving:runtime_latency"
+    labels = f'{{API="Predict",{label},runtime="TF1"}}'
+    assert float(metrics[f"{runtime}_count{labels}"]) == ok
+    assert float(metrics[f"{runtime}_sum{labels}"]) > 0
+    types = set(re.findall("# TYPE (:.*)", response.text))
+    assert types >= {
+        f"{name}count counter",
+        f"{name}latency histogram",
+        f"{runtime} histogram",
+    }

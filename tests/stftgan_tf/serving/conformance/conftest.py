@@ -4,6 +4,7 @@ import pytest
 
 from tests.stftgan_tf.conftest import TF_MODEL_SERVER
 
+grpc = pytest.importorskip("grpc")
 pytest.importorskip("tensorflow_serving")
 
 from tests.stftgan_tf.serving.conformance import cases, servers  # noqa: E402
@@ -34,3 +35,10 @@ def server(request, config):
         start = servers.tensorflow_serving
     with start(config) as ports:
         yield request.param, *ports
+
+
+@pytest.fixture(scope="session")
+def channel(server):
+    """A channel to its gRPC port."""
+    with grpc.insecure_channel(f"127.0.0.1:{server[2]}") as channel:
+        yield channel

@@ -31,12 +31,6 @@ REQUESTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def channel(server):
-    with grpc.insecure_channel(f"127.0.0.1:{server[2]}") as channel:
-        yield channel
-
-
 def call(channel, method, request):
     stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
     if method in ("GetModelStatus", "HandleReloadConfigRequest"):
