@@ -99,7 +99,8 @@ def heap_integration(config: Config, iterations: int) -> Method:
 
     def method(samples):
         magnitudes = np.abs(stft.forward(samples, config.stft))[None]
-        start = pghi.integrated(magnitudes, config.stft)
+        unit = pghi.integrated(magnitudes, config.stft)
+        start = unit.real, unit.imag
         audio = phase.griffin_lim(magnitudes, config.stft, iterations, start)
         return audio.numpy()[0]
 
@@ -217,8 +218,8 @@ def main(argv: list[str] | None = None) -> int:
         "--iterations",
         type=int,
         nargs="+",
-        default=[0, 8, 12, 16, 32],
-        help="Griffin-Lim iterations (default: 0 8 12 16 32)",
+        default=[0, 8, 16, 24, 32],
+        help="Griffin-Lim iterations (default: 0 8 16 24 32)",
     )
     config_lib.add_arguments(parser, default="speech16k")
     return cli.run_command(_run, parser.parse_args(argv))

@@ -1,17 +1,17 @@
 """The short-time Fourier transform and log-magnitudes, with their inverses.
 
     samples -> forward -> log_magnitude -> Moments.standardise -> window
-    samples <- inverse <- inverse_log_magnitude <- Moments.inverse_standardise
+    samples <- GraphStft.inverse <- phase <- inverse_log_magnitude <-
+        Moments.inverse_standardise <- window
 
 Analysis uses NumPy and SciPy in float32, so Beam workers need no TensorFlow.
-What runs inside graphs (training input, export) uses TensorFlow, which is
-imported only where it is needed. Shapes: N samples, T frames, F bins. An STFT
-has F + 1 bins (with Nyquist), a window has F (without).
+`graph_stft` and `phase` are what exports do in their graph. Shapes: N samples,
+T frames, F bins. An STFT has F + 1 bins (with Nyquist), a window has F
+(without).
 """
 
 import functools
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -76,61 +76,6 @@ def forward(samples: np.ndarray, config: StftConfig) -> np.ndarray:
     scaled = analysis_window(length) * np.float32(amplitude_scale(config))
     # SciPy computes in float32, NumPy's rfft in float64.
     return scipy.fft.rfft(frames[::step] * scaled, axis=-1)
-
-
-def inverse(stfts: Any, config: StftConfig) -> Any:
-    """Inverts `forward` in the TensorFlow graph.
-
-    Overlap-add with the dual window (Griffin & Lim 1984, section II)
-    reconstructs the samples of an unmodified STFT exactly. Within one frame of
-    either end, where overlapping frames are missing, the signal fades.
-
-    Args:
-      stfts: complex64 [..., T, F + 1].
-      config: frame length and step.
-
-    Returns:
-      float32 [..., (T - 1) * frame_step + frame_length].
-    """
-    import tensorflow as tf
-
-    length, step = config.frame_length, config.frame_step
-    dual = tf.signal.inverse_stft_window_fn(step, _window_fn(config))
-    samples = tf.signal.inverse_stft(
-        stfts,
-        frame_length=length,
-        frame_step=step,
-        fft_length=length,
-        window_fn=dual,
-    )
-    return samples / amplitude_scale(config)
-
-
-def forward_in_graph(samples: Any, config: StftConfig) -> Any:
-    """`forward` in the TensorFlow graph, for any leading dimensions.
-
-    Args:
-      samples: float32 [..., N].
-      config: frame length and step.
-
-    Returns:
-      complex64 [..., T, F + 1].
-    """
-    import tensorflow as tf
-
-    length, step = config.frame_length, config.frame_step
-    stfts = tf.signal.stft(samples, length, step, length, _window_fn(config))
-    return stfts * amplitude_scale(config)
-
-
-def _window_fn(config: StftConfig) -> Callable[..., Any]:
-    """`analysis_window` as a window function for `tf.signal`."""
-    import tensorflow as tf
-
-    def window_fn(frame_length, dtype=tf.float32):
-        return tf.constant(analysis_window(config.frame_length), dtype)
-
-    return window_fn
 
 
 def log_magnitude(stfts: np.ndarray, config: Config) -> np.ndarray:

@@ -113,7 +113,8 @@ def _with_pghi_phase(
     moments = Moments.from_dict(model.metadata["moments"])
     logs = moments.inverse_standardise(batch["window"])
     magnitudes = stft.inverse_log_magnitude(logs, config).numpy()
-    start = pghi.integrated(magnitudes, config.stft)
+    unit = pghi.integrated(magnitudes, config.stft)
+    start = unit.real, unit.imag
     audio = phase.magnitudes_to_audio(magnitudes, config, start).numpy()
     wavs = [encode(row, model.sample_rate_hz, "wav") for row in audio]
     return {**batch, "audio": audio, "wav_bytes": wavs}

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from stftgan_tf import config as config_lib
-from stftgan_tf.dsp import pghi, phase, stft
+from stftgan_tf.dsp import graph_stft, pghi, phase, stft
 from stftgan_tf.dsp.moments import CLIP_SIGMAS, Moments
 
 
@@ -24,6 +24,12 @@ def convergence_db(audio, magnitudes, config):
     return np.mean(values)
 
 
+def inverse(magnitudes, phases, config):
+    """Audio [B, N] of magnitudes with the cosines and sines of phases."""
+    parts = (magnitudes * part for part in phases)
+    return graph_stft.GraphStft(config.stft).inverse(*parts)
+
+
 def test_griffin_lim_meets_magnitudes_and_more_iterations_help(
     config, magnitudes
 ):
@@ -36,10 +42,10 @@ def test_griffin_lim_meets_magnitudes_and_more_iterations_help(
 
 
 def test_integrated_phase_is_near_without_iterations(config, magnitudes):
-    unit = phase.integrated(magnitudes, config.stft).numpy()
-    np.testing.assert_allclose(np.abs(unit), 1, atol=1e-5)
-    audio = stft.inverse(magnitudes * unit, config.stft)
-    zero_phase = stft.inverse(magnitudes.astype("complex64"), config.stft)
+    phases = phase.integrated(magnitudes, config.stft)
+    np.testing.assert_allclose(np.hypot(*phases), 1, atol=1e-5)
+    audio = inverse(magnitudes, phases, config)
+    zero_phase = inverse(magnitudes, (1, 0), config)
     integrated_db = convergence_db(audio, magnitudes, config)
     zero_db = convergence_db(zero_phase, magnitudes, config)
     assert integrated_db < min(-10, zero_db - 6), (integrated_db, zero_db)
@@ -51,9 +57,10 @@ def test_heap_integration_is_nearer_than_integration_in_the_graph(
     row = magnitudes[:1]
     heap_unit = pghi.integrated(row, config.stft)
     np.testing.assert_allclose(np.abs(heap_unit), 1, atol=1e-5)
+    heap_phases = heap_unit.real, heap_unit.imag
     heap_db, graph_db = (
-        convergence_db(stft.inverse(row * unit, config.stft), row, config)
-        for unit in (heap_unit, phase.integrated(row, config.stft))
+        convergence_db(inverse(row, phases, config), row, config)
+        for phases in (heap_phases, phase.integrated(row, config.stft))
     )
     assert heap_db < graph_db - 1, (heap_db, graph_db)
 
@@ -64,8 +71,8 @@ def test_a_steady_sine_is_reconstructed(config, hz):
     rate = config.audio.sample_rate_hz
     sine = np.sin(2 * np.pi * hz * np.arange(config.window_samples) / rate)
     magnitudes = np.abs(stft.forward(np.float32(0.5 * sine), config.stft))[None]
-    unit = phase.integrated(magnitudes, config.stft)
-    audio = stft.inverse(magnitudes * unit.numpy(), config.stft)
+    phases = phase.integrated(magnitudes, config.stft)
+    audio = inverse(magnitudes, phases, config)
     assert convergence_db(audio, magnitudes, config) < -20
 
 
@@ -91,12 +98,35 @@ def test_a_known_phase_is_kept(config, speech):
     )
     samples = 0.7 * speech[4000 : 4000 + config.window_samples]
     stfts = stft.forward(samples, config.stft)
-    start = np.exp(1j * np.angle(stfts)).astype(np.complex64)[None]
+    start = np.float32([np.cos(np.angle(stfts)), np.sin(np.angle(stfts))])
+    start = start[:, None]
     magnitudes = np.abs(stfts)[None]
     audio = phase.magnitudes_to_audio(magnitudes, config, start).numpy()[0]
     inner = slice(config.stft.frame_length, -config.stft.frame_length)
     error = np.linalg.norm((audio - samples)[inner])
     assert error < 0.01 * np.linalg.norm(samples[inner])
+
+
+def test_matrix_products_give_the_same_audio(config, magnitudes):
+    matrices = graph_stft.MatrixStft(config.stft)
+    pairs = [
+        phase.magnitudes_to_audio(magnitudes, config, transform=transform)
+        for transform in (None, matrices)
+    ]
+    error = np.linalg.norm(pairs[0] - pairs[1])
+    assert error < 1e-2 * np.linalg.norm(pairs[0])
+
+
+def test_rounding_errors_stay_small(config, magnitudes):
+    """Other processors compute slightly different windows."""
+    noise = np.random.default_rng(0).uniform(-1, 1, magnitudes.shape)
+    changed = np.float32(magnitudes * (1 + 3e-7 * noise) + 1e-10 * noise)
+    pairs = [
+        phase.griffin_lim(rows, config.stft, 24)
+        for rows in (magnitudes, np.abs(changed))
+    ]
+    error = np.linalg.norm(pairs[0] - pairs[1], axis=1)
+    assert (error < 1e-2 * np.linalg.norm(pairs[0], axis=1)).all()
 
 
 def test_starting_from_zero_phase_is_worse(config, magnitudes):
