@@ -11,7 +11,7 @@ import inspect
 import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from stftgan_tf import cli
 from stftgan_tf import config as config_lib
@@ -191,16 +191,19 @@ def export(
     overwrite: bool = False,
     checkpoint: str = "best",
     note: str | Path | None = None,
+    format: Literal["savedmodel", "litert"] = "savedmodel",
 ) -> Path:
     """Exports the averaged generator of a run's checkpoint.
 
     Args:
-      run: the run.
-      output: directory of the SavedModel; it appears complete or not at all.
-      secs: shortest duration that `LoadedModel.long` generates.
+      run: the run, or an export, which is converted or exported again.
+      output: directory of the SavedModel, or the .tflite file; it appears
+        complete or not at all.
+      secs: shortest duration that `LoadedModel.long` of a SavedModel generates.
       overwrite: whether an existing export is replaced.
       checkpoint: `best` by the watch, `last`, or the number of a step.
       note: file of Markdown that the model card includes.
+      format: `savedmodel`, or `litert` for a file that runs without TensorFlow.
 
     Returns:
       `output`.
@@ -210,6 +213,10 @@ def export(
       UserError: if the run does not exist, the checkpoint cannot be read, or
         the output exists.
     """
+    if format == "litert":
+        from stftgan_tf.saved_model import litert
+
+        return litert.export(run, output, overwrite, checkpoint, note).path
     from stftgan_tf.saved_model import writing
 
     return writing.export(run, output, secs, overwrite, checkpoint, note).path

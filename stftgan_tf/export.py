@@ -1,4 +1,4 @@
-"""Exports the averaged generator of a run as a SavedModel.
+"""Exports the averaged generator of a run as a SavedModel or for LiteRT.
 
 The best checkpoint has the lowest Frechet distance of those that the watch of
 the training found healthy. --checkpoint takes another one that the run still
@@ -6,6 +6,10 @@ contains.
 
 The SavedModel turns seeds into audio: moments, phase and inverse STFT are in
 its graph. metadata.json beside it contains the sample rate and the config.
+
+--format litert writes one file that turns latents into audio without
+TensorFlow, with metadata.json inside. --model takes an export in place of a
+run.
 """
 
 import argparse
@@ -13,8 +17,10 @@ import logging
 import statistics
 import sys
 from pathlib import Path
+from typing import Any
 
 from stftgan_tf import api, cli
+from stftgan_tf.errors import UsageError
 from stftgan_tf.saved_model.request import check_checkpoint, check_long_secs
 
 EXAMPLE = (
@@ -29,22 +35,40 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__, EXAMPLE)
-    parser.add_argument(
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
         "--run",
         metavar="DIR",
         type=cli.local_path,
         default=Path("runs/demo"),
         help="directory of the run (default: runs/demo)",
     )
+    source.add_argument(
+        "--model",
+        metavar="DIR",
+        type=cli.model_path,
+        help="an export to convert or to export again, in place of a run: its "
+        "directory, or the name of a model in the box "
+        f"({', '.join(cli.boxed_models())})",
+    )
+    parser.add_argument(
+        "--format",
+        choices=["savedmodel", "litert"],
+        default="savedmodel",
+        help="savedmodel, or litert for one .tflite file that runs without "
+        "TensorFlow (default: savedmodel)",
+    )
     cli.add_output(
-        parser, "directory of the export (default: exports/<name of the run>)"
+        parser,
+        "directory of the SavedModel, or the .tflite file (default: "
+        "exports/<name of the run>, with .tflite for litert)",
     )
     parser.add_argument(
         "--secs",
         metavar="SECONDS",
         type=float,
-        default=5.0,
-        help="duration that the signature `long` can generate (default: 5)",
+        help="duration that the signature `long` of a SavedModel can generate "
+        "(default: 5)",
     )
     parser.add_argument(
         "--checkpoint",
@@ -65,19 +89,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(args: argparse.Namespace) -> int:
-    output = args.output or Path("exports", args.run.resolve().name)
-    check_long_secs(args.secs)
+    source = args.model or args.run
     check_checkpoint(args.checkpoint)
+    if args.format == "litert":
+        return _export_litert(args, source)
+    output = args.output or Path("exports", source.resolve().name)
+    secs = 5.0 if args.secs is None else args.secs
+    check_long_secs(secs)
     # Not at the top: TensorFlow takes seconds to load.
     from stftgan_tf.saved_model import latency, loading, writing
 
     export = writing.export(
-        args.run,
-        output,
-        args.secs,
-        args.overwrite,
-        args.checkpoint,
-        args.note,
+        source, output, secs, args.overwrite, args.checkpoint, args.note
     )
     if not export.has_warmup:
         print(
@@ -85,11 +108,7 @@ def _run(args: argparse.Namespace) -> int:
             "write them, install the extra `serving`",
             file=sys.stderr,
         )
-    print(
-        f"step {export.step}, {export.parameters:,} parameters, "
-        f"{export.size_mb:.1f} MB"
-    )
-    print(f"checkpoint {export.checkpoint}")
+    _print_facts(export)
     model = loading.load(output)
     window_secs = model.metadata["samples"] / model.sample_rate_hz
     for batch in (1, 32):
@@ -100,6 +119,39 @@ def _run(args: argparse.Namespace) -> int:
         )
     print(output)
     return 0
+
+
+def _export_litert(args: argparse.Namespace, source: Path) -> int:
+    if args.secs is not None:
+        raise UsageError(
+            "--secs is for the signature `long`, which --format litert does "
+            "not have"
+        )
+    name = f"{source.resolve().name}.tflite"
+    output = args.output or Path("exports", name)
+    from stftgan_tf.saved_model import litert
+
+    export = litert.export(
+        source, output, args.overwrite, args.checkpoint, args.note
+    )
+    _print_facts(export)
+    if (sample_ms := export.sample_ms()) is not None:
+        speed = 1000 * export.window_secs / sample_ms
+        print(
+            f"one sample: {sample_ms:.0f} ms, {speed:.0f} x real time on one "
+            "core of this machine"
+        )
+    print(output)
+    return 0
+
+
+def _print_facts(export: Any) -> None:
+    metadata = export.source.metadata
+    print(
+        f"step {metadata['step']}, {metadata['parameters']:,} parameters, "
+        f"{export.size_mb:.1f} MB"
+    )
+    print(f"checkpoint {export.source.choice}")
 
 
 api.as_function(sys.modules[__name__], api.export)

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from stftgan_tf.config import Config
+from stftgan_tf.errors import UserError, first_line
 from stftgan_tf.metrics import registry
 from stftgan_tf.training import run_dir, warm_start
 from stftgan_tf.training.checkpoints import Choice
@@ -98,6 +99,22 @@ What it generates is not a statement of any speaker, and the licence of the
 recordings applies to it. `python -m stftgan_tf.evaluate` measures variety and
 quality, and whether windows are copies of training windows.
 """
+
+
+def read_note(path: str | Path | None) -> str:
+    """Markdown for the model card; empty without a file.
+
+    Raises:
+      UserError: if it cannot be read.
+    """
+    if path is None:
+        return ""
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"the note {path} cannot be read: {first_line(error)}"
+        ) from error
 
 
 def _origin_of(record: dict[str, Any] | None) -> str:

@@ -149,7 +149,7 @@ def read_record(run: Path) -> dict[str, Any] | None:
 def _of_run(path: Path) -> Source:
     config, manifest = run_dir.open_run(path)
     moments = Moments.from_dict(manifest["moments"])
-    classes = _num_classes(config, manifest["labels"])
+    classes = num_classes(config, manifest["labels"])
     generator = networks.build_generator(config, classes, moments)
     critic = networks.build_critic(config, classes, moments)
     choice = checkpoints.restore_average(
@@ -167,7 +167,7 @@ def _of_export(path: Path) -> Source:
         moments = Moments.from_dict(metadata["moments"])
         labels = metadata["labels"]
         generator = networks.build_generator(
-            config, _num_classes(config, labels), moments
+            config, num_classes(config, labels), moments
         )
         generator.set_weights(_variables(path))
     except _DAMAGE as error:
@@ -241,7 +241,7 @@ def _matches(
 def _sound_of_classes(source: Source) -> np.ndarray:
     """Mean cepstra [K, D] of windows that the source generates."""
     size, config = source.config.model.latent_dim, source.config
-    classes = _num_classes(config, source.labels)
+    classes = num_classes(config, source.labels)
     latents = tf.random.stateless_normal([_WINDOWS_PER_CLASS, size], [0, 0])
     return np.stack(
         [
@@ -266,7 +266,8 @@ def _cepstra(
     )
 
 
-def _num_classes(config: Config, labels: list[str]) -> int:
+def num_classes(config: Config, labels: list[str]) -> int:
+    """Number of labels or clusters of a model, 0 if unconditional."""
     sizes = {"label": len(labels), "cluster": config.model.clusters}
     return sizes.get(config.model.condition, 0)
 

@@ -23,9 +23,24 @@ def test_it_prints_size_speed_and_the_directory(shards, tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["export", "run"]
 
 
+def test_litert_is_one_file(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert export_lib.main(["--model=digits", "--format=litert"]) == 0
+    first, chosen, speed, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("step 10500, 964,224 parameters, ")
+    assert chosen.startswith("checkpoint that of ")
+    assert speed.startswith("one sample: ") and "on one core" in speed
+    assert last == "exports/digits.tflite"
+    assert [x.name for x in (tmp_path / "exports").iterdir()] == [
+        "digits.tflite"
+    ]
+
+
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
+        (["--format=litert", "--secs=3"], 2, "--format litert does not have"),
+        (["--format=litert", "--run=nowhere"], 1, "nowhere is not a run"),
         (["--run=nowhere"], 1, "nowhere is not a run"),
         (["--secs=0"], 2, "secs is 0.0; expected above 0, at most 600"),
         (["--checkpoint=newest"], 2, "expected best, last or the number of a"),
