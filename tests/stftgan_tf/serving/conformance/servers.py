@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import grpc
+import requests
 
 from stftgan_tf.serving import model_config
 from stftgan_tf.serving.options import ServerOptions
@@ -34,7 +34,16 @@ model_config_list {{
 }}
 """
 
-_START_SECS = 60
+# One of them has two versions.
+MODELS = (
+    "half_plus_two",
+    "half_plus_three",
+    "team%2Fhalf%3Athree",
+    "two_versions",
+    "echo",
+)
+
+_START_SECS = 180
 
 
 def save_models(directory: Path) -> Path:
@@ -76,11 +85,24 @@ def tensorflow_serving(config: Path) -> Iterator[tuple[int, int]]:
         ]
     )
     try:
-        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-            grpc.channel_ready_future(channel).result(_START_SECS)
-        # The port is open before the last model is loaded.
-        time.sleep(2)
+        deadline = time.monotonic() + _START_SECS
+        while not _is_ready(f"http://127.0.0.1:{rest}"):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{TF_MODEL_SERVER} does not start")
+            time.sleep(0.2)
         yield rest, port
     finally:
         process.terminate()
         process.wait()
+
+
+def _is_ready(address: str) -> bool:
+    """Whether all versions of all models are available."""
+    try:
+        answers = [
+            requests.get(f"{address}/v1/models/{name}", timeout=5).text
+            for name in MODELS
+        ]
+    except requests.ConnectionError:
+        return False
+    return sum(text.count("AVAILABLE") for text in answers) == 1 + len(MODELS)
