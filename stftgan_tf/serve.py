@@ -22,6 +22,7 @@ import dataclasses
 import importlib.metadata
 import signal
 import sys
+import urllib.parse
 
 from stftgan_tf import cli
 from stftgan_tf.errors import UsageError
@@ -186,6 +187,14 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
         help="models with version policies and labels, as a ModelServerConfig "
         "of tensorflow_model_server in text form",
     )
+    parser.add_argument(
+        "--model_config_file_poll_wait_seconds",
+        type=float,
+        metavar="SECONDS",
+        default=ServerOptions.model_config_file_poll_wait_seconds,
+        help="seconds after which --model_config_file is read again; 0 "
+        "disables this (default: %(default)g)",
+    )
 
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:
@@ -267,7 +276,7 @@ def _print_addresses(
     if not rest_api_port:
         return
     address = f"http://{options.host}:{rest_api_port}"
-    name = next(iter(options.models))
+    name = urllib.parse.quote(next(iter(options.models)), safe="")
     print(f"REST on {address}/v1/models/{name}", flush=True)
     if options.page:
         print(f"listen at {address}/", flush=True)

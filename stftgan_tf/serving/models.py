@@ -1,44 +1,70 @@
 """The models of a server, each with its versions."""
 
+import logging
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 
+from stftgan_tf.errors import ConfigError, UsageError, UserError
+from stftgan_tf.serving import model_config
 from stftgan_tf.serving.model import ModelVersion
-from stftgan_tf.serving.options import ServerOptions
+from stftgan_tf.serving.model_config import ModelConfig
+from stftgan_tf.serving.options import ServerOptions, check_models
 from stftgan_tf.serving.versions import VersionManager, VersionStatus
+
+_LOG = logging.getLogger(__name__)
+
+# A model whose load hangs does not keep the server from starting for longer.
+START_SECS = 300.0
 
 
 class Models:
     """Finds models by their names in requests.
 
-    Attributes:
-      names: names of the models, in the order of the options.
+    If the options name a config file and a time, the file is read again at
+    this interval, and models, policies and labels change as it does.
     """
 
     def __init__(self, options: ServerOptions):
         """Starts to load the versions of each model, and to poll."""
-        self.names = list(options.models)
+        self._options = options
         self._managers: dict[str, VersionManager] = {}
+        self._lock = threading.Lock()
+        self._on_change: Callable[[bool], None] = lambda available: None
+        self._closing = threading.Event()
         try:
-            for name, config in options.models.items():
-                self._managers[name] = VersionManager(name, config, options)
+            self._configure(options.models)
         except BaseException:
             self.close()
             raise
+        if options.model_config_file_poll_wait_seconds:
+            threading.Thread(target=self._reload_loop, daemon=True).start()
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the models, in the order of the options."""
+        return list(self._managers)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._managers
 
     def wait(self, is_cancelled: Callable[[], bool] = lambda: False) -> None:
-        """Waits until no load is in progress, except those that may hang.
+        """Waits until each model is available, or START_SECS have passed.
 
         Args:
           is_cancelled: a function that returns True to end the wait.
         """
+        end = time.monotonic() + START_SECS
         for manager in self._managers.values():
-            while not manager.is_settled and not is_cancelled():
+            while not (manager.is_settled or is_cancelled()):
+                if time.monotonic() > end:
+                    return
                 time.sleep(0.02)
 
     def close(self) -> None:
         """Unloads all models after their last requests."""
+        self._closing.set()
         for manager in self._managers.values():
             manager.close()
 
@@ -48,17 +74,8 @@ class Models:
         Args:
           callback: a function of whether all models are available.
         """
-        available = dict.fromkeys(self.names, False)
-
-        def listener(name: str) -> Callable[[bool], None]:
-            def changed(value: bool) -> None:
-                available[name] = value
-                callback(all(available.values()))
-
-            return changed
-
-        for name, manager in self._managers.items():
-            manager.on_change(listener(name))
+        self._on_change = callback
+        self._changed()
 
     def use(
         self, name: str, version: int | None = None, label: str | None = None
@@ -74,4 +91,47 @@ class Models:
 
     def _manager(self, name: str) -> VersionManager:
         # Any manager refuses the name of a model that does not exist.
-        return self._managers.get(name, self._managers[self.names[0]])
+        managers = self._managers
+        return managers.get(name) or next(iter(managers.values()))
+
+    def _changed(self, available: bool = True) -> None:
+        with self._lock:
+            managers = self._managers.values()
+            self._on_change(all(m.is_available for m in managers))
+
+    def _configure(self, configs: Mapping[str, ModelConfig]) -> None:
+        """Serves these models, policies and labels from now on."""
+        managers = {}
+        for name, config in configs.items():
+            manager = self._managers.get(name)
+            if manager and manager.config.base_path == config.base_path:
+                manager.configure(config)
+            else:
+                manager = VersionManager(name, config, self._options)
+                manager.on_change(self._changed)
+            managers[name] = manager
+        removed = set(self._managers.values()) - set(managers.values())
+        self._managers = managers
+        for manager in removed:
+            manager.close()
+        self._changed()
+
+    def _reload_loop(self) -> None:
+        path = self._options.model_config_file
+        configs = dict(self._options.models)
+        reason = ""
+        while not self._closing.wait(
+            self._options.model_config_file_poll_wait_seconds
+        ):
+            last, reason = reason, ""
+            try:
+                new = model_config.read(path)
+                if new != configs:
+                    check_models(new)
+                    self._configure(new)
+                    configs = new
+                    _LOG.info("%s is in effect", path)
+            except (ConfigError, UsageError, UserError, OSError) as error:
+                reason = str(error)
+                if reason != last:
+                    _LOG.warning("the models stay as they are: %s", reason)

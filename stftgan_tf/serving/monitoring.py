@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Container, Iterator
 
 import prometheus_client
 from prometheus_client.core import Metric
@@ -16,7 +16,7 @@ _BUCKETS = [10 * 1.8**i for i in range(33)]
 class RequestMetrics:
     """Counts requests and measures their latency."""
 
-    def __init__(self, model_names: Collection[str]):
+    def __init__(self, model_names: Container[str]):
         self._model_names = model_names
         self._registry = prometheus_client.CollectorRegistry()
         prometheus_client.ProcessCollector(registry=self._registry)

@@ -16,6 +16,9 @@ class ServerOptions:
 
     Attributes:
       models: the models by their names in requests.
+      model_config_file: the file that the models come from, if any.
+      model_config_file_poll_wait_seconds: seconds between reads of this file;
+        0 disables them.
       rest_api_port: the REST port; 0 chooses a free port, -1 disables REST.
       rest_api_timeout_in_ms: how long a REST request may run; 0 for no limit.
       port: the gRPC port; 0 chooses a free port, -1 disables gRPC.
@@ -35,6 +38,8 @@ class ServerOptions:
     """
 
     models: Mapping[str, ModelConfig]
+    model_config_file: Path | None = None
+    model_config_file_poll_wait_seconds: float = 0.0
     rest_api_port: int = 8501
     rest_api_timeout_in_ms: int = 30_000
     port: int = 8500
@@ -62,16 +67,7 @@ class ServerOptions:
         """Raises UsageError or UserError for options that cannot be used."""
         self._check_limits()
         self._check_ports()
-        for name, config in self.models.items():
-            path = config.base_path
-            # Requests could not name the model.
-            if not name.strip():
-                raise UsageError(f"the model name is {name!r}; expected a name")
-            if not path.is_dir():
-                raise UserError(
-                    f"{path} is not a directory; expected an export, or a "
-                    "directory that contains one directory per version"
-                )
+        check_models(self.models)
 
     def _check_limits(self) -> None:
         for name in ("max_batch_size", "max_request_bytes", "max_running"):
@@ -84,13 +80,17 @@ class ServerOptions:
                 raise UsageError(
                     f"--{name} is {getattr(self, name)}; expected at least 0"
                 )
-        # False for NaN, too.
-        secs = self.file_system_poll_wait_seconds
-        if not 0 <= secs <= threading.TIMEOUT_MAX:
-            raise UsageError(
-                f"--file_system_poll_wait_seconds is {secs:g}; expected at "
-                "least 0, and a finite number"
-            )
+        for name in (
+            "file_system_poll_wait_seconds",
+            "model_config_file_poll_wait_seconds",
+        ):
+            secs = getattr(self, name)
+            # False for NaN, too.
+            if not 0 <= secs <= threading.TIMEOUT_MAX:
+                raise UsageError(
+                    f"--{name} is {secs:g}; expected at least 0, and a finite "
+                    "number"
+                )
 
     def _check_ports(self) -> None:
         for name in ("port", "rest_api_port"):
@@ -102,6 +102,19 @@ class ServerOptions:
             raise UsageError(
                 "--port and --rest_api_port are both -1; expected at least one "
                 "port"
+            )
+
+
+def check_models(models: Mapping[str, ModelConfig]) -> None:
+    """Raises UsageError or UserError for models that cannot be served."""
+    for name, config in models.items():
+        # Requests could not name the model.
+        if not name.strip():
+            raise UsageError(f"the model name is {name!r}; expected a name")
+        if not config.base_path.is_dir():
+            raise UserError(
+                f"{config.base_path} is not a directory; expected an export, "
+                "or a directory that contains one directory per version"
             )
 
 

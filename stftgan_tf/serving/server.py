@@ -76,7 +76,7 @@ class Server:
     def _start(
         self, options: ServerOptions, listener: socket.socket | None
     ) -> None:
-        metrics = RequestMetrics(options.models)
+        metrics = RequestMetrics(self._models)
         shared = self._models, self._limiter, metrics, options
         if options.port >= 0 or options.grpc_socket_path:
             self._loop.call(self._start_grpc(*shared))

@@ -26,7 +26,6 @@ WITHOUT_EFFECT = {
     "rest_api_enable_cors_support": "REST answers preflight requests, and "
     "allows no other origin",
     "enable_grpc_healthcheck_service": "the health service is always on",
-    "model_config_file_poll_wait_seconds": "the file is read at the start",
     "max_num_load_retries": _RETRIES,
     "load_retry_interval_micros": _RETRIES,
     "num_load_threads": _THREADS,
@@ -40,8 +39,8 @@ WITHOUT_EFFECT = {
     "flush_filesystem_caches": "files are read once",
     "remove_unused_fields_from_bundle_metagraph": "memory is freed anyway",
     "enable_signature_method_name_check": "any method name is served",
-    "enable_serialization_as_tensor_content": "float32 comes as float_val, as "
-    "by default",
+    "enable_serialization_as_tensor_content": "values are in the field of "
+    "their type, as by default",
     "enable_profiler": "there is no profiler service",
     "xla_cpu_compilation_enabled": _RUNTIME,
     "xla_gpu_compilation_enabled": _RUNTIME,

@@ -22,7 +22,8 @@ from stftgan_tf.serving.version_files import (
 
 _LOG = logging.getLogger(__name__)
 
-# A load that takes longer may hang. It goes on, but nothing waits for it.
+# A load that takes longer may hang. It goes on, while an older version takes
+# its place.
 LOAD_PATIENCE_SECS = 60.0
 
 
@@ -85,6 +86,11 @@ class VersionManager:
     are available. If a version fails to load, its status says why, the next
     older one takes its place, and it is tried again when its files have
     changed.
+
+    Attributes:
+      name: the model's name in requests.
+      config: the directory, policy and labels of the versions.
+      is_available: whether a version is available.
     """
 
     def __init__(self, name: str, config: ModelConfig, options: ServerOptions):
@@ -95,7 +101,7 @@ class VersionManager:
           config: the directory, policy and labels of the versions.
           options: the seconds between polls and the limits of requests.
         """
-        self.name, self._config, self._options = name, config, options
+        self.name, self.config, self._options = name, config, options
         # Held while versions are selected, which may read slow files.
         self._changing = threading.Lock()
         # Held for moments only, because every request needs it.
@@ -103,12 +109,11 @@ class VersionManager:
         self._paths: dict[int, Path] = {}
         self._versions: dict[int, _Version] = {}
         self._statuses: dict[int, VersionStatus] = {}
-        self._available = False
+        self.is_available = False
         self._on_change: Callable[[bool], None] = lambda available: None
         self._closing = threading.Event()
         self.poll()
-        if options.file_system_poll_wait_seconds:
-            threading.Thread(target=self._poll_loop, daemon=True).start()
+        threading.Thread(target=self._poll_loop, daemon=True).start()
 
     def close(self) -> None:
         """Stops polling and unloads each version after its last request."""
@@ -122,13 +127,24 @@ class VersionManager:
             self._release(number, version)
         self._notify()
 
+    def configure(self, config: ModelConfig) -> None:
+        """Changes policy and labels; the directory must stay the same."""
+        self.config = config
+        self.poll()
+
     @property
     def is_settled(self) -> bool:
-        """Whether no load is in progress, except those that may hang."""
+        """Whether no load is worth waiting for.
+
+        One that may hang is, as long as no other version is available.
+        """
         if not self._changing.acquire(blocking=False):
             return False
         try:
-            return all(v.is_settled for v in self._versions.values())
+            versions = self._versions.values()
+            if any(v.model for v in versions):
+                return all(v.is_settled for v in versions)
+            return all(v.failed for v in versions)
         finally:
             self._changing.release()
 
@@ -140,7 +156,7 @@ class VersionManager:
         """
         with self._lock:
             self._on_change = callback
-            callback(self._available)
+            callback(self.is_available)
 
     @contextlib.contextmanager
     def use(
@@ -195,20 +211,30 @@ class VersionManager:
     def poll(self) -> None:
         """Reads the directory, and starts or stops versions accordingly."""
         with self._changing:
-            self._paths = version_directories(self._config.base_path)
+            self._paths = version_directories(self.config.base_path)
             self._apply_policy()
 
     def _poll_loop(self) -> None:
         secs = self._options.file_system_poll_wait_seconds
-        while not self._closing.wait(secs):
+        while not self._closing.wait(secs or 1.0):
             try:
-                self.poll()
+                if secs:
+                    self.poll()
+                else:
+                    self._replace_overdue()
             except OSError as error:
-                path = self._config.base_path
+                path = self.config.base_path
                 _LOG.warning("%s: %s", path, error.strerror)
 
+    def _replace_overdue(self) -> None:
+        """Starts an older version for one that may hang, without a poll."""
+        with self._changing:
+            versions = self._versions.values()
+            if any(v.is_overdue and not v.is_reported for v in versions):
+                self._apply_policy()
+
     def _labelled(self, name: str, label: str) -> int:
-        version = self._config.labels.get(label)
+        version = self.config.labels.get(label)
         if name != self.name or version is None:
             raise invalid_argument(
                 f"Unrecognized servable version label: {label}"
@@ -246,7 +272,7 @@ class VersionManager:
         One that failed, or that may hang, does not count, so that an older
         one takes its place.
         """
-        policy, selected, count = self._config.policy, set(), 0
+        policy, selected, count = self.config.policy, set(), 0
         for number in sorted(self._paths, reverse=True):
             if policy.versions is not None and number not in policy.versions:
                 continue
@@ -346,8 +372,8 @@ class VersionManager:
         """Reports when the first version comes or the last one goes."""
         with self._lock:
             available = any(v.model for v in self._versions.values())
-            if available != self._available:
-                self._available = available
+            if available != self.is_available:
+                self.is_available = available
                 self._on_change(available)
 
 

@@ -170,6 +170,7 @@ def test_a_port_in_use_is_reported(half_plus_two, flag, other, capsys):
         (["--file_system_poll_wait_seconds=nan"], 2, "wait_seconds is nan"),
         (["--file_system_poll_wait_seconds=inf"], 2, "wait_seconds is inf"),
         (["--file_system_poll_wait_seconds=1e300"], 2, "is 1e+300; expected"),
+        (["--model_config_file_poll_wait_seconds=nan"], 2, "seconds is nan"),
         (["--grpc_socket_path=nowhere/x", "--port=-1"], 1, "cannot listen on"),
         (["--ssl_config_file=x"], 2, "--ssl_config_file is not supported"),
         (["--model_name= "], 2, "the model name is ' '"),

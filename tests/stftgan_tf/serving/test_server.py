@@ -214,3 +214,51 @@ def test_silent_clients_do_not_delay_the_end(loop):
     # Without silent clients it would take as long as the running request.
     assert answers == [{"outputs": 300000}]
     assert secs < 8
+
+
+def eventually(condition):
+    """Waits up to 30 s until a condition is true."""
+    limit = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+
+
+def test_models_and_labels_follow_their_file(tmp_path, caplog):
+    for version in (1, 2):
+        save_half_plus(tmp_path / str(version), float(version))
+    file = tmp_path / "models.config"
+    model = f'base_path: "{tmp_path}" model_version_policy {{ all {{}} }}'
+
+    def write(*models):
+        staging = tmp_path / ".models.config"
+        configs = "".join(f"config {{ {model} {m} }}" for m in models)
+        staging.write_text(f"model_config_list {{ {configs} }}")
+        staging.rename(file)
+
+    label = 'version_labels {{ key: "stable" value: {} }}'.format
+    write('name: "a" ' + label(1))
+    options = ServerOptions(
+        model_config.read(file),
+        model_config_file=file,
+        model_config_file_poll_wait_seconds=0.02,
+        port=-1,
+        rest_api_port=0,
+    )
+    server = Server(options)
+    url = f"http://127.0.0.1:{server.rest_api_port}/v1/models"
+    first = 200, {"predictions": [1.0]}
+    second = 200, {"predictions": [2.0]}
+    try:
+        assert half_of_zero(f"{url}/a/labels/stable") == first
+        write('name: "a" ' + label(2))
+        eventually(lambda: half_of_zero(f"{url}/a/labels/stable") == second)
+        file.write_text("model_config_list { config { nme")
+        eventually(lambda: "the models stay as they are" in caplog.text)
+        assert half_of_zero(f"{url}/a/labels/stable") == second
+        write('name: "b" ' + label(1))
+        eventually(lambda: half_of_zero(f"{url}/b/labels/stable") == first)
+        assert half_of_zero(f"{url}/a")[0] == 404
+        assert half_of_zero(f"{url}/b") == second
+    finally:
+        server.stop()

@@ -30,15 +30,20 @@ def base(tmp_path):
 class Manager(VersionManager):
     """Polls only when a test calls `poll`, and waits for the loads."""
 
+    is_ready = False
+
     def __init__(self, base, latest=1, versions=None, labels=None):
         policy = VersionPolicy(latest, versions)
         config = ModelConfig(base, policy, labels or {})
         options = ServerOptions({}, file_system_poll_wait_seconds=0)
         super().__init__("half", config, options)
+        self.is_ready = True
+        self.wait()
 
     def poll(self):
         super().poll()
-        self.wait()
+        if self.is_ready:
+            self.wait()
 
     def wait(self):
         while not self.is_settled:
