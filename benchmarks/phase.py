@@ -218,8 +218,8 @@ def main(argv: list[str] | None = None) -> int:
         "--iterations",
         type=int,
         nargs="+",
-        default=[0, 8, 16, 24, 32],
-        help="Griffin-Lim iterations (default: 0 8 16 24 32)",
+        default=[0, 8, 12, 16, 32],
+        help="Griffin-Lim iterations (default: 0 8 12 16 32)",
     )
     config_lib.add_arguments(parser, default="speech16k")
     return cli.run_command(_run, parser.parse_args(argv))

@@ -204,7 +204,7 @@ class ModelConfig:
     generator: NetworkConfig = NetworkConfig()
     critic: NetworkConfig = NetworkConfig()
     phase: Literal["integrated", "griffin_lim"] = "integrated"
-    griffin_lim_iterations: int = _bounded(1, 10000, 24)
+    griffin_lim_iterations: int = _bounded(1, 10000, 32)
     subtract_floor: float = _bounded(0.0, 100.0, 1.05)
 
 
