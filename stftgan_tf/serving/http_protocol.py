@@ -1,6 +1,7 @@
 """HTTP connections that must send their requests in time."""
 
 import asyncio
+import resource
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -17,6 +18,14 @@ _UNAVAILABLE = (
 )
 
 
+def _max_connections() -> int:
+    """The limit; half of the file descriptors are for other purposes."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if descriptors == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return min(MAX_CONNECTIONS, descriptors // 2)
+
+
 class TimedProtocol(H11Protocol):
     """Closes connections that are silent, or that send headers too slowly.
 
@@ -28,7 +37,7 @@ class TimedProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Starts the clock."""
         super().connection_made(transport)
-        if len(self.connections) > MAX_CONNECTIONS:
+        if len(self.connections) > _max_connections():
             transport.write(_UNAVAILABLE)
             transport.close()
         else:

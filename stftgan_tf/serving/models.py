@@ -11,7 +11,8 @@ from stftgan_tf.serving import model_config
 from stftgan_tf.serving.model import ModelVersion
 from stftgan_tf.serving.model_config import ModelConfig
 from stftgan_tf.serving.options import ServerOptions, check_models
-from stftgan_tf.serving.versions import VersionManager, VersionStatus
+from stftgan_tf.serving.version_state import VersionStatus
+from stftgan_tf.serving.versions import VersionManager
 
 _LOG = logging.getLogger(__name__)
 
@@ -94,26 +95,29 @@ class Models:
         managers = self._managers
         return managers.get(name) or next(iter(managers.values()))
 
-    def _changed(self, available: bool = True) -> None:
+    def _changed(self) -> None:
         with self._lock:
             managers = self._managers.values()
             self._on_change(all(m.is_available for m in managers))
 
     def _configure(self, configs: Mapping[str, ModelConfig]) -> None:
         """Serves these models, policies and labels from now on."""
-        managers = {}
-        for name, config in configs.items():
-            manager = self._managers.get(name)
-            if manager and manager.config.base_path == config.base_path:
-                manager.configure(config)
-            else:
-                manager = VersionManager(name, config, self._options)
-                manager.on_change(self._changed)
-            managers[name] = manager
-        removed = set(self._managers.values()) - set(managers.values())
-        self._managers = managers
-        for manager in removed:
-            manager.close()
+        old, managers = self._managers, {}
+        try:
+            for name, config in configs.items():
+                manager = old.get(name)
+                if manager and manager.config.base_path == config.base_path:
+                    manager.configure(config)
+                else:
+                    manager = VersionManager(name, config, self._options)
+                    manager.on_change(lambda available: self._changed())
+                managers[name] = manager
+            self._managers = managers
+        finally:
+            # Those that are removed or, after an error, those that are new.
+            current = self._managers.values()
+            for manager in {*old.values(), *managers.values()} - {*current}:
+                manager.close()
         self._changed()
 
     def _reload_loop(self) -> None:

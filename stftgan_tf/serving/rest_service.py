@@ -1,5 +1,6 @@
 """TensorFlow Serving's REST API as an ASGI application."""
 
+import asyncio
 import functools
 import inspect
 import logging
@@ -111,6 +112,10 @@ class RestService:
             content = json_responses.error_body(error.message)
         except ClientDisconnect:
             return Response(status_code=499)
+        except asyncio.CancelledError:
+            # The server stops, and the time to finish is over.
+            status, code = 503, "UNAVAILABLE"
+            content = json_responses.error_body("the server is stopping")
         # A bug must not stop the server.
         except Exception:
             _LOG.exception("%s %s failed", request.method, path)

@@ -1,15 +1,14 @@
 """Loads, replaces and unloads the versions of a model in a directory."""
 
 import contextlib
-import dataclasses
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
 
+from stftgan_tf.serving import version_state
 from stftgan_tf.serving.errors import RequestError, invalid_argument
 from stftgan_tf.serving.model import ModelVersion
 from stftgan_tf.serving.model_config import ModelConfig
@@ -19,61 +18,9 @@ from stftgan_tf.serving.version_files import (
     load_failure,
     version_directories,
 )
+from stftgan_tf.serving.version_state import Version, VersionStatus
 
 _LOG = logging.getLogger(__name__)
-
-# A load that takes longer may hang. It goes on, while an older version takes
-# its place.
-LOAD_PATIENCE_SECS = 60.0
-
-
-@dataclasses.dataclass(frozen=True)
-class VersionStatus:
-    """The status of one version, in TensorFlow Serving's terms.
-
-    Attributes:
-      version: the version number.
-      state: LOADING, AVAILABLE, UNLOADING or END.
-      code: OK, or the status code of the error that ended the version.
-      message: the message of this error.
-    """
-
-    version: int
-    state: str
-    code: str = "OK"
-    message: str = ""
-
-
-class _Version:
-    """A version that is loading, available or failed.
-
-    Attributes:
-      path: the directory.
-      files: the files in it when the load started.
-      model: the model once it is available.
-      failed: whether it failed to load.
-      users: requests in progress, plus one until it is unloaded.
-      is_reported: whether the log says that the load takes long.
-    """
-
-    def __init__(self, path: Path, files: list[tuple[str, int, int]]):
-        self.path, self.files = path, files
-        self.model: ModelVersion | None = None
-        self.failed = self.is_reported = False
-        self.users = 1
-        self._start = time.monotonic()
-
-    @property
-    def is_overdue(self) -> bool:
-        """Whether the load takes so long that it may never end."""
-        secs = time.monotonic() - self._start
-        is_loading = not self.model and not self.failed
-        return is_loading and secs > LOAD_PATIENCE_SECS
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether there is nothing to wait for."""
-        return bool(self.model) or self.failed or self.is_overdue
 
 
 class VersionManager:
@@ -107,7 +54,7 @@ class VersionManager:
         # Held for moments only, because every request needs it.
         self._lock = threading.Lock()
         self._paths: dict[int, Path] = {}
-        self._versions: dict[int, _Version] = {}
+        self._versions: dict[int, Version] = {}
         self._statuses: dict[int, VersionStatus] = {}
         self.is_available = False
         self._on_change: Callable[[bool], None] = lambda available: None
@@ -241,7 +188,7 @@ class VersionManager:
             )
         return version
 
-    def _find(self, name: str, version: int | None) -> tuple[int, _Version]:
+    def _find(self, name: str, version: int | None) -> tuple[int, Version]:
         """A version, or the newest one, that is available."""
         available = [n for n, v in self._versions.items() if v.model]
         number = max(available, default=None) if version is None else version
@@ -290,18 +237,18 @@ class VersionManager:
                     "%s: version %d is still loading after %g s",
                     self.name,
                     number,
-                    LOAD_PATIENCE_SECS,
+                    version_state.LOAD_PATIENCE_SECS,
                 )
         return selected
 
-    def _is_worth_a_retry(self, version: _Version) -> bool:
+    def _is_worth_a_retry(self, version: Version) -> bool:
         if version.failed or version.is_overdue:
             return list_files(version.path) != version.files
         return False
 
-    def _start(self, number: int) -> _Version:
+    def _start(self, number: int) -> Version:
         path = self._paths[number]
-        version = _Version(path, list_files(path))
+        version = Version(path, list_files(path))
         with self._lock:
             self._versions[number] = version
             self._statuses[number] = VersionStatus(number, "LOADING")
@@ -310,7 +257,7 @@ class VersionManager:
         ).start()
         return version
 
-    def _load(self, number: int, version: _Version) -> None:
+    def _load(self, number: int, version: Version) -> None:
         model, status = None, VersionStatus(number, "AVAILABLE")
         try:
             model = ModelVersion(
@@ -350,13 +297,13 @@ class VersionManager:
             self._mark_unloading(number, version)
         self._release(number, version)
 
-    def _mark_unloading(self, number: int, version: _Version) -> None:
+    def _mark_unloading(self, number: int, version: Version) -> None:
         if version.model:
             self._statuses[number] = VersionStatus(number, "UNLOADING")
         elif not version.failed:
             self._statuses[number] = VersionStatus(number, "END", "CANCELLED")
 
-    def _release(self, number: int, version: _Version) -> None:
+    def _release(self, number: int, version: Version) -> None:
         """Removes one user of a version, and closes it after the last one."""
         with self._lock:
             version.users -= 1

@@ -9,7 +9,7 @@ from tests.conftest import save_half_plus
 
 pytest.importorskip("tensorflow_serving")
 
-from stftgan_tf.serving import versions as versions_lib  # noqa: E402
+from stftgan_tf.serving import version_state  # noqa: E402
 from stftgan_tf.serving.errors import RequestError  # noqa: E402
 from stftgan_tf.serving.model_config import (  # noqa: E402
     ModelConfig,
@@ -249,7 +249,7 @@ def test_labels_name_versions(base):
 def test_a_load_that_hangs_blocks_no_other_version(base, monkeypatch):
     copies(base, 2)
     resume = hang(base / "2")
-    monkeypatch.setattr(versions_lib, "LOAD_PATIENCE_SECS", 0.5)
+    monkeypatch.setattr(version_state, "LOAD_PATIENCE_SECS", 0.5)
     # Once the patience is over, the next older version takes its place.
     manager = manage(base)
     manager.poll()
@@ -271,7 +271,7 @@ def test_a_version_that_hung_is_tried_again_with_other_files(base, monkeypatch):
     weights = base / "2" / "variables" / "variables.data-00000-of-00001"
     content = weights.read_bytes()
     resume = hang(base / "2")
-    monkeypatch.setattr(versions_lib, "LOAD_PATIENCE_SECS", 0.5)
+    monkeypatch.setattr(version_state, "LOAD_PATIENCE_SECS", 0.5)
     manager = manage(base)
     manager.poll()
     assert current(manager)[0] == 1
