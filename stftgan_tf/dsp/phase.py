@@ -29,9 +29,9 @@ _VECTOR_FLOATS = 16
 # Exponent that favours the strongest of the three paths in `integrated`.
 _SHARPNESS = 4.0
 
-# Weight of the path from a bin to itself. Above 2, equally strong neighbours
-# cannot cancel it, which would leave the phase to rounding errors.
-_STRAIGHT = np.float32([1.0, 2.5, 1.0])[:, None, None]
+# Weight of the path from a silent bin to itself. Above 2, its neighbours cannot
+# cancel it if they are silent too; rounding errors would then set the phase.
+_STEADY = 3.0
 
 # Audio whose peak is above this (-1 dB of full scale) is attenuated.
 PEAK_LIMIT = 10 ** (-1 / 20)
@@ -171,11 +171,7 @@ def integrated(magnitudes: Any, config: StftConfig) -> Parts:
     along = tf.cumsum(tf.pad(steps, [[0, 0], [0, 0], [1, 0]]), axis=-1)
     # The scan works on phases relative to `along`, which is known beforehand.
     turns = (in_time[1:] + in_time[:-1]) / 2 + along[:-1] - along[1:]
-    weights = _neighbours(
-        _SHARPNESS * (logs[1:] + logs[:-1]), logs.dtype.min
-    )  # (T - 1, 3, B, F)
-    weights -= tf.reduce_max(weights, axis=1, keepdims=True)
-    weights = _STRAIGHT * tf.exp(weights)
+    weights = _weights(logs[1:] + logs[:-1], logs)
     units = _propagated(tf.zeros_like(along[0]), turns, weights)
     units = _rotated(units, (tf.cos(along), tf.sin(along)), axis=1)
     # The STFT refers phases to the start of a frame, gradients to its middle.
@@ -188,6 +184,25 @@ def integrated(magnitudes: Any, config: StftConfig) -> Parts:
     )
 
 
+def _weights(strengths: tf.Tensor, logs: tf.Tensor) -> tf.Tensor:
+    """Lengths of the three predictions of a bin.
+
+    Args:
+      strengths: float32 [T - 1, B, F], of a bin in two consecutive frames.
+      logs: float32 [T, B, F], log-magnitudes.
+
+    Returns:
+      float32 [T - 1, 3, B, F], of the paths by way of the bin below, the bin
+      itself and the bin above.
+    """
+    silence = 2 * tf.reduce_min(logs, axis=[0, 2], keepdims=True)
+    silent = tf.cast(strengths <= silence, logs.dtype)
+    itself = 1 + (_STEADY - 1) * silent
+    factors = tf.stack([tf.ones_like(itself), itself, tf.ones_like(itself)], 1)
+    paths = _neighbours(_SHARPNESS * strengths, logs.dtype.min)
+    return factors * tf.exp(paths - tf.reduce_max(paths, axis=1, keepdims=True))
+
+
 def _propagated(
     start: tf.Tensor, turns: tf.Tensor, weights: tf.Tensor
 ) -> tf.Tensor:
@@ -196,8 +211,7 @@ def _propagated(
     Args:
       start: float32 [B, F], radians, the phases of the first frame.
       turns: float32 [T - 1, B, F], radians from a frame to the next one.
-      weights: float32 [T - 1, 3, B, F], of the paths by way of the bin below,
-        the bin itself and the bin above.
+      weights: float32 [T - 1, 3, B, F], see `_weights`.
 
     Returns:
       Their cosines and sines, float32 [T, 2, B, F].
