@@ -54,8 +54,10 @@ def wait_for_signal() -> Iterator[StopSignal]:
 def exit_at_once(code: int) -> NoReturn:
     """Ends the process without waiting for its threads."""
     logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        # Nobody may read it any more.
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
     os._exit(code)
 
 

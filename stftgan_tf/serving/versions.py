@@ -157,8 +157,10 @@ class VersionManager:
 
     def poll(self) -> None:
         """Reads the directory, and starts or stops versions accordingly."""
+        # First, because a file system that hangs must not hold the lock.
+        paths = version_directories(self.config.base_path)
         with self._changing:
-            self._paths = version_directories(self.config.base_path)
+            self._paths = paths
             self._apply_policy()
 
     def _poll_loop(self) -> None:
@@ -233,12 +235,9 @@ class VersionManager:
                 count += not version.is_overdue
             if version.is_overdue and not version.is_reported:
                 version.is_reported = True
-                _LOG.warning(
-                    "%s: version %d is still loading after %g s",
-                    self.name,
-                    number,
-                    version_state.LOAD_PATIENCE_SECS,
-                )
+                text = "%s: version %d is still loading after %g s"
+                secs = version_state.LOAD_PATIENCE_SECS
+                _LOG.warning(text, self.name, number, secs)
         return selected
 
     def _is_worth_a_retry(self, version: Version) -> bool:
