@@ -32,10 +32,10 @@ class Manager(VersionManager):
 
     is_ready = False
 
-    def __init__(self, base, latest=1, versions=None, labels=None):
+    def __init__(self, base, latest=1, versions=None, labels=None, **options):
         policy = VersionPolicy(latest, versions)
         config = ModelConfig(base, policy, labels or {})
-        options = ServerOptions({}, file_system_poll_wait_seconds=0)
+        options = ServerOptions({}, file_system_poll_wait_seconds=0, **options)
         super().__init__("half", config, options)
         self.is_ready = True
         self.wait()
@@ -176,6 +176,13 @@ def test_a_damaged_version_does_not_replace_a_valid_one(base, kind):
     save_half_plus(base / "2", 2.0)
     manager.poll()
     assert current(manager) == (2, 2.0)
+    manager.close()
+
+
+def test_warm_up_requests_can_be_switched_off(base):
+    damage(base / "1", "warm-up")
+    manager = manage(base, enable_model_warmup=False)
+    assert current(manager) == (1, 1.0)
     manager.close()
 
 
