@@ -3,6 +3,7 @@ import threading
 
 import numpy as np
 import pytest
+import requests
 import tensorflow as tf
 
 from stftgan_tf.errors import UserError
@@ -117,6 +118,24 @@ def test_a_call_waits_for_a_server_that_starts(scheme, small_base):
         timer.join()
         servers[0].stop()
     assert outputs["double"].tolist() == [4, 8]
+
+
+def test_a_name_may_contain_a_slash_and_a_colon(small_base):
+    name = "team/small:1"
+    server = serve(small_base, model_name=name)
+    try:
+        for scheme, port in (
+            ("http", server.rest_api_port),
+            ("grpc", server.port),
+        ):
+            with connect(f"{scheme}://127.0.0.1:{port}", name) as connection:
+                outputs = connection.predict("serving_default", NUMBERS)
+            assert outputs["double"].tolist() == [4, 8]
+        page = f"http://127.0.0.1:{server.rest_api_port}/page/models"
+        response = requests.get(f"{page}/team%2Fsmall%3A1")
+        assert response.json()["version"] == 1
+    finally:
+        server.stop()
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
