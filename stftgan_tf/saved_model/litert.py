@@ -197,6 +197,5 @@ def runner(path: Path) -> Callable[..., dict[str, np.ndarray]] | None:
     # It reports its own use of XNNPACK.
     with _silent_stderr():
         interpreter = Interpreter(str(path), num_threads=1)
-        generate = interpreter.get_signature_runner(SIGNATURE)
         interpreter.allocate_tensors()
-    return generate
+    return interpreter.get_signature_runner(SIGNATURE)

@@ -113,7 +113,7 @@ def _of_export(path: Path) -> Source:
         classes,
         None if shares is None else np.float32(shares),
         metadata,
-        f"that of {path}",
+        f"{metadata.get('checkpoint', 'unknown')} (as exported before)",
         card,
     )
 

@@ -1,7 +1,13 @@
+import re
+import subprocess
+import sys
+
 import pytest
+import soundfile
 
 from stftgan_tf import export as export_lib
 from stftgan_tf.saved_model import loading
+from tests.conftest import ROOT
 from tests.stftgan_tf.training import runs
 
 
@@ -28,12 +34,24 @@ def test_litert_is_one_file(tmp_path, capsys, monkeypatch):
     assert export_lib.main(["--model=digits", "--format=litert"]) == 0
     first, chosen, speed, last = capsys.readouterr().out.splitlines()
     assert first.startswith("step 10500, 964,224 parameters, ")
-    assert chosen.startswith("checkpoint that of ")
+    assert chosen == "checkpoint best-00010500 (as exported before)"
     assert speed.startswith("one sample: ") and "on one core" in speed
     assert last == "exports/digits.tflite"
     assert [x.name for x in (tmp_path / "exports").iterdir()] == [
         "digits.tflite"
     ]
+    play_as_the_docs_say()
+
+
+def play_as_the_docs_say():
+    """Runs the program of docs/listening.md where TensorFlow is missing."""
+    pytest.importorskip("ai_edge_litert")
+    text = (ROOT / "docs" / "listening.md").read_text()
+    (program,) = re.findall(r"```python\n(import json, zip.*?)```", text, re.S)
+    hidden = "import sys; sys.modules['tensorflow'] = None\n"
+    subprocess.run([sys.executable, "-c", hidden + program], check=True)
+    audio, rate = soundfile.read("7.wav")
+    assert rate == 8000 and len(audio) == 4288 and abs(audio).max() > 0.01
 
 
 @pytest.mark.parametrize(
