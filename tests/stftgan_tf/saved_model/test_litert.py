@@ -8,6 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
+import stftgan_tf as stftgan
 from stftgan_tf.errors import UserError
 from stftgan_tf.saved_model import litert, writing
 from tests.stftgan_tf.saved_model.test_signatures import call
@@ -45,7 +46,7 @@ def unlabelled_file(trained_run, tmp_path_factory):
 @pytest.fixture(scope="module")
 def labelled_file(labelled, tmp_path_factory):
     path = tmp_path_factory.mktemp("litert") / "labelled.tflite"
-    return litert.export(labelled.path, path).path
+    return stftgan.export(labelled.path, path, format="litert")
 
 
 def run_without_tensorflow(directory, model, **inputs):
