@@ -135,16 +135,20 @@ class RestService:
         gone = threading.Event()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_watch_client, request, gone)
-            content = await _outcome_of(
-                functools.partial(
-                    self._handle, request.method, path, body, gone
-                ),
-                self._threads,
+            handle = functools.partial(
+                self._handle, request.method, path, body, gone
+            )
+            content = await anyio.to_thread.run_sync(
+                _outcome_of, handle, limiter=self._threads
             )
             tasks.cancel_scope.cancel()
-        if isinstance(content, Exception):
-            raise content
-        return content
+        try:
+            if isinstance(content, Exception):
+                raise content
+            return content
+        finally:
+            # Otherwise error and variable refer to each other.
+            del content
 
     def _handle(
         self, method: str, path: str, body: bytes, gone: threading.Event
@@ -234,15 +238,15 @@ async def _watch_client(request: Request, gone: threading.Event) -> None:
     gone.set()
 
 
-async def _outcome_of(
-    function: Callable[[], bytes], threads: anyio.CapacityLimiter
-) -> bytes | Exception:
-    """The result of a function in a thread, or what it raises.
+def _outcome_of(function: Callable[[], bytes]) -> bytes | Exception:
+    """The result of a function, or what it raises.
 
-    A task group would wrap an exception.
+    A task group would wrap an exception. An exception that leaves a thread
+    would be part of a cycle of references, and keep the body in memory until
+    the garbage collector runs.
     """
     try:
-        return await anyio.to_thread.run_sync(function, limiter=threads)
+        return function()
     except Exception as error:
         return error
 

@@ -1,4 +1,5 @@
 import base64
+import gc
 import gzip
 import http.client
 import json
@@ -307,6 +308,21 @@ def test_a_body_of_100_mb_is_read_and_rejected(digits, compressed):
     assert response.status_code == 413
     assert "expected at most 100000 bytes" in response.json()["error"]
     assert predict(digits, instances=[1]).status_code == 200
+
+
+def test_refused_bodies_do_not_stay_in_memory(half):
+    """The server collects garbage rarely, so errors must not be garbage."""
+    body = '{"instances": [' + "0," * 999_999 + "0]}"
+    url = f"{half}/v1/models/half_plus_two:predict"
+    gc.disable()
+    try:
+        for _ in range(2):
+            error = requests.post(url, body).json()["error"]
+            assert "has 1000000 rows" in error
+        lists = [x for x in gc.get_objects() if isinstance(x, list)]
+        assert all(len(x) < 1_000_000 for x in lists)
+    finally:
+        gc.enable()
 
 
 def test_gzip_is_decompressed_and_invalid_gzip_is_rejected(digits):
