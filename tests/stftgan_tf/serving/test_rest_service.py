@@ -310,6 +310,16 @@ def test_a_body_of_100_mb_is_read_and_rejected(digits, compressed):
     assert predict(digits, instances=[1]).status_code == 200
 
 
+def test_values_are_counted_before_a_large_body_is_parsed(digits):
+    body = '{"instances": [' + "0," * 30_000 + "not JSON]}"
+    response = requests.post(f"{digits}:predict", body)
+    assert response.status_code == 400
+    assert "the request has 30001 values" in response.json()["error"]
+    # White space does not count.
+    body = '{"instances": [' + " " * 60_000 + "1]}"
+    assert requests.post(f"{digits}:predict", body).status_code == 200
+
+
 def test_refused_bodies_do_not_stay_in_memory(half):
     """The server collects garbage rarely, so errors must not be garbage."""
     body = '{"instances": [' + "0," * 999_999 + "0]}"
