@@ -3,8 +3,8 @@
 Half of the connections send the headers of an HTTP request, one byte a second.
 The other half are gRPC streams of Predict that never send their message.
 Whenever the server closes a connection, the attacker opens it again. One more
-client sends bodies of 2 MB with too many rows, ten a second. Stop the attack
-with Ctrl-C or SIGTERM; the last line counts what was sent.
+client sends bodies of 2 MB with too many rows, up to ten a second. Stop the
+attack with Ctrl-C or SIGTERM; the last line counts what was sent.
 """
 
 import argparse
