@@ -1,6 +1,7 @@
 """TensorFlow Serving's gRPC API: prediction, model status and health."""
 
 import asyncio
+import functools
 import logging
 import threading
 import time
@@ -17,7 +18,11 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from stftgan_tf.serving.errors import RequestError, invalid_argument
+from stftgan_tf.serving.errors import (
+    RequestError,
+    invalid_argument,
+    outcome_of,
+)
 from stftgan_tf.serving.limiter import RequestLimiter
 from stftgan_tf.serving.models import Models
 from stftgan_tf.serving.monitoring import RequestMetrics
@@ -110,26 +115,27 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         """Runs a signature in a thread."""
         start, code = time.perf_counter(), "INTERNAL"
         gone = threading.Event()
+        predict = functools.partial(self._predict, request, gone)
         try:
-            response = await asyncio.get_running_loop().run_in_executor(
-                self._threads, self._predict, request, gone
+            outcome = await asyncio.get_running_loop().run_in_executor(
+                self._threads, outcome_of, predict
             )
+            if isinstance(outcome, Exception):
+                # A bug must not stop the server.
+                if not isinstance(outcome, RequestError):
+                    _LOG.error("Predict failed", exc_info=outcome)
+                    internal = grpc.StatusCode.INTERNAL
+                    outcome = RequestError(internal, "internal error")
+                code = outcome.code.name
+                _refuse(context, outcome)
+                return predict_pb2.PredictResponse()
             code = "OK"
-            return response
-        except RequestError as error:
-            code = error.code.name
-            await _abort(context, error)
+            return outcome
         except asyncio.CancelledError:
             # The client has gone; the request ends before it costs anything.
             gone.set()
             code = "CANCELLED"
             raise
-        except grpc.aio.AbortError:
-            raise
-        # A bug must not stop the server.
-        except Exception:
-            _LOG.exception("Predict failed")
-            await context.abort(grpc.StatusCode.INTERNAL, "internal error")
         finally:
             self._metrics.record(
                 request.model_spec.name, "Predict", "GRPC", code, start
@@ -166,7 +172,8 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         try:
             return self._metadata(request)
         except RequestError as error:
-            await _abort(context, error)
+            _refuse(context, error)
+            return get_model_metadata_pb2.GetModelMetadataResponse()
 
     def _metadata(
         self, request: get_model_metadata_pb2.GetModelMetadataRequest
@@ -212,15 +219,18 @@ class _ModelService(model_service_pb2_grpc.ModelServiceServicer):
                 row.status.error_code = grpc.StatusCode[status.code].value[0]
                 row.status.error_message = status.message
         except RequestError as error:
-            await _abort(context, error)
+            _refuse(context, error)
         return response
 
 
-async def _abort(
-    context: grpc.aio.ServicerContext, error: RequestError
-) -> None:
+def _refuse(context: grpc.aio.ServicerContext, error: RequestError) -> None:
+    """Sets the status of an error; gRPC then drops the response.
+
+    `context.abort` would leave a cycle of references with the request in it.
+    """
     message = error.message.encode("utf-8", "replace")[:_MAX_MESSAGE]
-    await context.abort(error.code, message.decode("utf-8", "ignore"))
+    context.set_code(error.code)
+    context.set_details(message.decode("utf-8", "ignore"))
 
 
 def _requested_model(request) -> tuple[str, int | None, str | None]:

@@ -8,7 +8,6 @@ import re
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -25,7 +24,11 @@ from stftgan_tf.serving import (
     monitoring,
     request_body,
 )
-from stftgan_tf.serving.errors import RequestError, invalid_argument
+from stftgan_tf.serving.errors import (
+    RequestError,
+    invalid_argument,
+    outcome_of,
+)
 from stftgan_tf.serving.limiter import RequestLimiter
 from stftgan_tf.serving.models import Models
 from stftgan_tf.serving.options import ServerOptions
@@ -142,9 +145,10 @@ class RestService:
                 self._handle, request.method, path, body, gone
             )
             content = await anyio.to_thread.run_sync(
-                _outcome_of, handle, limiter=self._threads
+                outcome_of, handle, limiter=self._threads
             )
             tasks.cancel_scope.cancel()
+        # A task group would wrap an exception, so it is raised here.
         try:
             if isinstance(content, Exception):
                 raise content
@@ -243,19 +247,6 @@ async def _watch_client(request: Request, gone: threading.Event) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
     gone.set()
-
-
-def _outcome_of(function: Callable[[], bytes]) -> bytes | Exception:
-    """The result of a function, or what it raises.
-
-    A task group would wrap an exception. An exception that leaves a thread
-    would be part of a cycle of references, and keep the body in memory until
-    the garbage collector runs.
-    """
-    try:
-        return function()
-    except Exception as error:
-        return error
 
 
 def _parse_model(name: str, digits: str | None, label: str | None) -> _Model:

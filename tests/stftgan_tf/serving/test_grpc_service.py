@@ -1,3 +1,4 @@
+import gc
 import threading
 
 import numpy as np
@@ -46,6 +47,27 @@ def predict(channel, name="digits", signature="", version=None, **inputs):
 
 
 SEED = np.array([5, 6])
+
+
+def test_refused_requests_do_not_stay_in_memory(channel):
+    """The server collects garbage rarely, so errors must not be garbage."""
+    kind = predict_pb2.PredictRequest
+    request = kind(inputs={"seed": tf.make_tensor_proto(np.arange(5000))})
+    request.model_spec.name = "digits"
+    # As bytes, because the server shares this process.
+    message = request.SerializeToString()
+    del request
+    send = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            with pytest.raises(grpc.RpcError, match="has 5000 rows"):
+                send(message, timeout=60)
+        # The last one may still be in use.
+        assert sum(isinstance(x, kind) for x in gc.get_objects()) <= 1
+    finally:
+        gc.enable()
 
 
 def test_the_response_contains_the_samples_of_the_export(channel, model):
