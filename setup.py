@@ -59,8 +59,9 @@ EXTRAS = {
     ],
     # Real peers to test against: an S3 server (moto), a Dask cluster, a browser
     # (Chromium comes from the distribution), the schemas of Kubernetes, a
-    # client of TensorFlow Serving.
+    # client of TensorFlow Serving, an interpreter without TensorFlow.
     "test": [
+        "ai-edge-litert",
         "apache-beam[aws,dask]",
         "flask",
         "flask-cors",

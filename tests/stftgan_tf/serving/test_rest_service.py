@@ -326,11 +326,12 @@ def test_refused_bodies_do_not_stay_in_memory(half):
     url = f"{half}/v1/models/half_plus_two:predict"
     gc.disable()
     try:
-        for _ in range(2):
+        for _ in range(3):
             error = requests.post(url, body).json()["error"]
             assert "has 1000000 rows" in error
         lists = [x for x in gc.get_objects() if isinstance(x, list)]
-        assert all(len(x) < 1_000_000 for x in lists)
+        # The last one may still be in use.
+        assert sum(len(x) == 1_000_000 for x in lists) <= 1
     finally:
         gc.enable()
 
