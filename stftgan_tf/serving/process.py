@@ -84,7 +84,7 @@ class RateLimit(logging.Filter):
         self._kinds: dict[tuple[str, str], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether to write a line; the last one announces that others lack."""
+        """Whether to write a line; the last one says that more are dropped."""
         if record.levelno < logging.WARNING:
             return True
         kind = record.name, str(record.msg).partition("\n")[0]
@@ -111,9 +111,9 @@ def log_to_stderr() -> Iterator[None]:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s"))
     handler.addFilter(RateLimit())
-    root, ours = logging.getLogger(), logging.getLogger("stftgan_tf.serving")
+    logging.getLogger("stftgan_tf.serving").setLevel(logging.INFO)
+    root = logging.getLogger()
     root.addHandler(handler)
-    ours.setLevel(logging.INFO)
     try:
         yield
     finally:

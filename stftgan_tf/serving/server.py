@@ -28,7 +28,7 @@ _ANSWER_SECS = 0.5
 
 
 class Server:
-    """Serves the newest version of each model.
+    """Serves the selected versions of each model.
 
     It accepts requests as soon as the constructor returns.
 

@@ -10,9 +10,8 @@ _LOG = logging.getLogger(__name__)
 _ONE_BY_ONE = "requests run one by one; send several rows in a request"
 _BY_TENSORFLOW = "set TF_NUM_INTRAOP_THREADS and TF_NUM_INTEROP_THREADS"
 _RETRIES = "a version is loaded again when its files have changed"
-_THREADS = "each version loads in a thread of its own"
+_THREADS = "each version loads in its own thread"
 _LABELS = "labels of versions that are not available are always allowed"
-_RUNTIME = "the runtime is the installed TensorFlow"
 
 # Why a flag has no effect here, and what to use instead.
 WITHOUT_EFFECT = {
@@ -37,19 +36,8 @@ WITHOUT_EFFECT = {
     "tensorflow_inter_op_parallelism": _BY_TENSORFLOW,
     "per_process_gpu_memory_fraction": "set TF_FORCE_GPU_ALLOW_GROWTH",
     "flush_filesystem_caches": "files are read once",
-    "remove_unused_fields_from_bundle_metagraph": "memory is freed anyway",
-    "enable_signature_method_name_check": "any method name is served",
     "enable_serialization_as_tensor_content": "values are in the field of "
     "their type, as by default",
-    "enable_profiler": "there is no profiler service",
-    "xla_cpu_compilation_enabled": _RUNTIME,
-    "xla_gpu_compilation_enabled": _RUNTIME,
-    "thread_pool_factory_config_file": _RUNTIME,
-    "mixed_precision": _RUNTIME,
-    "skip_initialize_tpu": _RUNTIME,
-    "prefer_tflite_model": "the SavedModel is served",
-    "num_tflite_pools": "the SavedModel is served",
-    "num_tflite_interpreters_per_pool": "the SavedModel is served",
     "num_request_iterations_for_warmup": "each warm-up request runs once",
 }
 

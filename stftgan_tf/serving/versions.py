@@ -27,7 +27,7 @@ class VersionManager:
     """Serves the versions of a model that its policy selects.
 
     A version is a directory whose name is a whole number. Each version loads
-    in a thread of its own while the others serve, so a load that hangs blocks
+    in its own thread while the others serve, so a load that hangs blocks
     neither newer versions nor the exit. A version that the policy no longer
     selects is closed after its last request, and not before the selected ones
     are available. If a version fails to load, its status says why, the next

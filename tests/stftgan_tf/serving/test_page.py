@@ -561,6 +561,7 @@ def test_the_page_survives_the_server(browser, base):
         alert.wait_for(state="hidden")
         hover(tab, 399)
         wait_until(tab, "page.library.peek({seed: 399})")
+        assert alert.is_hidden()
     server.stop()
 
 
