@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
@@ -26,6 +26,11 @@ _BUFFER_BYTES = 1 << 18
 
 # Maximum number of files that wait to be flushed to the disk.
 _MAX_PENDING_SYNCS = 8
+
+# Remote files that one call moves, because Beam connects anew for each call,
+# and calls at the same time.
+_MOVED_AT_ONCE = 16
+_MOVING_THREADS = 16
 
 
 def is_remote(path: str) -> bool:
@@ -147,9 +152,15 @@ def create(path: str, sync: BackgroundSync) -> Iterator[BinaryIO]:
 
 def write_text(path: str, text: str) -> None:
     """Writes a UTF-8 file."""
+    write_texts(path, [text])
+
+
+def write_texts(path: str, texts: Iterable[str]) -> None:
+    """Writes a UTF-8 file from its parts, which are not held together."""
     sync = BackgroundSync()
     with create(path, sync) as file:
-        file.write(text.encode())
+        for text in texts:
+            file.write(text.encode())
     sync.wait()
 
 
@@ -233,6 +244,33 @@ def published_dir(
     _replace_remote(target, old, staging, new, kind.marker)
 
 
+def _move_remote(target: str, staging: str, names: list[str]) -> None:
+    """Moves files between two remote directories, many at the same time.
+
+    An object store copies a file to rename it, and a large data set has a
+    million files.
+
+    Raises:
+      OSError: if one cannot be moved; others may have been moved.
+    """
+
+    def move(start: int) -> None:
+        batch = names[start : start + _MOVED_AT_ONCE]
+        sources = [join(staging, name) for name in batch]
+        targets = [join(target, name) for name in batch]
+        remote.call("rename", sources, targets)
+
+    starts = range(0, len(names), _MOVED_AT_ONCE)
+    with ThreadPoolExecutor(_MOVING_THREADS) as threads:
+        moves = [threads.submit(move, start) for start in starts]
+        try:
+            for future in moves:
+                future.result()
+        except BaseException:
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
 def _replace_remote(
     target: str, old: list[str], staging: str, new: list[str], marker: str
 ) -> None:
@@ -253,8 +291,8 @@ def _replace_remote(
     try:
         if old:
             remote.call("delete", [join(target, name) for name in old])
-        for name in sorted(new, key=lambda name: name == marker):
-            remote.call("rename", [join(staging, name)], [join(target, name)])
+        _move_remote(target, staging, [n for n in new if n != marker])
+        _move_remote(target, staging, [n for n in new if n == marker])
     except OSError as error:
         raise UserError(f"{message}: {first_line(error)}: {hint}") from error
     except KeyboardInterrupt:

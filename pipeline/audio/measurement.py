@@ -19,7 +19,7 @@ _QUIET = 10 ** (-30 / 20)
 _CANCELLED = 100.0
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class ChannelStats:
     """Extent and level of one channel of a recording.
 

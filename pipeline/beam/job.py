@@ -17,11 +17,13 @@ from pipeline.beam import (
     checks,
     label_coverage,
     manifest,
+    names,
     progress,
     shards,
     transforms,
 )
 from pipeline.beam import options as options_lib
+from pipeline.beam import summary as summary_lib
 from pipeline.sources import recordings as recordings_lib
 from pipeline.sources.recordings import Source
 from stftgan_tf.config import Config
@@ -135,6 +137,7 @@ def _write_data_set(
     settings: Settings,
 ) -> dict[str, Any]:
     count = len(source.recordings)
+    parts = names.write(root, source.recordings)
     # Not in the data set's directory, which contains only what is published.
     with tempfile.TemporaryDirectory() as scratch:
         local = options_lib.is_local(settings.runner)
@@ -146,10 +149,11 @@ def _write_data_set(
         if local:
             shown = progress.shown(ticks, count)
         with shown:
-            _run(context, source, options)
-    summary_path = storage.join(root, transforms.SUMMARY)
+            _run(context, parts, options)
+    summary_path = storage.join(root, summary_lib.SUMMARY)
     summary = json.loads(storage.read_text(summary_path))
-    storage.delete(summary_path)
+    for path in (summary_path, storage.join(root, names.RECORDINGS)):
+        storage.delete(path)
     count -= len(summary["duplicates"])
     _check_dead_letters(
         summary["dead_letters"], count, settings.max_bad_fraction
@@ -164,21 +168,24 @@ def _write_data_set(
 
 
 def _run(
-    context: shards.JobContext, source: Source, options: PipelineOptions
+    context: shards.JobContext,
+    parts: list[names.Part],
+    options: PipelineOptions,
 ) -> None:
     """Runs the Beam job, which reads like its diagram."""
     try:
         with beam.Pipeline(options=options) as pipeline:
             segments, findings = (
                 pipeline
-                | "Recordings" >> beam.Create(source.recordings)
+                | "Parts" >> beam.Create(parts)
+                | "Recordings" >> names.ReadRecordings(context)
                 | "Plan segments" >> transforms.PlanSegments(context)
             )
             results = (
                 segments | "Write shards" >> transforms.WriteShards(context),
                 findings,
             )
-            results | "Write summary" >> transforms.WriteSummary(context)
+            results | "Write summary" >> summary_lib.WriteSummary(context)
     # Each runner wraps the errors of its workers in its own way.
     except Exception as error:
         raise UserError(_failure(error)) from error

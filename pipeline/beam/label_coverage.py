@@ -165,25 +165,24 @@ def _unmatched(
             "(?P<speaker>...), so it gives no labels and no speakers"
         ]
     # One warning about names that give neither.
-    fields_of: dict[tuple[str, ...], list[str]] = {}
+    fields_of: list[tuple[list[Recording], list[str]]] = []
     for field in KEYS:
         # The pattern of a shipped config is not meant for a manifest's paths.
         is_expected = source.unit == "names" and _has_group(
             source, config, field
         )
         if field in required or is_expected:
-            ids = tuple(r.id for r in _lacking(source, field))
-            fields_of.setdefault(ids, []).append(field)
-    warnings = []
-    for ids, fields in fields_of.items():
-        if ids:
-            lacking = _lacking(source, fields[0])
-            warnings.append(
-                f"{len(ids):,} of {len(source.recordings):,} {source.unit} "
-                f"give no {' and no '.join(fields)}: "
-                f"{_reason(source, config, fields[0], lacking)}"
-            )
-    return warnings
+            lacking = _lacking(source, field)
+            if fields_of and fields_of[0][0] == lacking:
+                fields_of[0][1].append(field)
+            elif lacking:
+                fields_of.append((lacking, [field]))
+    return [
+        f"{len(lacking):,} of {len(source.recordings):,} {source.unit} "
+        f"give no {' and no '.join(fields)}: "
+        f"{_reason(source, config, fields[0], lacking)}"
+        for lacking, fields in fields_of
+    ]
 
 
 def _check_eval_regex(source: Source, config: Config) -> None:

@@ -1,9 +1,11 @@
 """The files of a data set beside its shards: manifest, statistics, schema."""
 
-import collections
+import bisect
 import dataclasses
 import importlib.metadata
+import itertools
 import json
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -30,23 +32,31 @@ def write(
       root: directory of the data set.
       config: of the data set.
       source: its recordings.
-      summary: what the Beam job returned (`transforms.WriteSummary`).
+      summary: what the Beam job returned (`summary.WriteSummary`).
 
     Returns:
       The manifest.
     """
     manifest = _manifest(config, source, summary)
-    texts = {
-        records.MANIFEST: json.dumps(manifest, indent=1) + "\n",
-        "stats.json": json.dumps(_stats(config, source, summary)) + "\n",
-        "schema.pbtxt": schema.schema(config, source.labels),
-        "dead_letters.jsonl": "".join(
+    texts: dict[str, Iterable[str]] = {
+        records.MANIFEST: _indented(manifest),
+        "stats.json": [json.dumps(_stats(config, source, summary)) + "\n"],
+        "schema.pbtxt": [schema.schema(config, source.labels)],
+        "dead_letters.jsonl": (
             json.dumps(letter) + "\n" for letter in summary["dead_letters"]
         ),
     }
-    for name, text in texts.items():
-        storage.write_text(storage.join(root, name), text)
+    for name, parts in texts.items():
+        storage.write_texts(storage.join(root, name), parts)
     return manifest
+
+
+def _indented(value: Any) -> Iterator[str]:
+    """JSON in parts: a manifest of a million shards has many millions."""
+    tokens = json.JSONEncoder(indent=1).iterencode(value)
+    while part := "".join(itertools.islice(tokens, 10_000)):
+        yield part
+    yield "\n"
 
 
 def _manifest(
@@ -54,9 +64,8 @@ def _manifest(
 ) -> dict[str, Any]:
     windows = dict.fromkeys(records.SPLITS, 0)
     frames = dict.fromkeys(records.SPLITS, 0)
-    for shard in summary["shards"]:
-        windows[shard["split"]] += shard["records"]
-        frames[shard["split"]] += shard["frames"]
+    for split, totals in summary["splits"].items():
+        windows[split], frames[split] = totals["windows"], totals["frames"]
     secs = config.stft.frame_step / config.audio.sample_rate_hz
     dead = {letter["path"] for letter in summary["dead_letters"]}
     return {
@@ -72,14 +81,11 @@ def _manifest(
         "names": label_coverage.facts(source, config),
         "windows": windows,
         "hours": {k: v * secs / 3600 for k, v in frames.items()},
-        "silent_windows": sum(s["silent"] for s in summary["shards"]),
-        "gain_db": _gains(summary["shards"]),
+        "silent_windows": summary["silent"],
+        "gain_db": _gains(summary["gains"]),
         "clipped_share": summary["clipped_share"],
         "moments": summary["moments"],
-        "shards": [
-            {k: shard[k] for k in ("path", "records", "bytes", "sha256")}
-            for shard in summary["shards"]
-        ],
+        "shards": summary["shards"],
         "versions": {
             "decoder": _decoder_version(config),
             "resampler": f"soxr {soxr.__version__}",
@@ -90,20 +96,18 @@ def _manifest(
     }
 
 
-def _gains(shards: list[dict[str, Any]]) -> dict[str, Any]:
+def _gains(counts: dict[str, int]) -> dict[str, Any]:
     """What recordings were amplified by, in dB, and how many by the maximum."""
-    counts = collections.Counter()
-    for shard in shards:
-        # JSON has no other keys than strings.
-        counts.update({float(k): v for k, v in shard["gains"].items()})
-    gains = sorted(counts.elements())
-    if not gains:
+    if not counts:
         return {"min": None, "median": None, "max": None, "limited": 0}
+    # JSON has no other keys than strings.
+    gains = sorted((float(gain), count) for gain, count in counts.items())
+    ends = list(itertools.accumulate(count for _, count in gains))
     return {
-        "min": gains[0],
-        "median": gains[len(gains) // 2],
-        "max": gains[-1],
-        "limited": sum(gain >= MAX_GAIN_DB for gain in gains),
+        "min": gains[0][0],
+        "median": gains[bisect.bisect_right(ends, ends[-1] // 2)][0],
+        "max": gains[-1][0],
+        "limited": sum(n for gain, n in gains if gain >= MAX_GAIN_DB),
     }
 
 
@@ -141,18 +145,20 @@ def _stats(
         }
     }
     for kind in ("labels", "speakers"):
-        stats[kind] = _counts(summary["shards"], kind, source.labels)
+        stats[kind] = {
+            split: _named(totals[kind], source.labels, kind == "labels")
+            for split, totals in summary["splits"].items()
+        }
     return stats
 
 
-def _counts(
-    shards: list[dict[str, Any]], kind: str, labels: list[str]
-) -> dict[str, dict[str, int]]:
-    """Windows per label or speaker, by split."""
-    counts: dict[str, collections.Counter] = {}
-    for shard in shards:
-        counter = counts.setdefault(shard["split"], collections.Counter())
-        for key, count in shard[kind].items():
-            known = kind == "labels" and int(key) >= 0
-            counter[labels[int(key)] if known else key] += count
-    return {split: dict(sorted(c.items())) for split, c in counts.items()}
+def _named(
+    counts: dict[str, int], labels: list[str], are_labels: bool
+) -> dict[str, int]:
+    """Windows per speaker, or per label by its name, sorted."""
+    if are_labels:
+        counts = {
+            labels[int(key)] if int(key) >= 0 else key: count
+            for key, count in counts.items()
+        }
+    return dict(sorted(counts.items()))

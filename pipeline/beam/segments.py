@@ -37,7 +37,7 @@ _NOISE_MARGIN_DB = 6.0
 _KEEP_ALL_DB = 100.0
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Segment:
     """Consecutive windows of one channel of a recording.
 

@@ -4,15 +4,13 @@ Beam moves names, never samples: recordings are split into segments, segments
 are grouped by shard, and one DoFn decodes, cuts and writes its shard.
 """
 
-import collections
-import dataclasses
-import json
+from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from pipeline import remote, storage
+from pipeline import remote
 from pipeline.audio.decoder_process import DecoderProcess
 from pipeline.audio.errors import AudioError
 from pipeline.beam import duplicates
@@ -20,24 +18,12 @@ from pipeline.beam import segments as segments_lib
 from pipeline.beam.segments import Segment
 from pipeline.beam.shards import (
     JobContext,
-    ShardResult,
     WriteShard,
     dead_letter,
     shard_count,
 )
-from pipeline.beam.statistics import PartialMoments
-from pipeline.sources.recordings import Duplicate, Recording
-
-# The file in which the job returns its results to the driver.
-SUMMARY = ".summary.json"
-
-
-@dataclasses.dataclass(frozen=True)
-class Note:
-    """What is wrong with a recording and has been dealt with."""
-
-    id: str
-    text: str
+from pipeline.beam.summary import Note
+from pipeline.sources.recordings import Recording
 
 
 class PlanSegments(beam.PTransform):
@@ -53,11 +39,7 @@ class PlanSegments(beam.PTransform):
     def expand(self, recordings):
         """Builds the transform."""
         drop = duplicates.DropDuplicates(self._context)
-        distinct, copies = (
-            recordings
-            | "Spread recordings" >> beam.Reshuffle()
-            | "Drop duplicates" >> drop
-        )
+        distinct, copies = recordings | "Drop duplicates" >> drop
         planned = distinct | "Plan" >> beam.ParDo(_Plan(self._context))
         # By type, because the Dask runner has no tagged outputs.
         segments = beam.Filter(_is_segment).with_output_types(Segment)
@@ -94,28 +76,6 @@ class WriteShards(beam.PTransform):
             | "Both" >> beam.Flatten()
             | "By shard" >> beam.GroupByKey()
             | "Write" >> beam.ParDo(WriteShard(self._context), shards)
-        )
-
-
-class WriteSummary(beam.PTransform):
-    """(Shard results, findings) -> the file `SUMMARY`."""
-
-    def __init__(self, context: JobContext):
-        super().__init__()
-        self._context = context
-
-    def expand(self, inputs):
-        """Builds the transform."""
-        shards, findings = inputs
-        return (
-            shards.pipeline
-            | "Once" >> beam.Create([self._context])
-            | "Summarise"
-            >> beam.Map(
-                _write_summary,
-                shards=beam.pvalue.AsList(shards),
-                findings=beam.pvalue.AsList(findings),
-            )
         )
 
 
@@ -174,59 +134,9 @@ def _place(
     return (segment.split, index), segment
 
 
-def _every_shard(split_count: tuple[str, int]):
+def _every_shard(
+    split_count: tuple[str, int],
+) -> Iterator[tuple[tuple[str, int], None]]:
     split, count = split_count
-    return [((split, index), None) for index in range(count)]
-
-
-def _write_summary(
-    context: JobContext, shards: list[ShardResult], findings: list[Any]
-) -> None:
-    """Merges in the order of the shards, so that every runner agrees."""
-    remote.set_file_system_options(context.storage_options)
-    shards = sorted(shards, key=lambda s: (s.split, s.index))
-    moments = PartialMoments.empty(context.config.stft.bins)
-    letters = [f for f in findings if isinstance(f, str)]
-    for shard in shards:
-        moments.merge(shard.moments)
-        letters += shard.dead_letters
-    # All segments of an unusable recording give the same letter.
-    letters = [json.loads(letter) for letter in sorted(set(letters))]
-    copies = sorted(f for f in findings if isinstance(f, Duplicate))
-    letters, copies = _with_copies(letters, copies)
-    dead = {letter["path"] for letter in letters}
-    notes = {f for f in findings if isinstance(f, Note) and f.id not in dead}
-    counts = collections.Counter(note.text for note in notes)
-    summary = {
-        "shards": [_plain(shard) for shard in shards],
-        "moments": moments.to_dict(),
-        "clipped_share": moments.clipped_share(context.config),
-        "histogram": moments.histogram.tolist(),
-        "dead_letters": letters,
-        "duplicates": [dataclasses.astuple(copy) for copy in copies],
-        "notes": dict(sorted(counts.items())),
-    }
-    path = storage.join(context.root, SUMMARY)
-    storage.write_text(path, json.dumps(summary))
-
-
-def _with_copies(
-    letters: list[dict[str, str]], copies: list[Duplicate]
-) -> tuple[list[dict[str, str]], list[Duplicate]]:
-    """Copies of an unusable recording become dead letters as well."""
-    reasons = collections.defaultdict(list)
-    for letter in letters:
-        reasons[letter["path"]].append(letter)
-    result = list(letters)
-    for copy in copies:
-        result += [
-            {**letter, "path": copy.id} for letter in reasons[copy.first]
-        ]
-    result.sort(key=json.dumps)
-    return result, [copy for copy in copies if not reasons[copy.first]]
-
-
-def _plain(shard: ShardResult) -> dict[str, Any]:
-    values = {f.name: getattr(shard, f.name) for f in dataclasses.fields(shard)}
-    del values["moments"], values["dead_letters"]
-    return values
+    for index in range(count):
+        yield (split, index), None

@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Entry:
     """One recording of a source.
 

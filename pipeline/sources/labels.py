@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import sys
 
 from pipeline.sources.entries import Entry, Listing
 from stftgan_tf.config import AudioConfig
@@ -12,7 +13,10 @@ KEYS = {"label": "labels", "speaker": "speakers"}
 
 
 def assign(listing: Listing, config: AudioConfig) -> list[Entry]:
-    """The entries of a source with the labels and speakers of the config.
+    """Gives the entries of a source the labels and speakers of the config.
+
+    Returns:
+      `listing.entries`, which it changes.
 
     Raises:
       UserError: if the source cannot give what the config asks for.
@@ -20,11 +24,12 @@ def assign(listing: Listing, config: AudioConfig) -> list[Entry]:
     origins = {field: origin(field, listing, config) for field in KEYS}
     if set(origins.values()) == {"manifest"}:
         return listing.entries
-    pattern = re.compile(config.name_regex)
-    return [
-        dataclasses.replace(entry, **_values(entry, origins, pattern))
-        for entry in listing.entries
-    ]
+    pattern, entries = re.compile(config.name_regex), listing.entries
+    # In place, because two lists of millions of entries take much memory.
+    for index, entry in enumerate(entries):
+        values = _values(entry, origins, pattern)
+        entries[index] = dataclasses.replace(entry, **values)
+    return entries
 
 
 def origin(field: str, listing: Listing, config: AudioConfig) -> str:
@@ -62,7 +67,8 @@ def _values(
             value = _folder(entry.name)
         elif name == "regex" and match:
             value = match.groupdict().get(field)
-        values[field] = value or None
+        # Interned, because many of millions of entries have the same.
+        values[field] = sys.intern(value) if value else None
     return values
 
 

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pipeline import storage
 from pipeline.audio.containers import formats
 from pipeline.sources import demo, directory, manifest, tfds
@@ -23,7 +25,7 @@ from stftgan_tf.data.records import UNKNOWN_LABEL
 from stftgan_tf.errors import UserError
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Recording:
     """One recording of a source.
 
@@ -55,7 +57,7 @@ class Recording:
         return excerpt_id(self.name, self.start_secs, self.end_secs)
 
 
-@dataclasses.dataclass(frozen=True, order=True)
+@dataclasses.dataclass(frozen=True, order=True, slots=True)
 class Duplicate:
     """An entry whose audio another one, the first by name, already has.
 
@@ -259,18 +261,12 @@ def _index(
     config: AudioConfig,
 ) -> Source:
     """Removes duplicates, and turns labels into indices."""
-    files: dict[Any, Entry] = {}
-    duplicates = []
-    for entry in sorted(matches, key=_order):
-        key = manifest.file_identity(entry.path), *_order(entry)[1:]
-        first = files.setdefault(key, entry)
-        if first is not entry:
-            has_other_label = entry.label != first.label
-            duplicates.append(Duplicate(entry.id, first.id, has_other_label))
-    labels = sorted({entry.label for entry in files.values() if entry.label})
+    matches.sort(key=_order)
+    distinct, duplicates = _distinct(matches)
+    labels = sorted({entry.label for entry in distinct if entry.label})
     index = {label: i for i, label in enumerate(labels)}
     return Source(
-        [_recording(e, index, listing.dataset) for e in files.values()],
+        [_recording(e, index, listing.dataset) for e in distinct],
         labels,
         duplicates,
         unit=listing.unit,
@@ -281,6 +277,34 @@ def _index(
         left_out=dict(selection.left_out + listing.left_out),
         warnings=listing.warnings + selection.warnings(),
     )
+
+
+def _distinct(entries: list[Entry]) -> tuple[list[Entry], list[Duplicate]]:
+    """The first entry of each file or excerpt; the others as duplicates.
+
+    There may be millions of entries: a hash of each is kept, and only those
+    that share theirs are compared.
+    """
+    hashes = np.fromiter((hash(_audio_key(e)) for e in entries), np.int64)
+    values, counts = np.unique(hashes, return_counts=True)
+    shared = set(values[counts > 1].tolist())
+    distinct, duplicates = [], []
+    first_of: dict[Any, Entry] = {}
+    for entry, value in zip(entries, hashes, strict=True):
+        first = entry
+        if value in shared:
+            first = first_of.setdefault(_audio_key(entry), entry)
+        if first is entry:
+            distinct.append(entry)
+        else:
+            has_other_label = entry.label != first.label
+            duplicates.append(Duplicate(entry.id, first.id, has_other_label))
+    return distinct, duplicates
+
+
+def _audio_key(entry: Entry) -> Any:
+    """Equal for entries of the same file with the same times."""
+    return manifest.file_identity(entry.path), *_order(entry)[1:]
 
 
 def _recording(entry: Entry, index: dict[str, int], dataset: str) -> Recording:

@@ -190,22 +190,24 @@ def test_a_file_of_the_user_in_a_target_is_not_deleted(s3):
 
 def test_a_partly_replaced_directory_is_not_lost(s3, monkeypatch):
     s3.put_object(Bucket="speech", Key="out/manifest.json", Body=b"old")
-    rename, calls = FileSystems.rename, []
+    rename = FileSystems.rename
 
-    def fail_at_the_second_call(*args):
-        calls.append(args)
-        if len(calls) == 2:
+    def fail_for_the_last_file(sources, targets):
+        if "b19" in targets[-1]:
             raise OSError(0, "slow down", "s3://speech")
-        rename(*args)
+        rename(sources, targets)
 
-    monkeypatch.setattr(FileSystems, "rename", fail_at_the_second_call)
+    monkeypatch.setattr(FileSystems, "rename", fail_for_the_last_file)
+    files = [f"b{index:02d}" for index in range(20)]
     with pytest.raises(UserError, match="only partly replaced: .*") as error:
         with storage.published_dir("s3://speech/out", KIND, True) as staging:
-            for name in (MARKER, "a", "b"):
+            for name in (MARKER, *files):
                 storage.write_text(storage.join(staging, name), name)
     assert "slow down" in str(error.value) and staging in str(error.value)
     prefix = staging.removeprefix("s3://speech/")
-    assert names(s3) == {"out/a", f"{prefix}/b", f"{prefix}/{MARKER}"}
+    moved = {f"out/{name}" for name in files[:16]}
+    rest = {f"{prefix}/{name}" for name in (MARKER, *files[16:])}
+    assert names(s3) == moved | rest
 
 
 def test_a_profile_that_does_not_exist(monkeypatch):
