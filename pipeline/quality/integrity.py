@@ -53,7 +53,9 @@ class Verification:
         self._root, self._manifest = root, manifest
         self._config = data_config(manifest)
         self._moments = statistics.PartialMoments.empty(self._config.stft.bins)
-        self._recordings: dict[str, set[bytes]] = collections.defaultdict(set)
+        # Only of the evaluation split, which is the smaller one.
+        self._held_out: set[bytes] = set()
+        self._in_both: set[bytes] = set()
         self._counts: collections.Counter = collections.Counter()
         self.windows: list[np.ndarray] = []
         self.leaks = LeakSearch(manifest["windows"]["eval"])
@@ -64,7 +66,9 @@ class Verification:
         total = sum(s["bytes"] for s in self._manifest["shards"])
         progress = Progress("verify", total // 1000, "kB")
         done = 0
-        for shard in self._manifest["shards"]:
+        shards = self._manifest["shards"]
+        # The evaluation split first, with which training windows are compared.
+        for shard in sorted(shards, key=lambda s: is_in_split(s, "train")):
             problems += self._check_shard(shard)
             done += shard["bytes"]
             progress.update(done // 1000)
@@ -170,8 +174,12 @@ class Verification:
         if record["sample_rate_hz"] != rate:
             raise ValueError(f"{record['sample_rate_hz']} Hz; expected {rate}")
         split = shard["path"].partition("/")[0].removeprefix("Split-")
-        self._recordings[split].add(record["recording_id"])
-        self.leaks.add(split, window, record["recording_id"])
+        name = record["recording_id"]
+        if split == "eval":
+            self._held_out.add(name)
+        elif name in self._held_out:
+            self._in_both.add(name)
+        self.leaks.add(split, window, name)
         self._counts[split] += 1
         return window
 
@@ -203,8 +211,7 @@ class Verification:
             expected = self._manifest["windows"][split]
             if count != expected:
                 yield f"{count} {split} windows; expected {expected}"
-        both = self._recordings["train"] & self._recordings["eval"]
-        for name in sorted(both)[:_MAX_LISTED]:
+        for name in sorted(self._in_both)[:_MAX_LISTED]:
             yield f"recording {os.fsdecode(name)!r} is in both splits"
         moments = self._moments.to_dict()
         for name, expected in self._manifest["moments"].items():

@@ -1,6 +1,5 @@
 """Windows of the evaluation split that are also training windows."""
 
-import array
 import dataclasses
 import os
 
@@ -24,6 +23,9 @@ _NEAR = 0.02
 
 # At most this many evaluation windows are compared, spread evenly over all.
 _MAX_COMPARED = 2000
+
+# Training windows that are compared at once.
+_BLOCK = 2048
 
 _MAX_EXAMPLES = 3
 
@@ -60,58 +62,90 @@ class Leak:
 
 
 class LeakSearch:
-    """Collects short descriptions of windows, 520 bytes for each."""
+    """Searches the nearest training window of each evaluation window.
+
+    It compares blocks of training windows and drops them, so that memory does
+    not grow with their number.
+    """
 
     def __init__(self, evaluation_windows: int) -> None:
         self._every = -(-evaluation_windows // _MAX_COMPARED) or 1
         self._seen = 0
-        self._names: dict[bytes, int] = {}
-        # By split: descriptions float32, and indices of the recordings.
-        self._means = {"train": bytearray(), "eval": bytearray()}
-        self._owners = {"train": array.array("Q"), "eval": array.array("Q")}
+        # Descriptions [D] and recordings of the evaluation windows that are
+        # compared, and of the current block of training windows.
+        self._queries = _Windows([], [])
+        self._block = _Windows([], [])
+        # Of the nearest training window of each of the former.
+        self._distances = np.zeros(0)
+        self._nearest: list[bytes] = []
 
     def add(self, split: str, window: np.ndarray, recording: bytes) -> None:
-        """Adds a window of log-magnitudes [T, F]."""
+        """Adds a window of log-magnitudes [T, F].
+
+        All evaluation windows must be added before the first training window.
+        """
         if split == "eval":
             self._seen += 1
-            if self._seen % self._every:
-                return
-        sums = coarse(window, _TIMES, _BANDS)
-        means = np.float32(sums * (sums.size / window.size))
-        self._means[split] += means.tobytes()
-        index = self._names.setdefault(recording, len(self._names))
-        self._owners[split].append(index)
+            if self._seen % self._every == 0:
+                self._queries.add(window, recording)
+        elif self._queries.recordings:
+            self._block.add(window, recording)
+            if len(self._block.recordings) == _BLOCK:
+                self._search()
+
+    def _search(self) -> None:
+        """Looks for nearer windows in the block, and empties it."""
+        if not self._nearest:
+            count = len(self._queries.recordings)
+            self._distances = np.full(count, np.inf)
+            self._nearest = [b""] * count
+        queries, block = self._queries.matrix(), self._block.matrix()
+        nearest = pairwise_distances_argmin_min(queries, block)[0]
+        # Exact, unlike the distances of the search.
+        squares = np.square(queries - block[nearest])
+        distances = np.sqrt(squares.mean(axis=1))
+        for row in np.flatnonzero(distances < self._distances):
+            self._distances[row] = distances[row]
+            self._nearest[row] = self._block.recordings[nearest[row]]
+        self._block = _Windows([], [])
 
     def result(self) -> Leak:
-        """Compares the splits."""
-        if not all(self._owners.values()):
-            return Leak(len(self._owners["eval"]), [], [])
-        train, queries = (
-            np.frombuffer(self._means[split], np.float32).reshape(
-                len(self._owners[split]), -1
-            )
-            for split in ("train", "eval")
-        )
-        nearest = pairwise_distances_argmin_min(queries, train)[0]
-        # Exact, unlike the distances of the search.
-        difference = np.sqrt(np.square(queries - train[nearest]).mean(axis=1))
-        equal = difference <= _EQUAL
-        near = ~equal & (difference <= _NEAR * queries.std(axis=1))
-        return Leak(
-            len(queries),
-            self._pairs(nearest, equal),
-            self._pairs(nearest, near),
-        )
+        """What the splits have in common."""
+        if self._block.recordings:
+            self._search()
+        compared = len(self._queries.recordings)
+        if not self._nearest:
+            return Leak(compared, [], [])
+        equal = self._distances <= _EQUAL
+        variation = self._queries.matrix().std(axis=1)
+        near = ~equal & (self._distances <= _NEAR * variation)
+        return Leak(compared, self._pairs(equal), self._pairs(near))
 
-    def _pairs(
-        self, nearest: np.ndarray, chosen: np.ndarray
-    ) -> list[tuple[str, str]]:
+    def _pairs(self, chosen: np.ndarray) -> list[tuple[str, str]]:
         """Recordings of chosen evaluation windows and of their nearest."""
-        names = [os.fsdecode(name) for name in self._names]
         return [
             (
-                names[self._owners["eval"][row]],
-                names[self._owners["train"][nearest[row]]],
+                os.fsdecode(self._queries.recordings[row]),
+                os.fsdecode(self._nearest[row]),
             )
             for row in np.flatnonzero(chosen)
         ]
+
+
+@dataclasses.dataclass
+class _Windows:
+    """Descriptions float32 [D] of windows, and their recordings."""
+
+    means: list[np.ndarray]
+    recordings: list[bytes]
+
+    def add(self, window: np.ndarray, recording: bytes) -> None:
+        """Adds a window of log-magnitudes [T, F]."""
+        sums = coarse(window, _TIMES, _BANDS)
+        means = np.float32(sums * (sums.size / window.size))
+        self.means.append(means.ravel())
+        self.recordings.append(recording)
+
+    def matrix(self) -> np.ndarray:
+        """The descriptions, float32 [W, D]."""
+        return np.stack(self.means)

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 
 from pipeline.quality.leaks import LeakSearch
@@ -19,7 +21,7 @@ def noise(seed):
 
 def search(train, evaluation):
     leaks = LeakSearch(len(evaluation))
-    for split, windows in (("train", train), ("eval", evaluation)):
+    for split, windows in (("eval", evaluation), ("train", train)):
         for index, window in enumerate(windows):
             leaks.add(split, window, f"{split}{index}.wav".encode())
     return leaks.result()
@@ -52,6 +54,22 @@ def test_a_large_split_is_sampled_evenly():
     train = [speech(0)]
     leak = search(train, [train[0], speech(1)] * 3000)
     assert leak.compared == 2000 and leak.share == 0.5
+
+
+def test_memory_does_not_grow_with_the_training_windows():
+    """A description takes half a kilobyte, those of 10,000 windows 5 MB."""
+    leaks, quiet = LeakSearch(2), speech(1)
+    leaks.add("eval", speech(9000), b"a")
+    leaks.add("eval", speech(0), b"b")
+    tracemalloc.start()
+    for index in range(10_000):
+        window = speech(index) if index % 1000 == 0 else quiet
+        leaks.add("train", window, str(index).encode())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # The nearest ones are in the last and in the first block.
+    assert leaks.result().equal == [("a", "9000"), ("b", "0")]
+    assert peak < 4e6
 
 
 def test_a_data_set_without_evaluation_windows_has_no_leaks():
