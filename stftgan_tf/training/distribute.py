@@ -10,8 +10,9 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -30,10 +31,12 @@ class Devices:
     Attributes:
       strategy: of `tf.distribute`.
       worker: index of this process among the workers.
+      addresses: `host:port` of each worker, if there are several.
     """
 
     strategy: tf.distribute.Strategy
     worker: int = 0
+    addresses: tuple[str, ...] = ()
 
     @property
     def chief(self) -> bool:
@@ -67,8 +70,11 @@ def open_strategy(config: Config) -> Devices:
 
 
 @contextlib.contextmanager
-def worker_loss_as_error() -> Iterator[None]:
+def worker_loss_as_error(addresses: Sequence[str]) -> Iterator[None]:
     """Turns a failure to reach another worker into one clear error.
+
+    Args:
+      addresses: of the workers.
 
     Raises:
       UserError: in place of TensorFlow's UnavailableError and similar errors.
@@ -82,7 +88,8 @@ def worker_loss_as_error() -> Iterator[None]:
         tf.errors.DeadlineExceededError,
     ) as error:
         raise UserError(
-            "another worker was lost; start all workers again with --resume"
+            f"lost the connection to {_lost_worker(str(error), addresses)}; "
+            "start all workers again with --resume"
         ) from error
 
 
@@ -112,15 +119,23 @@ def _multiworker() -> Devices:
     options = tf.distribute.experimental.CommunicationOptions(
         timeout_seconds=_TIMEOUT_SECS
     )
-    worker = _worker_index(os.environ.get("TF_CONFIG", ""))
+    worker, addresses = _parse(os.environ.get("TF_CONFIG", ""))
     strategy = tf.distribute.MultiWorkerMirroredStrategy(
         communication_options=options
     )
-    return Devices(strategy, worker)
+    return Devices(strategy, worker, addresses)
 
 
-def _worker_index(tf_config: str) -> int:
-    """Index of this process among the workers."""
+def _lost_worker(message: str, addresses: Sequence[str]) -> str:
+    """The worker that TensorFlow's message is about, with its address."""
+    match = re.search(r"/job:worker/(?:replica:0/)?task:(\d+)", message)
+    if not match or int(match[1]) >= len(addresses):
+        return "another worker"
+    return f"worker {match[1]} ({addresses[int(match[1])]})"
+
+
+def _parse(tf_config: str) -> tuple[int, tuple[str, ...]]:
+    """Index of this process among the workers, and the workers' addresses."""
     try:
         cluster = json.loads(tf_config)
         workers, task = cluster["cluster"]["worker"], cluster["task"]
@@ -132,4 +147,4 @@ def _worker_index(tf_config: str) -> int:
             'expected {"cluster": {"worker": ["host:port", ...]}, "task": '
             '{"type": "worker", "index": 0}}'
         ) from error
-    return task["index"]
+    return task["index"], tuple(workers)

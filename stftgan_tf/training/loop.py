@@ -136,7 +136,9 @@ def _session(
         stack.enter_context(logs.log_to_file(log))
         stack.enter_context(integrity.corrupt_shard_as_error(shards))
         if config.train.strategy == "multiworker":
-            stack.enter_context(distribute.worker_loss_as_error())
+            stack.enter_context(
+                distribute.worker_loss_as_error(devices.addresses)
+            )
         stack.enter_context(devices.strategy.scope())
         yield
 

@@ -183,7 +183,8 @@ def test_two_workers_are_killed_and_resume_as_if_never_stopped(
     os.kill(processes[1].pid, signal.SIGKILL)
     codes, errors = finish(processes)
     assert codes[0] == 1
-    assert "another worker was lost; start all workers" in errors[0]
+    lost = r"lost the connection to worker 1 \(127\.0\.0\.1:\d+\); start all "
+    assert re.match(f"error: {lost}", errors[0].splitlines()[-1])
     codes, errors = finish(start_workers(shards, killed, *more, "--resume"))
     assert codes == [0, 0], errors
     runs.assert_same_weights(killed, whole)
@@ -227,7 +228,24 @@ def test_one_device_is_the_default(tiny):
     assert value_of(tf.Variable(7)) == 7
 
 
-def test_lost_workers_are_reported_in_one_line():
-    with pytest.raises(UserError, match="start all workers again"):
-        with distribute.worker_loss_as_error():
-            raise tf.errors.UnavailableError(None, None, "connection reset")
+@pytest.mark.parametrize(
+    ("message", "worker"),
+    [
+        (
+            "Detected at node x\nError reported from /job:worker/task:1: Task "
+            "/job:worker/replica:0/task:1 heartbeat timeout.",
+            "worker 1 (b:2)",
+        ),
+        (
+            "Additional GRPC error information from remote target "
+            "/job:worker/replica:0/task:0 while calling Heartbeat",
+            "worker 0 (a:2)",
+        ),
+        ("connection reset", "another worker"),
+    ],
+)
+def test_a_lost_worker_is_named_in_one_line(message, worker):
+    expected = f"lost the connection to {worker}; start all workers again"
+    with pytest.raises(UserError, match=re.escape(expected)):
+        with distribute.worker_loss_as_error(["a:2", "b:2"]):
+            raise tf.errors.UnavailableError(None, None, message)
