@@ -45,6 +45,11 @@ def join(root: str, *parts: str) -> str:
     return os.path.join(root, *parts)
 
 
+def absolute(path: str) -> str:
+    """The path without regard to the current directory."""
+    return path if is_remote(path) else os.path.abspath(path)
+
+
 def exists(path: str) -> bool:
     """Whether a file exists."""
     if is_remote(path):

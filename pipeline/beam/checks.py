@@ -13,6 +13,7 @@ from pipeline import storage
 from pipeline.audio import opening, tfds_records
 from pipeline.audio.errors import AudioError
 from pipeline.sources import recordings as recordings_lib
+from pipeline.sources.recordings import Recording
 from stftgan_tf.config import AudioConfig
 from stftgan_tf.errors import UsageError, UserError
 from stftgan_tf.files import locked, remove_leftovers
@@ -80,6 +81,16 @@ def check_paths(paths: Iterable[str], output: str, config: AudioConfig) -> None:
             f"the source {inside} is the same as --output {output} or is "
             "located inside it; choose another --output"
         )
+
+
+def sample_of(recordings: Iterable[Recording]) -> str:
+    """Path of the first local file; "" if there is none."""
+    for recording in recordings:
+        path = recording.path
+        is_file = not tfds_records.is_record_path(path)
+        if is_file and not storage.is_remote(path) and os.path.isfile(path):
+            return path
+    return ""
 
 
 def _inside(paths: list[str], output: str) -> Iterator[str]:

@@ -56,7 +56,7 @@ class _FileDoFn(beam.DoFn):
         self._context = context
 
     def setup(self):
-        remote.set_file_system_options(self._context.storage_options)
+        self._context.set_up_worker()
 
 
 class _Key(_FileDoFn):

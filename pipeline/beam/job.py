@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import re
 import tempfile
 import traceback
 from typing import Any
@@ -29,6 +30,10 @@ from pipeline.sources.recordings import Source
 from stftgan_tf.config import Config
 from stftgan_tf.data import records
 from stftgan_tf.errors import UserError
+
+# As Python ends a traceback, followed by Beam's note on the transform.
+_WORKER_ERROR = re.compile(r"WorkerError: (.*?)(?: \[while running .*)?$", re.M)
+_CAUSE = re.compile(r"(?:Caused by: )?[\w.$]*(?:Error|Exception)\b: ")
 
 # Dead letters shown on the terminal; all are in dead_letters.jsonl.
 MAX_WARNINGS = 20
@@ -107,13 +112,20 @@ def _open_source(config: Config, source: str, settings: Settings) -> Source:
         source,
         config.audio,
         settings.pattern,
-        settings.tfds_data_dir,
+        settings.tfds_data_dir and storage.absolute(settings.tfds_data_dir),
         settings.exclude,
     )
     _warn(result.warnings)
     # May raise an error, which the warnings above can explain.
     _warn(label_coverage.check(result, config))
-    return result
+    if not recordings_lib.is_path(source):
+        return result
+    # Workers may run in other directories.
+    absolute = [
+        dataclasses.replace(r, path=storage.absolute(r.path))
+        for r in result.recordings
+    ]
+    return dataclasses.replace(result, recordings=absolute)
 
 
 def _warn(warnings: list[str]) -> None:
@@ -143,7 +155,11 @@ def _write_data_set(
         local = options_lib.is_local(settings.runner)
         ticks = progress.Ticks(scratch if local else None)
         context = shards.JobContext(
-            config, root, ticks, remote.file_system_options(options)
+            config,
+            storage.absolute(root),
+            ticks,
+            remote.file_system_options(options),
+            checks.sample_of(source.recordings),
         )
         shown = contextlib.nullcontext()
         if local:
@@ -177,8 +193,9 @@ def _run(
         with beam.Pipeline(options=options) as pipeline:
             segments, findings = (
                 pipeline
+                # Spreads them over the workers.
                 | "Parts" >> beam.Create(parts)
-                | "Recordings" >> names.ReadRecordings(context)
+                | "Recordings" >> beam.ParDo(names.ReadRecordings(context))
                 | "Plan segments" >> transforms.PlanSegments(context)
             )
             results = (
@@ -196,8 +213,22 @@ def _failure(error: Exception) -> str:
         "w", prefix="preprocess-", suffix=".log", delete=False
     ) as log:
         traceback.print_exception(error, file=log)
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return f"the Beam job failed: {lines[-1]} (traceback in {log.name})"
+    reason = reason_of(str(error)) or type(error).__name__
+    return f"the Beam job failed: {reason} (traceback in {log.name})"
+
+
+def reason_of(text: str) -> str:
+    """The line that says why a job failed.
+
+    Args:
+      text: of a runner's error, which can contain tracebacks of Python and
+        Java. Only a `WorkerError` is for the user.
+    """
+    if match := _WORKER_ERROR.search(text):
+        return match[1]
+    lines = [line.strip() for line in text.splitlines()]
+    causes = [line for line in lines if _CAUSE.match(line)]
+    return (causes or list(filter(None, lines)) or [""])[-1]
 
 
 def _check_dead_letters(

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
 
-from pipeline import remote, storage
+from pipeline import storage
 from pipeline.beam.shards import JobContext
 from pipeline.sources.recordings import Recording
 
@@ -60,32 +60,18 @@ def _line(recording: Recording) -> str:
     return f"{json.dumps(values)}\n"
 
 
-class ReadRecordings(beam.PTransform):
-    """`Part`s -> recordings, spread over the workers."""
-
-    def __init__(self, context: JobContext):
-        super().__init__()
-        self._context = context
-
-    def expand(self, parts):
-        """Builds the transform."""
-        return (
-            parts
-            | "Spread" >> beam.Reshuffle()
-            | "Read" >> beam.ParDo(_Read(self._context))
-        )
-
-
-class _Read(beam.DoFn):
+class ReadRecordings(beam.DoFn):
     """Part -> its recordings."""
 
     def __init__(self, context: JobContext):
         self._context = context
 
     def setup(self):
-        remote.set_file_system_options(self._context.storage_options)
+        """Configures the file system."""
+        self._context.set_up_worker()
 
     def process(self, part: Part) -> Iterable[Recording]:
+        """Reads a part."""
         path = storage.join(self._context.root, RECORDINGS)
         with storage.open_input(path) as file:
             file.seek(part.start)

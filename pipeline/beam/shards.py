@@ -14,6 +14,7 @@ from pipeline import remote, storage
 from pipeline.audio.decoder_process import DecoderProcess
 from pipeline.audio.errors import AudioError
 from pipeline.beam import segments as segments_lib
+from pipeline.beam import workers
 from pipeline.beam.progress import Ticks
 from pipeline.beam.segments import Segment, SegmentWindows
 from pipeline.beam.statistics import PartialMoments
@@ -37,12 +38,24 @@ class JobContext:
       root: directory that the data set is written to.
       ticks: progress counters.
       storage_options: for `remote.set_file_system_options`.
+      sample: path of a local recording, which every worker must see; "" if
+        there is none.
     """
 
     config: Config
     root: str
     ticks: Ticks
     storage_options: dict[str, Any]
+    sample: str = ""
+
+    def set_up_worker(self) -> None:
+        """Configures this worker's file systems and checks its mounts.
+
+        Raises:
+          WorkerError: if it does not see the recordings or the data set.
+        """
+        remote.set_file_system_options(self.storage_options)
+        workers.check_visible(filter(None, [self.sample, self.root]))
 
 
 @dataclasses.dataclass
@@ -106,14 +119,15 @@ class WriteShard(beam.DoFn):
 
     def setup(self):
         """Starts what is used for many shards."""
-        remote.set_file_system_options(self._context.storage_options)
+        self._context.set_up_worker()
         self._decoder = DecoderProcess(self._config.audio)
         self._sync = storage.BackgroundSync()
 
     def finish_bundle(self):
         """Returns once the shards are on the disk."""
         self._decoder.release()
-        self._sync.wait()
+        with workers.errors_name_worker(self._context.root):
+            self._sync.wait()
 
     def teardown(self):
         """Ends the decoder process."""
@@ -129,7 +143,12 @@ class WriteShard(beam.DoFn):
         result = self._empty_result(split, index, counts[split])
         ordered = sorted(filter(None, segments), key=lambda s: s.key)
         path = storage.join(self._context.root, result.path)
-        with storage.create(path, self._sync) as file:
+        # It is gone if the command that started the job has been killed.
+        workers.check_visible([self._context.root])
+        with (
+            workers.errors_name_worker(path),
+            storage.create(path, self._sync) as file,
+        ):
             writer = records.ShardWriter(file)
             self._write_segments(ordered, writer, result)
         result.records, result.bytes = writer.records, writer.bytes

@@ -13,7 +13,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from pipeline import remote, storage
+from pipeline import storage
 from pipeline.beam.shards import JobContext, ShardResult
 from pipeline.beam.statistics import PartialMoments
 from pipeline.sources.recordings import Duplicate
@@ -84,7 +84,7 @@ class WriteSummary(beam.PTransform):
             | "Once" >> beam.Create([self._context])
             | "Summarise"
             >> beam.Map(
-                _write_summary,
+                write,
                 groups=beam.pvalue.AsList(groups),
                 findings=beam.pvalue.AsList(findings),
             )
@@ -132,10 +132,11 @@ def _row(shard: ShardResult) -> dict[str, Any]:
     return {name: getattr(shard, name) for name in names}
 
 
-def _write_summary(
+def write(
     context: JobContext, groups: list[ShardGroup], findings: list[Any]
 ) -> None:
-    remote.set_file_system_options(context.storage_options)
+    """Writes `SUMMARY`, from all groups and findings."""
+    context.set_up_worker()
     groups = sorted(groups, key=lambda g: (g.split, g.index))
     letters = {f for f in findings if isinstance(f, str)}
     # All segments of an unusable recording give the same letter.

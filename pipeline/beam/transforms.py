@@ -10,7 +10,6 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from pipeline import remote
 from pipeline.audio.decoder_process import DecoderProcess
 from pipeline.audio.errors import AudioError
 from pipeline.beam import duplicates
@@ -87,7 +86,7 @@ class _Plan(beam.DoFn):
         self._dead_letters = Metrics.counter("preprocess", "dead_letters")
 
     def setup(self):
-        remote.set_file_system_options(self._context.storage_options)
+        self._context.set_up_worker()
         self._decoder = DecoderProcess(self._config.audio)
 
     def finish_bundle(self):

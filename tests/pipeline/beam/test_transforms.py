@@ -16,7 +16,9 @@ from tests.pipeline.beam.cutting import recording
 
 
 def context(config, directory):
-    return shards.JobContext(config, str(directory / "out"), Ticks(None), {})
+    output = directory / "out"
+    output.mkdir()
+    return shards.JobContext(config, str(output), Ticks(None), {})
 
 
 @pytest.mark.parametrize(
