@@ -3,13 +3,14 @@
 # make test       lint, then all tests but the slow ones
 # make test-fast  the tests that train nothing, in about a minute
 # make test-slow  the slow tests: kills at random moments, load, several workers
+# make test-cluster  jobs on Flink and Spark clusters, and on several hosts
 # make docs       build the documentation into site/
 # make tfx        create an environment with TFX, for pipeline.tfx_pipeline
 # make tfx-test   run the TFX tests in it
 # make format     format the code with ruff
 # make clean      remove the virtual environments, never data or runs
 
-.PHONY: help install demo test test-fast test-slow docs has-python-tfx tfx tfx-test format clean
+.PHONY: help install demo test test-fast test-slow test-cluster docs has-python-tfx tfx tfx-test format clean
 .DEFAULT_GOAL := help
 
 # The first supported Python on the path.
@@ -67,13 +68,22 @@ demo: install
 test: install
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(PYTEST) -m 'not slow'
+	$(PYTEST) -m 'not slow and not cluster'
 
 test-fast: install
-	$(PYTEST) -q -m 'not slow and not trains'
+	$(PYTEST) -q -m 'not slow and not cluster and not trains'
 
 test-slow: install
-	$(PYTEST) -m slow
+	$(PYTEST) -m 'slow and not cluster'
+
+# Flink's and Spark's jars take 600 MB. One test at a time: each starts a cluster.
+test-cluster: $(VENV)/cluster-installed
+	$(VENV)/bin/python -m pytest -m cluster tests/cluster
+
+$(VENV)/cluster-installed: $(VENV)/installed
+	$(VENV)/bin/pip install -q --disable-pip-version-check \
+		-c constraints.txt -e '.[cluster]'
+	touch $@
 
 docs: install
 	$(VENV)/bin/mkdocs build --strict
