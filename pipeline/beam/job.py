@@ -120,12 +120,14 @@ def _open_source(config: Config, source: str, settings: Settings) -> Source:
     _warn(label_coverage.check(result, config))
     if not recordings_lib.is_path(source):
         return result
-    # Workers may run in other directories.
-    absolute = [
-        dataclasses.replace(r, path=storage.absolute(r.path))
-        for r in result.recordings
-    ]
-    return dataclasses.replace(result, recordings=absolute)
+    # Workers may run in other directories. In place, because a second list of
+    # millions of recordings takes much memory.
+    for index, recording in enumerate(result.recordings):
+        path = storage.absolute(recording.path)
+        if path != recording.path:
+            changed = dataclasses.replace(recording, path=path)
+            result.recordings[index] = changed
+    return result
 
 
 def _warn(warnings: list[str]) -> None:

@@ -12,7 +12,8 @@ from tests.pipeline.beam.cutting import recording
 
 def read(pipeline, context, recordings):
     parts = names.write(context.root, recordings)
-    return pipeline | beam.Create(parts) | names.ReadRecordings(context)
+    reading = beam.ParDo(names.ReadRecordings(context))
+    return pipeline | beam.Create(parts) | reading
 
 
 def context_of(config, directory):
