@@ -9,6 +9,7 @@ start all of them again with --resume.
 import contextlib
 import dataclasses
 import json
+import logging
 import os
 import re
 import time
@@ -19,6 +20,8 @@ import tensorflow as tf
 
 from stftgan_tf.config import Config
 from stftgan_tf.errors import UserError
+
+_LOG = logging.getLogger(__name__)
 
 # A worker that does not answer for so long counts as lost.
 _TIMEOUT_SECS = 60.0
@@ -120,6 +123,8 @@ def _multiworker() -> Devices:
         timeout_seconds=_TIMEOUT_SECS
     )
     worker, addresses = _parse(os.environ.get("TF_CONFIG", ""))
+    # TensorFlow waits for all workers, and does not say so.
+    _LOG.info("worker %d waits for all of: %s", worker, ", ".join(addresses))
     strategy = tf.distribute.MultiWorkerMirroredStrategy(
         communication_options=options
     )

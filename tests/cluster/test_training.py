@@ -32,6 +32,9 @@ def whole(hosts, shards, tmp_path_factory):
     run = tmp_path_factory.mktemp("whole") / "digits"
     codes, errors = finish(start(hosts, shards, run))
     assert codes == [0, 0], errors
+    addresses = ", ".join(f"{host.address}:{PORT}" for host in hosts)
+    for index, error in enumerate(errors):
+        assert f"worker {index} waits for all of: {addresses}" in error
     return run
 
 
