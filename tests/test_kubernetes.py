@@ -1,6 +1,10 @@
 """Checks the Kubernetes files against Kubernetes' schemas and our commands."""
 
 import json
+import re
+import shlex
+import subprocess
+import sys
 
 import kubernetes_validate
 import pytest
@@ -12,6 +16,7 @@ from tests.conftest import ROOT
 
 DIRECTORY = ROOT / "kubernetes"
 FILES = sorted(path.name for path in DIRECTORY.glob("*.yaml"))
+CONSTRAINTS = (ROOT / "constraints.txt").read_text()
 VERSIONS = ("1.30", "1.34")
 
 
@@ -119,6 +124,71 @@ def test_the_pipeline_accepts_its_flags(tmp_path, capsys):
     ]
     port = int(beam["environment_config"].split(":")[1])
     assert workers["ports"] == [{"containerPort": port}]
+
+
+def test_flink_has_a_slot_for_each_parallel_task_and_a_spare_one():
+    flags = pipeline_container()["args"]
+    (parallelism,) = [f.split("=")[1] for f in flags if "parallelism" in f]
+    (deployment,) = [
+        d
+        for d in DOCUMENTS
+        if d["metadata"]["name"] == "flink-taskmanager"
+        and d["kind"] == "Deployment"
+    ]
+    assert deployment["spec"]["replicas"] == int(parallelism)
+    images = {
+        container["name"]: container["image"]
+        for pod in PODS.values()
+        for container in pod["spec"]["containers"]
+    }
+    # What the tests run: the job server is built, Flink comes from PyPI.
+    project = (DIRECTORY / "job-server.xml").read_text()
+    (beam,) = re.findall("<beam.version>(.*)</beam.version>", project)
+    (flink,) = re.findall("beam-runners-flink-(.*)<", project)
+    assert images["jobserver"] == f"apache/beam_flink{flink}_job_server:{beam}"
+    assert images["taskmanager"] == images["jobmanager"] == f"flink:{flink}"
+    assert f"apache-flink-libraries=={flink}." in CONSTRAINTS
+
+
+def dockerfile(instruction):
+    """The arguments of each such instruction."""
+    lines = (DIRECTORY / "Dockerfile").read_text().splitlines()
+    words = [shlex.split(line, comments=True) for line in lines]
+    return [w[1:] for w in words if w and w[0] == instruction]
+
+
+def test_the_image_copies_what_exists():
+    ignored = (DIRECTORY / "Dockerfile.dockerignore").read_text().split()
+    for *sources, _ in dockerfile("COPY"):
+        for source in sources:
+            assert (ROOT / source).exists()
+            assert source not in ignored
+    # What pip installs from.
+    assert not {"setup.py", "README.md", "configs"} & set(ignored)
+
+
+def test_the_image_has_the_pinned_beam():
+    ((image,),) = dockerfile("FROM")
+    version = image.partition(":")[2]
+    assert f"apache-beam=={version}\n" in CONSTRAINTS
+
+
+@pytest.mark.slow
+def test_the_requirements_of_the_image_can_be_installed(tmp_path):
+    (command,) = dockerfile("RUN")
+    assert command[:2] == ["pip", "install"]
+    words = [w.replace("/opt/stftgan", str(ROOT)) for w in command[1:]]
+    report = tmp_path / "report.json"
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", *words, "--dry-run"),
+            *("--quiet", "--ignore-installed", "--report", str(report)),
+        ],
+        check=True,
+    )
+    installed = json.loads(report.read_text())["install"]
+    names = {package["metadata"]["name"] for package in installed}
+    assert {"apache-beam", "tensorflow", "stftgan-tf"} <= names
 
 
 def test_pushed_versions_are_served():
