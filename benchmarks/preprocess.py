@@ -3,13 +3,16 @@
 Rows, which take turns because the machine's speed drifts: a plain loop over
 files (soundfile, SciPy's STFT, records, TFRecord) in one and in two processes,
 which is the lower limit; a Beam job as it is usually written (decode, window,
-WriteToTFRecord); ours in one and in two processes. Each row runs in a new
-process, whose start-up time (the same job with one recording) is shown and
-subtracted. Then what a worker imports, and with --memory peak memory for long
-recordings and for many files.
+WriteToTFRecord); ours in one and in two processes. With --runner flink: the
+plain loop, DirectRunner, and a Flink cluster that runs on this machine, with
+one and with two task managers. Each row runs in a new process, whose start-up
+time (the same job with one recording) is shown and subtracted. Then what a
+worker imports, and with --memory peak memory for long recordings and for many
+files.
 """
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import statistics
@@ -124,6 +127,33 @@ ROWS = {
 }
 
 
+@contextlib.contextmanager
+def rows_of(runner: str):
+    """The rows to compare; for `flink`, while a cluster runs."""
+    if runner == "direct":
+        yield ROWS
+        return
+    # Not at the top: only this needs pytest, Java and root.
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from tests.cluster.flink import flink
+    from tests.cluster.hosts import namespaces
+
+    with (
+        tempfile.TemporaryDirectory() as shared,
+        namespaces(["master", "one", "two"], Path(shared)) as hosts,
+        flink(hosts[0], hosts[1:], Path(shared, "logs")) as cluster,
+    ):
+        # Where the hosts see the outputs of the rows.
+        tempfile.tempdir = shared
+        yield {
+            "plain loop, 1 process": None,
+            "ours, DirectRunner": ROWS["ours, DirectRunner"],
+            "Flink, 1 task manager": [*cluster.flags, "--parallelism=1"],
+            "Flink, 2 task managers": cluster.flags,
+        }
+        tempfile.tempdir = None
+
+
 def run_row(name: str, args: argparse.Namespace, directory: str) -> None:
     """Runs one row in this process."""
     config = config_lib.load(args.config, args.set)
@@ -135,12 +165,17 @@ def run_row(name: str, args: argparse.Namespace, directory: str) -> None:
         run_plain(paths, directory, config, 2 if "2" in name else 1)
 
 
-def command(name: str, args: argparse.Namespace, pattern: str, directory: str):
-    """The command that runs a row in a new process."""
+def command(
+    row: tuple[str, list[str] | None],
+    args: argparse.Namespace,
+    pattern: str,
+    directory: str,
+):
+    """The command that runs a row (name, flags) in a new process."""
+    name, flags = row
     more = [f"--set={text}" for text in args.set]
     more += [f"--config={args.config}", f"--source={args.source}"]
     more.append(f"--pattern={pattern}")
-    flags = ROWS[name]
     if flags is None:
         return [sys.executable, __file__, *more, f"--row={name}={directory}"]
     return [
@@ -149,19 +184,23 @@ def command(name: str, args: argparse.Namespace, pattern: str, directory: str):
     ]
 
 
-def seconds(name: str, args: argparse.Namespace, pattern: str) -> float:
+def seconds(
+    row: tuple[str, list[str] | None], args: argparse.Namespace, pattern: str
+) -> float:
     """Wall-clock seconds of a row."""
     with tempfile.TemporaryDirectory() as directory:
         start = time.perf_counter()
         subprocess.run(
-            command(name, args, pattern, directory),
+            command(row, args, pattern, directory),
             check=True,
             capture_output=True,
         )
         return time.perf_counter() - start
 
 
-def compare(args: argparse.Namespace) -> None:
+def compare(
+    args: argparse.Namespace, rows: dict[str, list[str] | None]
+) -> None:
     """Prints the table of speeds."""
     config = config_lib.load(args.config, args.set)
     source = sources.open_source(args.source, config.audio)
@@ -173,11 +212,11 @@ def compare(args: argparse.Namespace) -> None:
     one = source.recordings[0].name
     print(f"{len(levels)} recordings, {total:.0f} s")
     print(f"{'':26s}{'start-up s':>12s}{'net s':>8s}{'x real time':>13s}")
-    times = {name: ([], []) for name in ROWS}
+    times = {name: ([], []) for name in rows}
     for _ in range(args.rounds):
         for name, (start_up, whole) in times.items():
-            start_up.append(seconds(name, args, one))
-            whole.append(seconds(name, args, "*"))
+            start_up.append(seconds((name, rows[name]), args, one))
+            whole.append(seconds((name, rows[name]), args, "*"))
     for name, (start_up, whole) in times.items():
         overhead = statistics.median(start_up)
         net = statistics.median(whole) - overhead
@@ -278,6 +317,12 @@ def main(argv: list[str] | None = None) -> int:
         "--rounds", type=int, default=5, help="timed rounds (default: 5)"
     )
     parser.add_argument(
+        "--runner",
+        choices=("direct", "flink"),
+        default="direct",
+        help="rows to compare (default: direct)",
+    )
+    parser.add_argument(
         "--memory", action="store_true", help="only measure peak memory"
     )
     parser.add_argument("--pattern", default="*", help=argparse.SUPPRESS)
@@ -298,7 +343,8 @@ def _run(args: argparse.Namespace) -> int:
     if args.memory:
         show_memory(args)
     else:
-        compare(args)
+        with rows_of(args.runner) as rows:
+            compare(args, rows)
     return 0
 
 

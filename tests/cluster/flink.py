@@ -1,16 +1,24 @@
-"""A Flink cluster with Python workers, for tests and for trying it out."""
+"""A Flink cluster with Python workers, for tests and for trying it out.
+
+    python -m tests.cluster.flink
+
+starts one on this machine, prints the flags that submit jobs to it, and ends
+it at Ctrl-C.
+"""
 
 import contextlib
 import json
 import os
+import signal
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.cluster import jars
-from tests.cluster.hosts import Host, free_port
+from tests.cluster.hosts import Host, free_port, loopback
 from tests.conftest import ROOT
 
 _MAIN = "org.apache.flink.runtime"
@@ -95,7 +103,9 @@ class Flink:
             f"--flink_job_server_jar={jars.job_server('flink')}",
             "--environment_type=EXTERNAL",
             f"--environment_config=localhost:{self._pool_port}",
-            f"--parallelism={self._slots}",
+            # Otherwise each stage starts new workers.
+            "--environment_cache_millis=60000",
+            f"--parallelism={self._task_managers}",
         ]
 
     def add(self, host: Host) -> None:
@@ -185,3 +195,18 @@ def flink(
         cluster.add(host)
     cluster.wait()
     yield cluster
+
+
+def main() -> None:
+    """Runs a cluster of one task manager until a signal arrives."""
+    with (
+        tempfile.TemporaryDirectory() as logs,
+        loopback(["flink"]) as hosts,
+        flink(hosts[0], hosts, Path(logs)) as cluster,
+    ):
+        print(" ".join(cluster.flags), flush=True)
+        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+
+
+if __name__ == "__main__":
+    main()
