@@ -140,8 +140,7 @@ def namespaces(names: Sequence[str], shared: Path) -> Iterator[list[Host]]:
     """
     if os.geteuid():
         pytest.skip("only root can create network namespaces")
-    # The range for tests of networks (RFC 2544).
-    subnet = f"198.18.{os.getpid() % 256}"
+    subnet = _free_subnet()
     bridge = f"b{subnet}"
     with contextlib.ExitStack() as stack:
         root = Path(
@@ -170,6 +169,17 @@ def free_port() -> int:
     with socket.socket() as free:
         free.bind(("", 0))
         return free.getsockname()[1]
+
+
+def _free_subnet() -> str:
+    """The start of a subnet that no other test uses, such as 198.18.7."""
+    # The range for tests of networks (RFC 2544).
+    numbers = [(os.getpid() + i) % 256 for i in range(256)]
+    return next(
+        subnet
+        for subnet in (f"198.18.{number}" for number in numbers)
+        if not Path(f"/sys/class/net/b{subnet}").exists()
+    )
 
 
 @contextlib.contextmanager
