@@ -46,15 +46,17 @@ def read_manifest(source: str) -> Listing:
       UserError: if the manifest cannot be read or parsed, if two of its rows
         contradict each other, or if none of its files exists.
     """
-    text = tables.read_text(source)
     is_jsonl = source.lower().endswith(".jsonl")
     parse = tables.parse_jsonl if is_jsonl else tables.parse_csv
-    table = parse(source, text)
+    table = parse(source, tables.read_text(source))
     _check_columns(source, table)
     directory = _directory(source)
     entries = [_entry(row, source, directory) for row in table.rows]
+    lines = [row.line for row in table.rows]
+    # There may be millions, and they take more memory than the entries.
+    table.rows.clear()
     identities = [file_identity(entry.path) for entry in entries]
-    _check_rows(source, table, entries, identities)
+    _check_rows(source, lines, entries, identities)
     absent = [
         entry
         for entry, identity in zip(entries, identities, strict=True)
@@ -143,14 +145,12 @@ def _entry(row: Row, source: str, directory: str) -> Entry:
 
 
 def _check_rows(
-    source: str, table: Table, entries: list[Entry], identities: list[Any]
+    source: str, lines: list[int], entries: list[Entry], identities: list[Any]
 ) -> None:
     """Refuses rows that say different things about the same audio."""
     files: dict[Any, list[tuple[Entry, int]]] = {}
-    for row, entry, identity in zip(
-        table.rows, entries, identities, strict=True
-    ):
-        files.setdefault(identity, []).append((entry, row.line))
+    for line, entry, identity in zip(lines, entries, identities, strict=True):
+        files.setdefault(identity, []).append((entry, line))
     for rows in files.values():
         rows.sort(key=lambda pair: _extent(pair[0]))
         for (last, last_line), (entry, line) in itertools.pairwise(rows):
