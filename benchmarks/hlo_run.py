@@ -42,6 +42,17 @@ _PEAK_TRIES = 10
 # Limits of `off`. Devices round bfloat16 at different places.
 _LIMITS = {"float32": 0.1, "mixed_bfloat16": 0.5}
 
+# XLA's names of the passes that put several operations into one kernel, on
+# CPUs and GPUs. It ignores names that it does not know.
+_FUSION_PASSES = (
+    "fusion",
+    "priority-fusion",
+    "fusion_merger",
+    "multi_output_fusion",
+    "horizontal_loop_fusion",
+    "horizontal_input_fusion",
+)
+
 _FILES = ("meta.json", "step.hlo.pb", "inputs.npz", "expected.npz")
 
 
@@ -52,13 +63,13 @@ class Step:
       meta: content of meta.json.
     """
 
-    def __init__(self, directory: Path):
+    def __init__(self, directory: Path, fused: bool = True):
         text = (directory / "meta.json").read_text(encoding="utf-8")
         self.meta = json.loads(text)
         updates = self.meta["updates"].items()
         self._updates = [(int(result), i) for result, i in updates]
         hlo = (directory / "step.hlo.pb").read_bytes()
-        self._executable = compiled(hlo)
+        self._executable = compiled(hlo, fused)
         self._inputs = load_arrays(directory / "inputs.npz")
         self._expected = load_arrays(directory / "expected.npz")
 
@@ -123,6 +134,7 @@ class Row:
 
     directory: Path
     meta: dict
+    fused: bool
     seconds: float
     peak: float
     off: float
@@ -132,13 +144,16 @@ class Row:
         rate = self.meta["windows_per_step"] / self.seconds
         share = self.meta["flops_per_step"] / self.seconds / self.peak
         return (
-            f"{self.meta['batch_size']:10d} {1e3 * self.seconds:10.3f} "
+            f"{self.meta['batch_size']:10d}  {_KERNELS[self.fused]:9s}"
+            f" {1e3 * self.seconds:10.3f} "
             f"{rate:11.0f} {100 * share:7.1f} % "
             f"{self.off:9.1e} ({self.kind})"
         )
 
 
-HEAD = "batch size    ms/step   windows/s   of peak  off"
+_KERNELS = {True: "fused", False: "op by op"}
+
+HEAD = "batch size  kernels      ms/step   windows/s   of peak  off"
 
 
 def device() -> jax.Device:
@@ -146,15 +161,24 @@ def device() -> jax.Device:
     return jax.devices()[0]
 
 
-def compiled(hlo: bytes) -> xla_client.LoadedExecutable:
-    """Compiles a serialized HloModuleProto for the device."""
+def compiled(hlo: bytes, fused: bool = True) -> xla_client.LoadedExecutable:
+    """Compiles a serialized HloModuleProto for the device.
+
+    Args:
+      hlo: the program.
+      fused: whether operations may share a kernel.
+    """
+    options = xla_client.CompileOptions()
+    if not fused:
+        debug_options = options.executable_build_options.debug_options
+        debug_options.xla_disable_hlo_passes = ",".join(_FUSION_PASSES)
     # JAX has no public function for programs that it did not trace itself.
     # This works with JAX 0.10 and 0.11.
     module = xla_client._xla.mlir.hlo_to_stablehlo(hlo)
     return backend.get_backend().compile_and_load(
         module,
         xla_client.DeviceList((device(),)),
-        xla_client.CompileOptions(),
+        options,
     )
 
 
@@ -205,13 +229,13 @@ def timed(work: Callable[[], jax.Array]) -> float:
     return time.perf_counter() - start
 
 
-def measure(directory: Path, steps: int, runs: int) -> Row:
+def measure(directory: Path, fused: bool, steps: int, runs: int) -> Row:
     """Checks and times the step in a directory."""
-    step = Step(directory)
+    step = Step(directory, fused)
     off, kind = step.off()
     peak = peak_flops(step.meta["precision"].removeprefix("mixed_"))
     secs = step.seconds(steps, runs)
-    return Row(directory, step.meta, secs, peak, off, kind)
+    return Row(directory, step.meta, fused, secs, peak, off, kind)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -219,7 +243,11 @@ def main(argv: list[str] | None = None) -> int:
     args = _arguments(argv)
     # Steps are counted in 64 bits.
     jax.config.update("jax_enable_x64", True)
-    rows = [measure(x, args.steps, args.runs) for x in args.directories]
+    rows = [
+        measure(directory, fused, args.steps, args.runs)
+        for directory in args.directories
+        for fused in ((True, False) if args.op_by_op else (True,))
+    ]
     print(f"{device().device_kind}, JAX {jax.__version__}{_peaks(rows)}")
     print(HEAD, *rows, sep="\n")
     errors = [_error(row, args.limit) for row in rows]
@@ -257,6 +285,12 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         nargs="+",
         metavar="DIR",
         help="a directory that hlo_step.py wrote",
+    )
+    parser.add_argument(
+        "--op_by_op",
+        action="store_true",
+        help="also time each step without fusion, where every operation is a "
+        "kernel of its own",
     )
     parser.add_argument(
         "--steps", type=int, default=20, help="steps in a run (default: 20)"

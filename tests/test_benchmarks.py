@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+import subprocess
 import sys
+import venv
 
 import numpy as np
 import pytest
@@ -15,6 +17,9 @@ from tests.conftest import ROOT, preprocess_tiny
 from tests.pipeline.data_sets import read
 
 DIRECTORY = ROOT / "benchmarks"
+
+# The version that the benchmark of the training step was written for.
+JAX = "jax==0.10.2"
 
 # Libraries that a script needs besides those of the tests.
 NEEDS = {
@@ -243,3 +248,49 @@ def test_draws_of_an_export_are_compared(
         (rows[0]["fid"] + rows[1]["fid"]) / 2
     )
     assert "FID of all <= 1: not reached" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_what_preprocessing_costs_is_measured(load, recordings, capsys):
+    args = [f"--source={recordings}", "--config=tiny", "--names", "2000"]
+    assert load("scale").main([*args, "--hours", "100", "1000"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    shuffled = {line[:38].strip(): line[38:].split() for line in lines[3:8]}
+    assert list(shuffled) == [
+        "Parts/MaybeReshuffle",
+        "Plan segments/Drop duplicates",
+        "Write shards/Both",
+        "Write summary/Group",
+        "all",
+    ]
+    assert all(float(text) > 0 for row in shuffled.values() for text in row)
+    # The 60 recordings are once an element of each of the first two.
+    assert (
+        shuffled["Parts/MaybeReshuffle"][0]
+        == (shuffled["Plan segments/Drop duplicates"][0])
+    )
+    header, row = (line.split() for line in lines[-6:-4])
+    assert row[0] == "2000" and header[0] == "names"
+    first, second = (line.split() for line in lines[-2:])
+    assert [first[0], second[0]] == ["100", "1000"]
+    assert int(second[1]) == pytest.approx(10 * int(first[1]), abs=10)
+
+
+@pytest.mark.slow
+def test_a_training_step_is_rehearsed_on_the_cpu(load, tmp_path):
+    """As on a machine with a GPU: JAX without TensorFlow."""
+    python = tmp_path / "venv" / "bin" / "python"
+    venv.create(tmp_path / "venv", with_pip=True)
+    install = [python, "-m", "pip", "install", "-q", "numpy", JAX]
+    if subprocess.run(install).returncode:
+        pytest.skip(f"pip cannot install {JAX}")
+    args = ["--config=tiny", "--batch_size", "4", f"--output={tmp_path}"]
+    assert load("hlo_step").main(args) == 0
+    command = [python, DIRECTORY / "hlo_run.py", "--op_by_op", "--steps=2"]
+    command += ["--runs=1", tmp_path / "batch_4"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    head, _, *rows = done.stdout.splitlines()
+    assert head.startswith("cpu, JAX") and "GFLOP/s peak in float32" in head
+    assert [row.split()[0] for row in rows] == ["4", "4"]
+    assert ["op by op" in row for row in rows] == [False, True]
