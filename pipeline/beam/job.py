@@ -228,6 +228,7 @@ def reason_of(text: str) -> str:
     """
     if match := _WORKER_ERROR.search(text):
         return match[1]
+    text = re.sub(r"^Pipeline \S+ failed in state \w+: ", "", text)
     lines = [line.strip() for line in text.splitlines()]
     causes = [line for line in lines if _CAUSE.match(line)]
     return (causes or list(filter(None, lines)) or [""])[-1]

@@ -76,12 +76,13 @@ class Flink:
             "jobmanager.rpc.address": master.address,
             "jobmanager.rpc.port": rpc_port,
             "cluster.evenly-spread-out-slots": "true",
-            # A lost task manager is noticed soon, and its job restarted.
+            # A lost task manager is noticed within seconds. A job that restarts
+            # before would be sent to it again.
             "heartbeat.interval": "2000",
             "heartbeat.timeout": "20000",
             "restart-strategy.type": "fixed-delay",
-            "restart-strategy.fixed-delay.attempts": "1",
-            "restart-strategy.fixed-delay.delay": "1s",
+            "restart-strategy.fixed-delay.attempts": "2",
+            "restart-strategy.fixed-delay.delay": "5s",
         }
         self._start(
             master,
