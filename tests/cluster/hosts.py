@@ -32,6 +32,8 @@ name=$1 own=$2 shared=$3
 shift 3
 echo "$name" >/proc/sys/kernel/hostname
 mount --bind "$own/hosts" /etc/hosts
+# Linux gives up a connection to a silent host after 25 s instead of 15 minutes.
+echo 6 >/proc/sys/net/ipv4/tcp_retries2
 case $shared in /tmp/*)
   mkdir -p "$own$shared"
   mount --bind "$shared" "$own$shared"

@@ -64,7 +64,7 @@ def environment(workers, index):
 
 def finish(processes):
     """Exit codes, and what each process wrote to stderr."""
-    errors = [process.communicate(timeout=240)[1] for process in processes]
+    errors = [process.communicate(timeout=400)[1] for process in processes]
     return [process.returncode for process in processes], errors
 
 
@@ -92,11 +92,12 @@ def test_workers_without_a_link_name_each_other_and_resume(
     codes, errors = finish(processes)
     assert codes == [1, 1], errors
     for error, other in zip(errors, (1, 0), strict=True):
-        assert error.splitlines()[-1] == (
+        # TensorFlow may log something of its own after it.
+        assert [s for s in error.splitlines() if s.startswith("error: ")] == [
             f"error: lost the connection to worker {other} "
             f"({hosts[other].address}:{PORT}); start all workers again with "
             "--resume"
-        )
+        ]
     hosts[1].up()
     codes, errors = finish(start(hosts, shards, run, "--resume"))
     assert codes == [0, 0], errors
