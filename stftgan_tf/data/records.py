@@ -198,14 +198,26 @@ def decode(data: bytes) -> dict[str, Any]:
     record = {}
     for name, feature in features.items():
         kind = FIELDS.get(name)
-        values = getattr(feature, f"{kind}_list").value if kind else []
         if kind == "float":
-            record[name] = np.array(values, np.float32)
-        elif len(values) == 1:
+            record[name] = _floats(feature.float_list)
+            continue
+        values = getattr(feature, f"{kind}_list").value if kind else []
+        if len(values) == 1:
             record[name] = values[0]
         else:
             raise ValueError(f"{name} has {len(values)} values; expected one")
     return record
+
+
+def _floats(message: Any) -> np.ndarray:
+    """The values of a FloatList, float32 [size]."""
+    # Many times faster than a loop over the values: they end the message,
+    # packed, unless it has other fields.
+    size, data = 4 * len(message.value), message.SerializeToString()
+    head = _head(1, size) if size else b""
+    if len(data) != len(head) + size or not data.startswith(head):
+        return np.array(message.value, np.float32)
+    return np.frombuffer(data, "<f4", offset=len(head)).astype(np.float32)
 
 
 def read_records(file: Any) -> Iterator[bytes]:

@@ -31,6 +31,18 @@ def test_tensorflow_parses_an_encoded_record():
         assert list(features[name].bytes_list.value) == [RECORD[name]]
 
 
+@pytest.mark.parametrize("more", [b"", b"\x10\x01", b"\x0d\x00\x00\x80\x3f"])
+def test_floats_of_other_writers_are_decoded(more):
+    """`more` adds nothing, an unknown field, or 1.0 without packing."""
+    floats = b"\x0a\x08\x00\x00\x00\x40\x00\x00\x40\x40" + more
+    example = tf.train.Example()
+    feature = example.features.feature["window"]
+    feature.float_list.MergeFromString(floats)
+    window = records.decode(example.SerializeToString())["window"]
+    assert window.dtype == np.float32
+    assert window.tolist() == [2, 3] + [1] * (len(more) == 5)
+
+
 def test_a_decoded_record_is_the_encoded_one():
     decoded = records.decode(records.encode(RECORD))
     window = decoded.pop("window").reshape(2, 2)
