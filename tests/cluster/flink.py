@@ -32,8 +32,8 @@ _TASK_MANAGER_MEMORY = {
     "task.off-heap.size": "0",
     "framework.heap.size": "128m",
     "framework.off-heap.size": "128m",
-    "network.min": "64m",
-    "network.max": "64m",
+    "network.min": "128m",
+    "network.max": "128m",
     "managed.size": "128m",
     "jvm-metaspace.size": "256m",
     "jvm-overhead.min": "192m",
@@ -81,7 +81,7 @@ class Flink:
             "heartbeat.interval": "2000",
             "heartbeat.timeout": "20000",
             "restart-strategy.type": "fixed-delay",
-            "restart-strategy.fixed-delay.attempts": "2",
+            "restart-strategy.fixed-delay.attempts": "9",
             "restart-strategy.fixed-delay.delay": "5s",
         }
         self._start(
