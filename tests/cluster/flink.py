@@ -81,7 +81,7 @@ class Flink:
             "heartbeat.interval": "2000",
             "heartbeat.timeout": "20000",
             "restart-strategy.type": "fixed-delay",
-            "restart-strategy.fixed-delay.attempts": "9",
+            "restart-strategy.fixed-delay.attempts": "3",
             "restart-strategy.fixed-delay.delay": "5s",
         }
         self._start(
