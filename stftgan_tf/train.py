@@ -7,7 +7,7 @@ the run:
 
     python -m stftgan_tf.train --run runs/digits --resume --minutes 60
 
---init_from fine-tunes another model on new recordings, with the same config:
+--init_from fine-tunes another model on new recordings, with its config:
 
     python -m stftgan_tf.train --data tfrecords/mine --run runs/mine \\
         --init_from runs/digits --minutes 5
@@ -40,7 +40,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__, EXAMPLE)
-    meaning = f"{_CONFIG}; with --resume the config of the run"
+    meaning = (
+        f"{_CONFIG}; with --resume the config of the run, with --init_from "
+        "that of the other model"
+    )
     config_lib.add_arguments(parser, default=None, meaning=meaning)
     parser.add_argument(
         "--data",
@@ -81,10 +84,14 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _config(args: argparse.Namespace, run: Path) -> Config:
-    """The config of the run to resume, unless `--config` names another one."""
-    saved = run / "config.yaml"
-    if args.resume and not args.config and saved.is_file():
-        return config_lib.load_saved(saved, args.set)
+    """Of `--config`, of the run to resume or of the model to start from."""
+    origin = run if args.resume else args.init_from
+    if not args.config and origin:
+        saved, metadata = origin / "config.yaml", origin / "metadata.json"
+        if saved.is_file():
+            return config_lib.load_saved(saved, args.set)
+        if metadata.is_file():
+            return config_lib.load_exported(metadata, args.set)
     return config_lib.load(args.config or _CONFIG, args.set)
 
 

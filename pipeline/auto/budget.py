@@ -16,14 +16,14 @@ _DOWNSAMPLES = {SHORT: 4, LONG: 5}
 
 # Windows per second on the machine of docs/results.md, for networks that cost
 # this many millions of multiply-adds per window (generator and critic).
-_REFERENCE_SPEED, _REFERENCE_MACS = 395.0, 55.9
+_REFERENCE_SPEED, _REFERENCE_MACS = 665.0, 30.7
 
 # (sample rate, frames) -> millions of multiply-adds per window at width 256.
 _MACS = {
-    (8000, SHORT): 55.9,
-    (16000, SHORT): 68.5,
-    (8000, LONG): 114.6,
-    (16000, LONG): 139.8,
+    (8000, SHORT): 30.7,
+    (16000, SHORT): 41.2,
+    (8000, LONG): 64.3,
+    (16000, LONG): 85.3,
 }
 
 # Wider networks need a long training and many windows.
@@ -41,7 +41,8 @@ def choose_networks(windows: Windows, training: int, minutes: float) -> Choice:
     if is_wide:
         why = f"{minutes:g} minutes and {training:,} windows allow this width"
     values: dict[str, Any] = {
-        "model.num_downsamples": _DOWNSAMPLES[windows.frames]
+        "model.num_downsamples": _DOWNSAMPLES[windows.frames],
+        "model.stem_stride": 2,
     }
     if is_wide:
         values["model.latent_dim"] = 100

@@ -6,6 +6,7 @@ from stftgan_tf.config.loading import (
     differences,
     from_dict,
     load,
+    load_exported,
     load_saved,
     shipped_configs,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "differences",
     "from_dict",
     "load",
+    "load_exported",
     "load_saved",
     "print_config",
     "shipped_configs",

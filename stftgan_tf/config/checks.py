@@ -4,7 +4,12 @@ import math
 import re
 
 from stftgan_tf.config.parsing import check_range
-from stftgan_tf.config.schema import AudioConfig, Config, StftConfig
+from stftgan_tf.config.schema import (
+    AudioConfig,
+    Config,
+    ModelConfig,
+    StftConfig,
+)
 from stftgan_tf.errors import ConfigError
 
 
@@ -60,6 +65,8 @@ def _check_networks(config: Config) -> None:
             f"model.critic_input is {model.critic_input}; expected window, "
             "because only the frames networks take mel bands"
         )
+    if model.stem_stride == 2:
+        _check_stem(model)
     for name in ("generator", "critic"):
         kernel = getattr(model, name).kernel
         if kernel % 2 == 0:
@@ -69,6 +76,19 @@ def _check_networks(config: Config) -> None:
         raise ConfigError(
             f"train.batch_size is {batch}; expected a multiple of "
             f"model.minibatch_stddev, {group}"
+        )
+
+
+def _check_stem(model: ModelConfig) -> None:
+    if model.networks == "dcgan":
+        raise ConfigError(
+            "model.stem_stride is 2; expected 1, because the dcgan networks "
+            "halve frames and bins in every layer"
+        )
+    if not model.num_downsamples:
+        raise ConfigError(
+            "model.stem_stride is 2; expected 1, because "
+            "model.num_downsamples is 0"
         )
 
 

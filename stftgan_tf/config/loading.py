@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import json
 import sys
 import typing
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import Any
 from stftgan_tf.config import old_keys, parsing, yaml_text
 from stftgan_tf.config.checks import check
 from stftgan_tf.config.schema import DATA_SECTIONS, Config
-from stftgan_tf.errors import ConfigError
+from stftgan_tf.errors import ConfigError, first_line
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 # The configs are inside the package in a wheel, and beside it in a checkout.
@@ -54,6 +55,23 @@ def load_saved(path: Path, overrides: Sequence[str] = ()) -> Config:
     if missing:
         raise ConfigError(f"{path} is damaged: {missing[0]} is missing")
     return _resolve(values, overrides, source=str(path))
+
+
+def load_exported(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Loads the config in the metadata.json of an export.
+
+    Args:
+      path: of the file.
+      overrides: `section.key=value` texts, which take precedence.
+
+    Raises:
+      ConfigError: if the file or an override cannot be used.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))["config"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ConfigError(f"{path} is damaged: {first_line(error)}") from error
+    return from_dict(values, overrides, source=str(path))
 
 
 def from_dict(

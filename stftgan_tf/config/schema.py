@@ -172,6 +172,10 @@ class ModelConfig:
       latent_dim: Z, the size of a latent vector.
       num_downsamples: how many times the critic halves the frames (and, with
         `dcgan`, the bins); the generator doubles them as many times.
+      stem_stride: stride of the layers next to the window, for `frames`: with
+        2, the critic's first and the generator's last convolution halve and
+        double the frames, in place of a block at the full rate, which costs
+        more than a third of each network.
       condition: what both networks are conditioned on: `none` (nothing); the
         `label` of a window, so that samples can be requested by label; or its
         `cluster`, which needs no labels (samples draw clusters with their
@@ -197,6 +201,7 @@ class ModelConfig:
     networks: Literal["frames", "dcgan"] = "frames"
     latent_dim: int = _bounded(1, 65536, 64)
     num_downsamples: int = _bounded(0, 16, 4)
+    stem_stride: int = _bounded(1, 2, 1)
     condition: Literal["none", "label", "cluster"] = "none"
     clusters: int = _bounded(2, 65536, 50)
     minibatch_stddev: int = _bounded(1, 1024, 1)

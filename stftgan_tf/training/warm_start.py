@@ -39,7 +39,13 @@ _LOG = logging.getLogger(__name__)
 _WINDOWS_PER_CLASS, _WINDOWS = 32, 2048
 
 # What determines the shapes of the weights, besides the shape of the window.
-_GENERATOR_KEYS = ("networks", "latent_dim", "num_downsamples", "generator")
+_GENERATOR_KEYS = (
+    "networks",
+    "latent_dim",
+    "num_downsamples",
+    "stem_stride",
+    "generator",
+)
 _CRITIC_KEYS = ("critic", "critic_input", "minibatch_stddev")
 
 _DAMAGE = (tf.errors.OpError, KeyError, OSError, TypeError, ValueError)
@@ -100,7 +106,8 @@ def check(source: Source, config: Config) -> None:
     if differences:
         raise UserError(
             f"{source.path} has different networks: {'; '.join(differences)}. "
-            "Preprocess and train with the config of that model"
+            "Preprocess with the config of that model, and train without "
+            "--config"
         )
 
 

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from stftgan_tf import config as config_lib
 from stftgan_tf.dsp.moments import Moments
+from stftgan_tf.errors import ConfigError
 from stftgan_tf.models import devices, networks
 
 
@@ -39,6 +40,30 @@ def test_shapes_and_range_of_values(kind, num_downsamples):
         f"model.networks={kind}", f"model.num_downsamples={num_downsamples}"
     )
     assert batch_shapes(config) == ((3, *config.window_shape), (3, 1))
+
+
+def test_a_stem_of_stride_2_replaces_a_block():
+    config, without = tiny_with("model.stem_stride=2"), tiny_with()
+    assert batch_shapes(config) == batch_shapes(without)
+    for build in (networks.build_generator, networks.build_critic):
+        assert networks.macs(build(config)) < networks.macs(build(without))
+        convolutions = [
+            [layer for layer in build(c).layers if "conv1d" in layer.name]
+            for c in (config, without)
+        ]
+        assert len(convolutions[0]) == len(convolutions[1]) - 2
+
+
+@pytest.mark.parametrize(
+    ("override", "reason"),
+    [
+        ("model.networks=dcgan", "halve frames and bins in every layer"),
+        ("model.num_downsamples=0", "model.num_downsamples is 0"),
+    ],
+)
+def test_a_stem_that_cannot_halve_is_refused(override, reason):
+    with pytest.raises(ConfigError, match=f"stem_stride is 2; .*{reason}"):
+        tiny_with("model.stem_stride=2", override)
 
 
 def test_single_frames_can_be_modelled():

@@ -190,6 +190,7 @@ FEATURES = {
     "shipped": [
         "model.condition=cluster",
         "model.critic_input=window_and_mel",
+        "model.stem_stride=2",
         "augment.target=0.6",
         "train.penalty_interval=4",
     ],
@@ -206,7 +207,11 @@ FEATURES = {
 def kind_of_networks(kind):
     if kind == "frames":
         return ["model.networks=frames"]
-    return ["model.networks=dcgan", "model.critic_input=window"]
+    return [
+        "model.networks=dcgan",
+        "model.critic_input=window",
+        "model.stem_stride=1",
+    ]
 
 
 @pytest.mark.parametrize("kind", ["frames", "dcgan"])

@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import yaml
 
 from pipeline import preprocess as preprocess_command
 from stftgan_tf import config as config_lib
@@ -141,6 +142,20 @@ def test_the_command_continues_from_another_model(
     assert "--init_from is for a new run" in capsys.readouterr().err
 
 
+def test_the_config_is_that_of_the_other_model(
+    trained_run, export, tmp_path, capsys
+):
+    start = ["--print_config", "--set=train.batch_size=3", f"--run={tmp_path}"]
+    for model in (trained_run, export):
+        assert train_command.main([*start, f"--init_from={model}"]) == 0
+        printed = capsys.readouterr().out
+        config = config_lib.from_dict(yaml.safe_load(printed))
+        assert config == config_lib.load("tiny", ["train.batch_size=3"])
+    (tmp_path / "metadata.json").write_text("{}")
+    assert train_command.main([*start, f"--init_from={tmp_path}"]) == 2
+    assert "metadata.json is damaged: " in capsys.readouterr().err
+
+
 def test_a_training_killed_at_its_start_still_starts_warm(
     shards, trained_run, opened, tmp_path, tiny
 ):
@@ -199,12 +214,10 @@ def test_the_watch_warns_of_copies_of_fifty_recordings(
     args = [*config, f"--source={few}", f"--output={data}"]
     assert preprocess_command.main(args) == 0
     args = [
-        *config,
         f"--data={data}",
         f"--run={run}",
         "--init_from=digits",
-        "--set=model.condition=label",
-        "--set=model.generator.width=224",
+        "--set=split.by=recording",
         "--set=augment.target=0",
         "--set=watch.every=50",
         "--set=watch.on_collapse=warn",
