@@ -292,7 +292,10 @@ def test_every_command_has_the_flags_that_the_docs_use(capsys):
     beam = {"environment_type", "setup_file", "flink_master", "project"}
     beam |= {"spark_master_url", "region", "temp_location", "job_endpoint"}
     beam |= {"direct_running_mode", "direct_num_workers"}
-    beam |= {"dask_client_address", "runner"}
+    beam |= {"dask_client_address", "runner", "environment_config"}
+    beam |= {"environment_cache_millis", "parallelism"}
+    beam |= {"flink_job_server_jar", "spark_job_server_jar"}
+    beam |= {"job_server_jvm_properties"}
     assert len(flags) > 10
     for module, names in flags.items():
         if module.startswith("stftgan_tf.") and module.count(".") > 1:
