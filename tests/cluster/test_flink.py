@@ -11,7 +11,7 @@ import pytest
 
 from tests.cluster import flink as flink_lib
 from tests.cluster.hosts import loopback, namespaces
-from tests.conftest import ROOT
+from tests.conftest import ROOT, run_command
 from tests.pipeline.data_sets import digests
 
 pytestmark = pytest.mark.cluster
@@ -85,6 +85,20 @@ def test_same_bytes(flink, recordings, shards, tmp_path):
     output = tmp_path / "digits"
     with running(flink, recordings, output) as job:
         check_success(job)
+    assert digests(output) == digests(shards)
+
+
+def test_a_pipeline_ingests_with_flink(flink, recordings, shards, tmp_path):
+    result = run_command(
+        "pipeline.run",
+        *flink.flags,
+        "--config=tiny",
+        f"--source={recordings}",
+        f"--root={tmp_path}",
+        "--until=validate",
+    )
+    assert result.returncode == 0, result.stderr
+    (output,) = (tmp_path / "preprocess").iterdir()
     assert digests(output) == digests(shards)
 
 
