@@ -30,7 +30,7 @@ _MACS = {
 _WIDTH, _WIDE = 256, 320
 _WIDE_MINUTES, _WIDE_WINDOWS = 180, 20000
 
-_BATCH, _STEPS = 64, 20000
+_BATCH, _STEPS = 64, 40000
 
 
 def choose_networks(windows: Windows, training: int, minutes: float) -> Choice:

@@ -18,7 +18,7 @@ RISING = (18.6, 9.1, 6.2, 6.0, 8.1, 9.5)
 
 @pytest.fixture(scope="module")
 def config():
-    return config_lib.load("digits8k")
+    return config_lib.load("digits8k", ["train.steps=20000"])
 
 
 def history(frechet=(), step=3000, every=500):
