@@ -191,14 +191,17 @@ def _connected(host: _Namespace, bridge: str) -> Iterator[None]:
     _ip(f"netns add {name}")
     try:
         _ip(f"link add {host.port} type veth peer name eth0 netns {name}")
-        _ip(f"link set {host.port} master {bridge}")
-        _ip(f"-n {name} addr add {host.address}/24 dev eth0")
-        _ip(f"-n {name} link set lo up")
-        _ip(f"-n {name} link set eth0 up")
-        host.up()
-        yield
+        try:
+            _ip(f"link set {host.port} master {bridge}")
+            _ip(f"-n {name} addr add {host.address}/24 dev eth0")
+            _ip(f"-n {name} link set lo up")
+            _ip(f"-n {name} link set eth0 up")
+            host.up()
+            yield
+        finally:
+            # The end of the namespace would remove it too, but only later.
+            _ip(f"link del {host.port}")
     finally:
-        # Removes the cable, too.
         _ip(f"netns del {name}")
 
 
