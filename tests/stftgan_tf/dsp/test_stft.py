@@ -101,7 +101,12 @@ def test_edges_of_the_inverse_fade_and_never_blow_up(config, speech):
 
 def test_a_single_frame_works(speech):
     config = config_lib.load(
-        "digits8k", ["window.frames=1", "model.num_downsamples=0"]
+        "digits8k",
+        [
+            "window.frames=1",
+            "model.num_downsamples=0",
+            "model.stem_stride=1",
+        ],
     )
     assert config.window_samples == config.stft.frame_length
     frame = speech[4000:4256]
