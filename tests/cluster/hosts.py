@@ -15,29 +15,34 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
+
 # Seconds that a command of `ip` may take.
 _TIMEOUT_SECS = 20
 
 # Runs a command with the name, the host table and the /tmp of a host: NAME,
-# DIRECTORY (which contains hosts and tmp), SHARED, COMMAND...
+# DIRECTORY (which contains hosts and tmp), what it sees of /tmp, --, COMMAND...
 _ENTER = """
 set -e
-name=$1 own=$2 shared=$3
-shift 3
+name=$1 own=$2
+shift 2
 echo "$name" >/proc/sys/kernel/hostname
 mount --bind "$own/hosts" /etc/hosts
 # Linux gives up a connection to a silent host after 25 s instead of 15 minutes.
 echo 6 >/proc/sys/net/ipv4/tcp_retries2
-case $shared in /tmp/*)
-  mkdir -p "$own$shared"
-  mount --bind "$shared" "$own$shared"
-esac
+while [ "$1" != -- ]; do
+  mkdir -p "$own$1"
+  mount --bind "$1" "$own$1"
+  shift
+done
+shift
 mount --rbind "$own/tmp" /tmp
 exec "$@"
 """
@@ -98,7 +103,10 @@ class _Namespace(Host):
 
     def __init__(self, name: str, address: str, directory: Path, shared: Path):
         super().__init__(name, address)
-        self._directory, self._shared = directory, shared
+        self._directory = directory
+        # The project and its environment may be below /tmp, too.
+        seen = {shared, ROOT, Path(sys.prefix)}
+        self._seen = [path for path in seen if path.is_relative_to("/tmp")]
         self.namespace = f"{directory.parent.name}-{name}"
         # Linux allows 15 characters for the name of a device.
         self.port = f"p{address.split('.', 2)[2]}"
@@ -116,7 +124,7 @@ class _Namespace(Host):
         tmp = ["env", "TMPDIR=/tmp"]
         return [
             str(word)
-            for word in [*enter, *unshare, *script, self._shared, *tmp]
+            for word in [*enter, *unshare, *script, *self._seen, "--", *tmp]
         ]
 
 
