@@ -289,8 +289,8 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--op_by_op",
         action="store_true",
-        help="also time each step without fusion, where every operation is a "
-        "kernel of its own",
+        help="also time each step without fusion: one kernel for each "
+        "operation",
     )
     parser.add_argument(
         "--steps", type=int, default=20, help="steps in a run (default: 20)"

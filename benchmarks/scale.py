@@ -1,11 +1,10 @@
 """Measures what preprocessing costs an hour of speech, and what it would need
 for very large corpora.
 
-First it preprocesses --source and counts what Beam shuffles. Then the driver
-runs with made-up names, in a process of its own for each number: it lists them
-and builds the job; instead of workers, made-up results of as many shards as
-that much speech would have are merged, from which it writes the manifest. The
-last table extrapolates both to --hours.
+First it preprocesses --source and counts what Beam shuffles. Then, for each
+number of made-up names, a new process lists them, builds the job and writes the
+manifest, and another one merges the made-up results of as many shards as that
+much speech has. The last table extrapolates both to --hours.
 """
 
 import argparse
@@ -231,7 +230,7 @@ def made_up_files(count: int) -> directory.Files:
 
 
 def made_up_groups(config: Config, shard_count: int, names: int):
-    """The merged results of shards, each an object of its own, as they come."""
+    """The merged results of shards, each one a new object, as they come."""
     rng = np.random.default_rng(0)
     moments = statistics.PartialMoments.empty(config.stft.bins)
     frames = rng.normal(-4, 2, (8000, config.stft.bins))

@@ -1,9 +1,8 @@
 """Hosts on this machine, for tests with several of them.
 
-`namespaces` gives each host a network namespace with an address of its own, a
-host name and a private /tmp; a bridge joins them, and this process is on it
-too. Only root can do that. `loopback` has the same interface, without any
-isolation.
+`namespaces` gives each host its own network namespace, address, host name and
+/tmp; a bridge joins them, and this process is on it too. Only root can do that.
+`loopback` runs processes in the same way without isolation.
 
     with namespaces(["one", "two"], shared=tmp_path) as (one, two):
         server = one.popen(["python", "-m", "http.server", "8000"])
@@ -62,7 +61,7 @@ class Host:
         self._processes: list[subprocess.Popen] = []
 
     def popen(self, command: Sequence, **kwargs) -> subprocess.Popen:
-        """Starts a process, in a process group of its own.
+        """Starts a process, in its own process group.
 
         Args:
           command: of the process.
@@ -86,19 +85,11 @@ class Host:
             process.wait(timeout=_TIMEOUT_SECS)
         self._processes.clear()
 
-    def down(self) -> None:
-        """Cuts the link to all other hosts."""
-        raise NotImplementedError("loopback has no link")
-
-    def up(self) -> None:
-        """Restores the link."""
-        raise NotImplementedError("loopback has no link")
-
     def _prefix(self) -> list[str]:
         return []
 
 
-class _Namespace(Host):
+class Namespace(Host):
     """A network namespace, whose cable ends at a bridge."""
 
     def __init__(self, name: str, address: str, directory: Path, shared: Path):
@@ -112,9 +103,11 @@ class _Namespace(Host):
         self.port = f"p{address.split('.', 2)[2]}"
 
     def down(self) -> None:
+        """Cuts the link to all other hosts."""
         _ip(f"link set {self.port} down")
 
     def up(self) -> None:
+        """Restores the link."""
         _ip(f"link set {self.port} up")
 
     def _prefix(self) -> list[str]:
@@ -139,7 +132,7 @@ def loopback(names: Sequence[str]) -> Iterator[list[Host]]:
 
 
 @contextlib.contextmanager
-def namespaces(names: Sequence[str], shared: Path) -> Iterator[list[Host]]:
+def namespaces(names: Sequence[str], shared: Path) -> Iterator[list[Namespace]]:
     """Hosts in network namespaces; removes them with all they still run.
 
     Skips the test where this process may not create namespaces.
@@ -161,7 +154,7 @@ def namespaces(names: Sequence[str], shared: Path) -> Iterator[list[Host]]:
         _ip(f"addr add {subnet}.1/24 dev {bridge}")
         _ip(f"link set {bridge} up")
         hosts = [
-            _Namespace(name, f"{subnet}.{i}", root / name, shared.resolve())
+            Namespace(name, f"{subnet}.{i}", root / name, shared.resolve())
             for i, name in enumerate(names, 2)
         ]
         table = [f"{host.address} {host.name}\n" for host in hosts]
@@ -193,7 +186,7 @@ def _free_subnet() -> str:
 
 
 @contextlib.contextmanager
-def _connected(host: _Namespace, bridge: str) -> Iterator[None]:
+def _connected(host: Namespace, bridge: str) -> Iterator[None]:
     """The namespace of a host, with a cable to the bridge."""
     name = host.namespace
     _ip(f"netns add {name}")

@@ -92,7 +92,7 @@ def test_workers_without_a_link_name_each_other_and_resume(
     codes, errors = finish(processes)
     assert codes == [1, 1], errors
     for error, other in zip(errors, (1, 0), strict=True):
-        # TensorFlow may log something of its own after it.
+        # TensorFlow may log another line after it.
         assert [s for s in error.splitlines() if s.startswith("error: ")] == [
             f"error: lost the connection to worker {other} "
             f"({hosts[other].address}:{PORT}); start all workers again with "
