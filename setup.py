@@ -52,7 +52,7 @@ EXTRAS = {
     "hdfs": ["apache-beam[hadoop]"],
     "dask": ["apache-beam[dask]"],
     # Flink's and Spark's jars, for clusters on this machine.
-    "cluster": ["apache-flink-libraries==1.19.*", "pyspark==3.5.*"],
+    "cluster": ["apache-flink-libraries==1.19.*", "filelock", "pyspark==3.5.*"],
     "gpu": ["tensorflow[and-cuda]"],
     # The pinned set fits no Python 3.10.
     "docs": [

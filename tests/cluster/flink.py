@@ -200,13 +200,16 @@ def flink(
 
 def main() -> None:
     """Runs a cluster of one task manager until a signal arrives."""
+    # So that the blocks below end the processes, also during the start.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(0))
     with (
         tempfile.TemporaryDirectory() as logs,
         loopback(["flink"]) as hosts,
         flink(hosts[0], hosts, Path(logs)) as cluster,
     ):
         print(" ".join(cluster.flags), flush=True)
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        signal.pause()
 
 
 if __name__ == "__main__":
