@@ -96,14 +96,23 @@ class Flink:
         )
 
     @property
+    def address(self) -> str:
+        """Where the job manager accepts jobs."""
+        return f"{self._master.address}:{self._rest_port}"
+
+    @property
+    def worker_pool(self) -> str:
+        """Where each task manager finds its pool of Python workers."""
+        return f"localhost:{self._pool_port}"
+
+    @property
     def flags(self) -> list[str]:
-        address = f"{self._master.address}:{self._rest_port}"
         return [
             "--runner=FlinkRunner",
-            f"--flink_master={address}",
+            f"--flink_master={self.address}",
             f"--flink_job_server_jar={jars.job_server('flink')}",
             "--environment_type=EXTERNAL",
-            f"--environment_config=localhost:{self._pool_port}",
+            f"--environment_config={self.worker_pool}",
             # Otherwise each stage starts new workers.
             "--environment_cache_millis=60000",
             f"--parallelism={self._task_managers}",
@@ -145,7 +154,7 @@ class Flink:
 
     def get(self, path: str) -> dict:
         """The answer of Flink's REST interface; empty if there is none."""
-        url = f"http://{self._master.address}:{self._rest_port}/{path}"
+        url = f"http://{self.address}/{path}"
         with contextlib.suppress(OSError):
             with urllib.request.urlopen(url, timeout=5) as response:
                 return json.load(response)

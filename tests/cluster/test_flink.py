@@ -1,23 +1,25 @@
 """A Flink cluster on three hosts, with and without faults."""
 
-import contextlib
 import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.cluster import flink as flink_lib
-from tests.cluster.hosts import loopback, namespaces
-from tests.conftest import ROOT, run_command
+from tests.cluster import jars
+from tests.cluster.hosts import namespaces
+from tests.cluster.jobs import (
+    TIMEOUT_SECS,
+    check_success,
+    running,
+    wait_for_shards,
+)
+from tests.conftest import run_command
 from tests.pipeline.data_sets import digests
+from tests.test_kubernetes import PODS
 
 pytestmark = pytest.mark.cluster
-
-# Seconds that a job may take on a busy machine, restarts included.
-TIMEOUT_SECS = 400
 
 
 @pytest.fixture(scope="module")
@@ -47,20 +49,9 @@ def flink(hosts, tmp_path_factory):
         yield cluster
 
 
-@contextlib.contextmanager
-def running(flink, source, output, *more):
-    """The process of a job, which is killed at the end."""
-    command = [
-        *(sys.executable, "-m", "pipeline.preprocess", *flink.flags),
-        *("--config=tiny", f"--source={source}", f"--output={output}", *more),
-    ]
-    with loopback(["client"]) as (client,):
-        yield client.popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-
-
-def failure(flink, source, output, *more):
+def failure(flink, source, output):
     """The last line of `error:` of a job that fails."""
-    with running(flink, source, output, *more) as job:
+    with running(flink.flags, source, output) as job:
         _, stderr = job.communicate(timeout=TIMEOUT_SECS)
     assert job.returncode == 1
     assert "Traceback" not in stderr.splitlines()[0]
@@ -68,22 +59,9 @@ def failure(flink, source, output, *more):
     return [s for s in stderr.splitlines() if s.startswith("error: ")][-1]
 
 
-def check_success(job):
-    _, stderr = job.communicate(timeout=TIMEOUT_SECS)
-    assert job.returncode == 0, stderr
-
-
-def wait_for_shards(directory):
-    """Returns when workers write shards below a directory."""
-    deadline = time.monotonic() + TIMEOUT_SECS
-    while not list(directory.glob(".incomplete-*/Split-*/*")):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def test_same_bytes(flink, recordings, shards, tmp_path):
     output = tmp_path / "digits"
-    with running(flink, recordings, output) as job:
+    with running(flink.flags, recordings, output) as job:
         check_success(job)
     assert digests(output) == digests(shards)
 
@@ -99,6 +77,34 @@ def test_a_pipeline_ingests_with_flink(flink, recordings, shards, tmp_path):
     )
     assert result.returncode == 0, result.stderr
     (output,) = (tmp_path / "preprocess").iterdir()
+    assert digests(output) == digests(shards)
+
+
+def test_a_standing_job_server(flink, hosts, recordings, shards, tmp_path):
+    """With the flags of the example for Kubernetes."""
+    master = hosts[0]
+    here = {
+        "flink-jobmanager:8081": flink.address,
+        "beam-jobserver": master.address,
+        "localhost:50000": flink.worker_pool,
+        "/tmp/artifacts": str(tmp_path / "artifacts"),
+    }
+
+    def flags(pod):
+        text = " ".join(PODS[pod]["spec"]["containers"][0]["args"])
+        for place, replacement in here.items():
+            text = text.replace(place, replacement)
+        return text.split()
+
+    jar = jars.job_server("flink")
+    command = [*jars.java(), "-jar", jar, *flags("beam-jobserver")]
+    with open(flink.logs / "job-server.log", "wb") as log:
+        master.popen(command, stderr=log)
+    runner = flags("pipeline")
+    runner = runner[runner.index("--runner=PortableRunner") :]
+    output = tmp_path / "digits"
+    with running(runner, recordings, output) as job:
+        check_success(job)
     assert digests(output) == digests(shards)
 
 
@@ -121,10 +127,10 @@ def test_a_full_disk(flink, recordings, small_disk):
 
 def test_a_killed_client(flink, recordings, shards, tmp_path):
     output = tmp_path / "digits"
-    with running(flink, recordings, output):
+    with running(flink.flags, recordings, output):
         wait_for_shards(tmp_path)
     assert not output.exists()
-    with running(flink, recordings, output) as job:
+    with running(flink.flags, recordings, output) as job:
         check_success(job)
     assert digests(output) == digests(shards)
 
@@ -132,7 +138,7 @@ def test_a_killed_client(flink, recordings, shards, tmp_path):
 def test_a_killed_task_manager(flink, hosts, recordings, shards, tmp_path):
     """The job starts again on the other one."""
     output = tmp_path / "digits"
-    with running(flink, recordings, output) as job:
+    with running(flink.flags, recordings, output) as job:
         wait_for_shards(tmp_path)
         hosts[1].kill()
         check_success(job)

@@ -3,6 +3,7 @@
 Moto's server speaks the real S3 protocol.
 """
 
+import functools
 import shutil
 import socket
 import subprocess
@@ -12,8 +13,9 @@ import time
 import pytest
 
 from tests.cluster import flink as flink_lib
-from tests.cluster.hosts import loopback, namespaces
-from tests.conftest import ROOT, preprocess_tiny
+from tests.cluster.hosts import namespaces
+from tests.cluster.jobs import TIMEOUT_SECS, check_success, running
+from tests.conftest import preprocess_tiny
 from tests.pipeline.data_sets import digests
 
 boto3 = pytest.importorskip("boto3")
@@ -21,9 +23,6 @@ pytest.importorskip("moto.server")
 pytestmark = pytest.mark.cluster
 
 PORT = 5000
-
-# Seconds that a job may take on a busy machine, restarts included.
-TIMEOUT_SECS = 600
 
 
 @pytest.fixture(scope="module")
@@ -91,30 +90,18 @@ def expected(source, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def job(flink, endpoint, source, s3):
-    """Starts a job from S3 to an address; returns its process."""
+    """Runs a job from S3 to an address, as `running` does."""
     for path in sorted(source.iterdir()):
         s3.upload_file(str(path), "speech", f"recordings/{path.name}")
-    command = [
-        *(sys.executable, "-m", "pipeline.preprocess", *flink.flags),
-        "--config=tiny",
-        "--source=s3://speech/recordings",
+    flags = [
         f"--s3_endpoint_url={endpoint}",
         "--s3_access_key_id=anyone",
         "--s3_secret_access_key=anything",
         "--s3_region_name=us-east-1",
     ]
-    with loopback(["client"]) as (client,):
-        yield lambda output: client.popen(
-            [*command, f"--output={output}"],
-            cwd=ROOT,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-
-def check_success(process):
-    _, stderr = process.communicate(timeout=TIMEOUT_SECS)
-    assert process.returncode == 0, stderr
+    return functools.partial(
+        running, [*flink.flags, *flags], "s3://speech/recordings"
+    )
 
 
 def keys(s3, prefix):
@@ -132,7 +119,8 @@ def download(s3, prefix, directory):
 
 
 def test_same_bytes_from_s3_to_s3(s3, job, expected, tmp_path):
-    check_success(job("s3://speech/tfrecords/digits"))
+    with job("s3://speech/tfrecords/digits") as process:
+        check_success(process)
     copy = download(s3, "tfrecords/digits", tmp_path)
     assert digests(copy) == expected
     # Nothing is left but the data set.
@@ -142,17 +130,17 @@ def test_same_bytes_from_s3_to_s3(s3, job, expected, tmp_path):
 def test_links_of_the_storage_and_of_a_task_manager_are_cut(
     hosts, s3, job, expected, tmp_path
 ):
-    process = job("s3://speech/again/digits")
-    deadline = time.monotonic() + TIMEOUT_SECS
-    while not any("Split-" in key for key in keys(s3, "again/")):
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.1)
-    # Workers try again until the storage is back.
-    hosts[3].down()
-    time.sleep(5)
-    hosts[3].up()
-    # The job restarts on the other task manager.
-    hosts[1].down()
-    check_success(process)
+    with job("s3://speech/again/digits") as process:
+        deadline = time.monotonic() + TIMEOUT_SECS
+        while not any("Split-" in key for key in keys(s3, "again/")):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.1)
+        # Workers try again until the storage is back.
+        hosts[3].down()
+        time.sleep(5)
+        hosts[3].up()
+        # The job restarts on the other task manager.
+        hosts[1].down()
+        check_success(process)
     copy = download(s3, "again/digits", tmp_path)
     assert digests(copy) == expected
