@@ -2,7 +2,7 @@
 
 The best checkpoint has the lowest Frechet distance of those that the watch of
 the training found healthy. --checkpoint takes another one that the run still
-contains.
+contains. Latents are scaled as the watch found best at that checkpoint.
 
 The SavedModel turns seeds into audio: moments, phase and inverse STFT are in
 its graph. metadata.json beside it contains the sample rate and the config.

@@ -213,6 +213,13 @@ WATCH = (
             ("frechet", "0", 3),
         )
     ),
+    Metric(
+        "latent_scale",
+        "How much wider than in training the latents are whose windows have "
+        "the lowest Frechet distance; the export scales its latents by it.",
+        "1",
+        digits=2,
+    ),
 )
 _WATCH_BY_NAME = {metric.name: metric for metric in WATCH}
 

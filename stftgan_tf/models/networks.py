@@ -48,6 +48,13 @@ def build_critic(
     return frames.build_critic(config, classes, moments)
 
 
+def scale_latents(generator: keras.Model, scale: float) -> None:
+    """Changes the weights as if all latents were multiplied by `scale`."""
+    # Latents only enter the first layer with weights.
+    first = next(x for x in generator.layers if isinstance(x, layers.Dense))
+    first.kernel.assign(scale * first.kernel)
+
+
 def macs(model: keras.Model) -> int:
     """Counts the multiply-accumulate operations for one row.
 

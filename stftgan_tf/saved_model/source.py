@@ -76,6 +76,8 @@ def _of_run(run: Path, checkpoint: str) -> Source:
     choice = checkpoints.restore_average(
         run / checkpoints.DIRECTORY, generator, checkpoint
     )
+    scale = choice.state.metrics.get("latent_scale", 1.0)
+    networks.scale_latents(generator, scale)
     metadata = model_card.metadata_of(
         run, config, manifest, generator.count_params(), choice
     )

@@ -35,6 +35,10 @@ class Probe:
         ]
         return np.concatenate([windows.numpy() for windows in batches])
 
+    def scaled(self, scale: float) -> "Probe":
+        """The same inputs with latents times `scale`."""
+        return dataclasses.replace(self, latents=scale * self.latents)
+
     def _inputs(self, part: slice) -> tf.Tensor | list[tf.Tensor]:
         if self.classes is None:
             return self.latents[part]

@@ -66,6 +66,10 @@ class VarietyMeter:
             "frechet": distances.frechet_distance(vectors, real),
         }
 
+    def frechet(self, windows: np.ndarray) -> float:
+        """The metric `frechet` alone, of windows float32 [B, T, F]."""
+        return distances.frechet_distance(self._embed(windows), self._real)
+
 
 def _spread(vectors: np.ndarray, count: int) -> np.ndarray:
     """At most `count` different vectors, spread evenly over all of them."""

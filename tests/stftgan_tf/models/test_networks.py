@@ -160,6 +160,23 @@ def test_classes_scale_the_generator_and_move_the_score():
 
 
 @pytest.mark.parametrize("kind", ["frames", "dcgan"])
+@pytest.mark.parametrize("classes", [0, 3])
+def test_the_weights_can_widen_all_latents(kind, classes):
+    config = tiny_with(f"model.networks={kind}", "model.condition=label")
+    generator = networks.build_generator(config, classes)
+    latent = tf.random.stateless_normal([2, config.model.latent_dim], [0, 0])
+
+    def windows(latent):
+        inputs = [latent, tf.constant([0, 2], tf.int64)] if classes else latent
+        return generator(inputs).numpy()
+
+    wider = windows(1.3 * latent)
+    assert np.abs(wider - windows(latent)).max() > 1e-3
+    networks.scale_latents(generator, 1.3)
+    np.testing.assert_allclose(windows(latent), wider, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["frames", "dcgan"])
 @pytest.mark.parametrize(
     "build", [networks.build_generator, networks.build_critic]
 )

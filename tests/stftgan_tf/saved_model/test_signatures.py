@@ -114,10 +114,13 @@ def test_generate_is_the_averaged_generator(loaded, trained_run, tiny):
     _, manifest = run_dir.open_run(trained_run)
     moments = Moments.from_dict(manifest["moments"])
     generator = networks.build_generator(tiny, moments=moments)
-    checkpoints.restore_average(trained_run / "checkpoints", generator)
+    directory = trained_run / "checkpoints"
+    choice = checkpoints.restore_average(directory, generator)
+    scale = choice.state.metrics["latent_scale"]
     latent = tf.random.stateless_normal([2, tiny.model.latent_dim], [0, 0])
     windows = call(loaded, "generate", latent=latent)["window"]
-    np.testing.assert_allclose(windows, generator(latent), atol=1e-6)
+    expected = generator(scale * latent)
+    np.testing.assert_allclose(windows, expected, atol=1e-6)
 
 
 def test_no_function_requires_xla(export):

@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -24,10 +25,17 @@ class ScriptedMeter:
 
     def __init__(self):
         self.metrics = HEALTHY
+        # If not None, Frechet distances are those from these windows.
+        self.data = None
 
     def measure(self, windows):
         assert windows.shape == (64, 16, 32)
-        return dict(self.metrics)
+        return {**self.metrics, "frechet": self.frechet(windows)}
+
+    def frechet(self, windows):
+        if self.data is None:
+            return self.metrics["frechet"]
+        return float(np.abs(windows - self.data).mean())
 
 
 class Watching:
@@ -38,12 +46,13 @@ class Watching:
         self.meter = ScriptedMeter()
         self._budget = Budget(0, 0.0, Limits(100))
         writer = tf.summary.create_file_writer(str(run / "tensorboard"))
+        self.probe = probe_of(config, None, config.watch.windows)
         self.watch = Watch(
             config,
             self._budget,
             Reporter(run, config, self._budget, writer),
             self.meter,
-            probe_of(config, None, config.watch.windows),
+            self.probe,
         )
         self.saver = Saver(run, config, self._budget, self.watch)
         self.model = build_wgan(config)
@@ -56,6 +65,21 @@ class Watching:
         self._budget.step = step
         self.watch.on_train_batch_end(0)
         return self.watch
+
+
+@pytest.mark.parametrize(
+    ("width", "expected"), [(0.8, 1.0), (1.0, 1.0), (1.2, 1.2), (1.5, 1.3)]
+)
+def test_the_width_of_latents_whose_windows_are_nearest_to_the_data(
+    tmp_path, width, expected
+):
+    watching = Watching(tmp_path)
+    data = watching.probe.scaled(width).windows(watching.model.ema_generator)
+    watching.meter.data = data
+    watch = watching.end_step(10)
+    assert watch.state.metrics["latent_scale"] == expected
+    (row,) = runs.measurements(tmp_path)
+    assert row["watch/latent_scale"] == expected
 
 
 def test_a_collapse_stops_the_training(tmp_path):
