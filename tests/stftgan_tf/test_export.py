@@ -33,8 +33,8 @@ def test_litert_is_one_file(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert export_lib.main(["--model=digits", "--format=litert"]) == 0
     first, chosen, speed, last = capsys.readouterr().out.splitlines()
-    assert first.startswith("step 10500, 964,224 parameters, ")
-    assert chosen == "checkpoint best-00010500 (as exported before)"
+    assert first.startswith("step 11500, 964,224 parameters, ")
+    assert chosen == "checkpoint step-00011500 (as exported before)"
     assert speed.startswith("one sample: ") and "on one core" in speed
     assert last == "exports/digits.tflite"
     assert [x.name for x in (tmp_path / "exports").iterdir()] == [
