@@ -100,14 +100,14 @@ class Watch(keras.callbacks.Callback):
         Args:
           frechet: the distance without scaling.
         """
-        found = [frechet]
+        distances = [frechet]
         for scale in _LATENT_SCALES[1:]:
             probe = self._probe.scaled(scale)
             windows = probe.windows(self.model.ema_generator)
-            found.append(self._meter.frechet(windows))
-        curvature, slope, _ = np.polyfit(_LATENT_SCALES, found, 2)
+            distances.append(self._meter.frechet(windows))
+        curvature, slope, _ = np.polyfit(_LATENT_SCALES, distances, 2)
         if curvature <= 0:
-            return _LATENT_SCALES[int(np.argmin(found))]
+            return _LATENT_SCALES[int(np.argmin(distances))]
         vertex = -slope / (2 * curvature)
         return float(np.clip(vertex, _LATENT_SCALES[0], _LATENT_SCALES[-1]))
 
