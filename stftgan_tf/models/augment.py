@@ -16,6 +16,11 @@ from stftgan_tf.dsp.moments import CLIP_SIGMAS, Moments
 # Uniform random numbers that the changes of one window need.
 DRAWS = 9
 
+# While each change is not more likely than this, it hardly leaks into what is
+# generated: the critic sees enough windows without it (Karras et al. 2020,
+# section 2.2).
+_MAX_PROBABILITY = 0.8
+
 
 class Augment:
     """Gain, shift in time, and masks of time and frequency.
@@ -98,8 +103,10 @@ def next_probability(
       config: target and speed (`augment.target`, `augment.adjust_windows`).
 
     Returns:
-      The next probability, in [0, 1].
+      The next probability, in [0, 0.8].
     """
     settings = config.augment
     move = tf.sign(separation - settings.target) * windows
-    return tf.clip_by_value(p + move / settings.adjust_windows, 0.0, 1.0)
+    return tf.clip_by_value(
+        p + move / settings.adjust_windows, 0.0, _MAX_PROBABILITY
+    )
