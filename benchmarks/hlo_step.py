@@ -161,7 +161,8 @@ def step_flops(config: Config, model: WGAN) -> float:
     """
     batch, loss = config.train.batch_size, config.train.loss
     generate = 2 * networks.macs(model.generator)
-    score = 2 * networks.macs(model.critic)
+    critics = filter(None, (model.critic, model.texture_critic))
+    score = 2 * sum(map(networks.macs, critics))
     # The relativistic loss scores real windows in the generator update, too,
     # and its penalty covers real and generated windows.
     both = loss == "rpgan-r1r2"

@@ -12,6 +12,10 @@ from stftgan_tf.config.schema import (
 )
 from stftgan_tf.errors import ConfigError
 
+# A patch of the texture critic has 10 values a side, and second differences
+# require a neighbour on each side.
+_MIN_TEXTURE_SIZE = 12
+
 
 def check(config: Config) -> None:
     """Raises ConfigError for values that cannot work together."""
@@ -71,11 +75,31 @@ def _check_networks(config: Config) -> None:
         kernel = getattr(model, name).kernel
         if kernel % 2 == 0:
             raise ConfigError(f"model.{name}.kernel is {kernel}; expected odd")
+    _check_texture(config)
     group, batch = model.minibatch_stddev, config.train.batch_size
     if batch % group:
         raise ConfigError(
             f"train.batch_size is {batch}; expected a multiple of "
             f"model.minibatch_stddev, {group}"
+        )
+
+
+def _check_texture(config: Config) -> None:
+    if not config.train.texture_weight:
+        return
+    if config.train.loss != "rpgan-r1r2":
+        raise ConfigError(
+            f"train.texture_weight is {config.train.texture_weight:g}; "
+            f"expected 0, because train.loss is {config.train.loss} and the "
+            "texture critic needs rpgan-r1r2"
+        )
+    if min(config.window_shape) < _MIN_TEXTURE_SIZE:
+        frames, bins = config.window_shape
+        raise ConfigError(
+            f"train.texture_weight is {config.train.texture_weight:g}; "
+            f"expected 0, because windows of {frames} frames and {bins} bins "
+            f"are too small for the texture critic, which needs "
+            f"{_MIN_TEXTURE_SIZE} of both"
         )
 
 

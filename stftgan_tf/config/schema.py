@@ -226,12 +226,15 @@ class TrainConfig:
       penalty_interval: critic updates from one penalty to the next; the penalty
         is multiplied by this number (lazy regularisation, Karras et al. 2020,
         "Analyzing and Improving", appendix B). For `rpgan-r1r2`.
+      texture_weight: weight in the generator's loss of a second critic, which
+        judges fine structure (`stftgan_tf/models/texture.py`); 0 leaves it out.
+        The weight grows linearly over the first 320,000 windows.
       weight_clip: largest absolute weight of the critic, for `wgan`.
       critic_steps: critic updates per generator update.
       batch_size: windows per critic update, over all devices.
-      optimizer: `adam` or `rmsprop`, for both networks.
+      optimizer: `adam` or `rmsprop`, for all networks.
       generator_lr: learning rate of the generator.
-      critic_lr: learning rate of the critic.
+      critic_lr: learning rate of the critics.
       beta_1: decay rate of Adam's first moment.
       beta_2: decay rate of Adam's second moment.
       ema_half_life_windows: half-life, in windows, of the running average of
@@ -260,6 +263,7 @@ class TrainConfig:
     loss: Literal["wgan", "wgan-gp", "rpgan-r1r2"] = "wgan-gp"
     penalty_weight: float = _bounded(0, 1e6, 10.0)
     penalty_interval: int = _bounded(1, 1000, 1)
+    texture_weight: float = _bounded(0, 100, 0.0)
     weight_clip: float = _bounded(1e-9, 1e3, 0.01)
     critic_steps: int = _bounded(1, 100, 1)
     batch_size: int = _bounded(1, 65536, 64)
@@ -295,7 +299,8 @@ class AugmentConfig:
       target: augmentation becomes more likely while the share of real windows
         that score above their generated partner exceeds this, on a scale from
         0 (half of them) to 1 (all). 0 turns augmentation off. Usual: 0.6.
-      adjust_windows: windows within which the probability can rise from 0 to 1.
+      adjust_windows: windows in which the probability can rise by 1; it stops
+        at 0.8.
       gain_db: largest change of level.
       shift_frames: largest shift in time.
       mask_frames: longest masked stretch of time.

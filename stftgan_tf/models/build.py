@@ -5,6 +5,7 @@ from stftgan_tf.dsp.moments import Moments
 from stftgan_tf.models import networks
 from stftgan_tf.models.augment import Augment
 from stftgan_tf.models.devices import resolve_jit
+from stftgan_tf.models.texture import TextureCritic
 from stftgan_tf.models.wgan import WGAN
 
 
@@ -17,13 +18,16 @@ def build_wgan(
 
     Args:
       config: networks, loss, optimizers and augmentation.
-      moments: mean and deviation of the data, as `networks.build_generator`
-        and `Augment` take them.
+      moments: mean and deviation of the data, as `networks.build_generator`,
+        `Augment` and `TextureCritic` take them; None leaves the last out.
       classes: number of labels or clusters of a conditional model.
     """
     augmentation = None
     if config.augment.target:
         augmentation = Augment(config, moments)
+    texture = None
+    if config.train.texture_weight and moments is not None:
+        texture = TextureCritic(config, moments)
     model = WGAN(
         networks.build_generator(config, classes, moments),
         networks.build_critic(config, classes, moments),
@@ -31,6 +35,7 @@ def build_wgan(
         networks.build_generator(config, classes, moments),
         config,
         augmentation,
+        texture,
     )
     model.compile(jit_compile=resolve_jit(config))
     return model

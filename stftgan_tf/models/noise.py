@@ -13,6 +13,11 @@ class Purpose(enum.IntEnum):
     PENALTY_POINTS = 1
     REAL_AUGMENTATION = 2
     FAKE_AUGMENTATION = 3
+    TEXTURE_CROP = -1
+
+
+# Of them, those that are not negative.
+_PURPOSES = 4
 
 
 class Noise:
@@ -40,8 +45,12 @@ class Noise:
 
     def seed(self, step: tf.Tensor, update: int, purpose: Purpose) -> tf.Tensor:
         """A seed, int64 [2], that no other draw of the training uses."""
-        draws_per_step = len(Purpose) * self._updates
-        draw = step * draws_per_step + len(Purpose) * update + int(purpose)
+        place = step * self._updates + update
+        if purpose == Purpose.TEXTURE_CROP:
+            # So that the other purposes keep the seeds that they had before it.
+            draw = -1 - place
+        else:
+            draw = _PURPOSES * place + int(purpose)
         context = tf.distribute.get_replica_context()
         replica = tf.cast(context.replica_id_in_sync_group, tf.int64)
         # `train.seed` has 31 bits.

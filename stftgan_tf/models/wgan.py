@@ -11,6 +11,7 @@ from stftgan_tf.models import augment, losses
 from stftgan_tf.models.average import update_average
 from stftgan_tf.models.noise import Noise, Purpose
 from stftgan_tf.models.replicas import replica_mean, state_variable
+from stftgan_tf.models.texture import TextureCritic
 
 # Means that `train_step` reports.
 TRACKED = (
@@ -28,6 +29,7 @@ class WGAN(keras.Model):
 
     Attributes:
       generator, critic: the networks that learn.
+      texture_critic: the network of the texture critic, or None.
       ema_generator: the running average of the generator's weights, which is
         what gets exported.
       generator_optimizer, critic_optimizer: set by `compile`.
@@ -44,6 +46,7 @@ class WGAN(keras.Model):
         ema_generator: keras.Model,
         config: Config,
         augmentation: augment.Augment | None = None,
+        texture: TextureCritic | None = None,
     ):
         super().__init__()
         self.generator, self.critic = generator, critic
@@ -54,6 +57,8 @@ class WGAN(keras.Model):
         self._loss = losses.LOSSES[config.train.loss]
         self._conditional = config.model.condition != "none"
         self._augmentation = augmentation
+        self._texture = texture
+        self.texture_critic = texture.network if texture else None
         self._trackers = {n: keras.metrics.Mean(name=n) for n in TRACKED}
         self.augment_p = state_variable(0.0, tf.float32)
         self.first_bad_step = state_variable(-1, tf.int64)
@@ -74,7 +79,7 @@ class WGAN(keras.Model):
         )
         self.critic_optimizer = _optimizer(train, train.critic_lr)
         self.generator_optimizer = _optimizer(train, train.generator_lr)
-        self.critic_optimizer.build(self.critic.trainable_variables)
+        self.critic_optimizer.build(self._critic_variables)
         self.generator_optimizer.build(self.generator.trainable_variables)
 
     @property
@@ -97,10 +102,16 @@ class WGAN(keras.Model):
     def digest(self) -> str:
         """Fingerprint of all weights, to compare runs or workers.
 
-        Eight hexadecimal digits of a SHA-256 of all three networks.
+        Eight hexadecimal digits of a SHA-256 of all networks.
         """
         sha256 = hashlib.sha256()
-        for network in (self.generator, self.critic, self.ema_generator):
+        networks = (
+            self.generator,
+            self.critic,
+            self.ema_generator,
+            self.texture_critic,
+        )
+        for network in filter(None, networks):
             for weight in network.get_weights():
                 sha256.update(weight.tobytes())
         return sha256.hexdigest()[:8]
@@ -151,15 +162,17 @@ class WGAN(keras.Model):
         """
         train = self._config.train
         fake = self.generate(label, step, update)
+        textures = self._crops(real, fake, step, update)
         real, fake = self._augmented(real, fake, step, update)
         loss, penalty, scores, gradients = self._critic_gradients(
-            real, fake, label, step, update
+            real, fake, textures, label, step, update
         )
-        variables = self.critic.trainable_variables
-        norm = self._apply(self.critic_optimizer, gradients, variables)
+        norm = self._apply(
+            self.critic_optimizer, gradients, self._critic_variables
+        )
         if train.loss == "wgan":
             limit = train.weight_clip
-            for variable in variables:
+            for variable in self.critic.trainable_variables:
                 variable.assign(tf.clip_by_value(variable, -limit, limit))
         self._adapt_augmentation(*scores)
         return {
@@ -177,13 +190,16 @@ class WGAN(keras.Model):
         variables = self.generator.trainable_variables
         with tf.GradientTape() as tape:
             fake = self.generate(label, step, update)
+            textures = self._crops(real, fake, step, update)
             real, fake = self._augmented(real, fake, step, update)
             fake_scores = self.score(fake, label)
             real_scores = fake_scores
             if self._loss.relativistic:
                 real_scores = self.score(real, label)
-            loss = self._loss.generator(real_scores, fake_scores)
-        gradients = _dense_gradients(tape, loss, variables)
+            total = loss = self._loss.generator(real_scores, fake_scores)
+            if textures:
+                total += self._texture.generator_loss(*textures, step)
+        gradients = _dense_gradients(tape, total, variables)
         norm = self._apply(self.generator_optimizer, gradients, variables)
         return {"generator_loss": loss, "generator_gradient_norm": norm}
 
@@ -250,6 +266,7 @@ class WGAN(keras.Model):
         self,
         real: tf.Tensor,
         fake: tf.Tensor,
+        textures: tuple,
         label: tf.Tensor,
         step: tf.Tensor,
         update: int,
@@ -261,7 +278,8 @@ class WGAN(keras.Model):
         `tf.cond` that contains gradients need the step as a constant: XLA
         would compile again for every step, or fail.
         """
-        train, variables = self._config.train, self.critic.trainable_variables
+        train = self._config.train
+        interval = train.penalty_interval
 
         def compute(penalised: bool) -> tuple:
             with tf.GradientTape() as tape:
@@ -273,11 +291,16 @@ class WGAN(keras.Model):
                 if penalised:
                     penalty = self.penalty(real, fake, label, step, update)
                 total = loss + train.penalty_weight * penalty
-            gradients = _dense_gradients(tape, total, variables)
+                if textures:
+                    # Adam and RMSprop do not depend on the scale of a loss, so
+                    # the critics can share an optimizer.
+                    total += self._texture.critic_loss(
+                        *textures, interval if penalised else 0
+                    )
+            gradients = _dense_gradients(tape, total, self._critic_variables)
             penalty = tf.convert_to_tensor(penalty)
             return loss, penalty, (real_scores, fake_scores), gradients
 
-        interval = train.penalty_interval
         if self._loss.penalty is None or interval == 1:
             return compute(self._loss.penalty is not None)
         updates = step * train.critic_steps + update
@@ -286,6 +309,22 @@ class WGAN(keras.Model):
             lambda: compute(True),
             lambda: compute(False),
         )
+
+    @property
+    def _critic_variables(self) -> list:
+        variables = self.critic.trainable_variables
+        if self.texture_critic is None:
+            return variables
+        return variables + self.texture_critic.trainable_variables
+
+    def _crops(
+        self, real: tf.Tensor, fake: tf.Tensor, step: tf.Tensor, update: int
+    ) -> tuple:
+        """Textures of real and generated windows; () without their critic."""
+        if self._texture is None:
+            return ()
+        draws = self.noise.uniform([2], step, update, Purpose.TEXTURE_CROP)
+        return self._texture.crop(real, fake, draws)
 
     def _augmented(
         self, real: tf.Tensor, fake: tf.Tensor, step: tf.Tensor, update: int

@@ -312,6 +312,9 @@ def _hide(paths: Iterable[Path]) -> list[Path]:
 
 def _checkpoint(model: WGAN) -> tf.train.Checkpoint:
     """What is saved. The names are part of the file format."""
+    texture = {}
+    if model.texture_critic is not None:
+        texture["texture_critic"] = model.texture_critic
     return tf.train.Checkpoint(
         generator=model.generator,
         critic=model.critic,
@@ -319,4 +322,5 @@ def _checkpoint(model: WGAN) -> tf.train.Checkpoint:
         generator_optimizer=model.generator_optimizer,
         critic_optimizer=model.critic_optimizer,
         augment_p=model.augment_p,
+        **texture,
     )

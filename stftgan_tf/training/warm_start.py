@@ -1,9 +1,9 @@
 """Starts a training with the weights of another model (fine-tuning).
 
 From a run come the averaged generator and the critic of its best checkpoint;
-from an export comes the generator, and the critic starts anew. Optimizers and
-averages start anew as well. Moments, labels and clusters are those of the new
-data.
+from an export comes the generator, and the critic starts anew. Optimizers,
+averages and the texture critic start anew as well. Moments, labels and clusters
+are those of the new data.
 
 `init_from.json` of the run records what it started from.
 """

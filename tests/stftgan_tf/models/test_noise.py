@@ -13,7 +13,20 @@ def test_no_two_draws_share_a_seed():
         tuple(noise.seed(tf.constant(step, tf.int64), update, purpose).numpy())
         for step, update, purpose in places
     ]
-    assert len(set(seeds)) == 5 * 4 * 4
+    assert len(set(seeds)) == 5 * 4 * len(Purpose)
+
+
+def test_seeds_stay_the_same_from_version_to_version():
+    noise = Noise(seed=7, updates_per_step=2)
+    place = tf.constant(3, tf.int64), 1
+    draws = {p: noise.seed(*place, p).numpy().tolist() for p in Purpose}
+    assert draws == {
+        Purpose.LATENTS: [7, 28],
+        Purpose.PENALTY_POINTS: [7, 29],
+        Purpose.REAL_AUGMENTATION: [7, 30],
+        Purpose.FAKE_AUGMENTATION: [7, 31],
+        Purpose.TEXTURE_CROP: [7, -8],
+    }
 
 
 def test_numbers_depend_only_on_seed_and_place():

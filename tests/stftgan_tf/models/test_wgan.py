@@ -200,6 +200,7 @@ FEATURES = {
         "model.condition=label",
         "train.precision=mixed_bfloat16",
         "train.penalty_interval=2",
+        "train.texture_weight=0.5",
     ],
 }
 
@@ -323,6 +324,7 @@ def test_both_updates_score_augmented_windows(probability):
     model.penalty = lambda *_: tf.constant(0.0)
     model.score = spy
     model.augment_p.assign(probability)
+    model._adapt_augmentation = lambda *_: None
     data = batch_of(8)
     model.train_step(data)
     # Critic: real and generated. Generator: generated and real.

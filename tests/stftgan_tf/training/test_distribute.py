@@ -86,10 +86,12 @@ print(json.dumps({
 """
 )
 
-# The recipe of digits8k.yaml, which the manifests of kubernetes/ use.
+# The recipe of digits8k.yaml, which the manifests of kubernetes/ use, and a
+# texture critic.
 RECIPE = [
     "--set=train.loss=rpgan-r1r2",
     "--set=train.penalty_interval=4",
+    "--set=train.texture_weight=0.5",
     "--set=augment.target=0.6",
     "--set=augment.adjust_windows=500",
     "--set=model.condition=cluster",

@@ -215,13 +215,14 @@ RECIPES = [
         [
             "train.loss=rpgan-r1r2",
             "train.penalty_interval=4",
+            "train.texture_weight=0.5",
             "augment.target=0.6",
             "augment.adjust_windows=100",
             "model.condition=cluster",
             "model.clusters=5",
             "train.steps_per_execution=5",
         ],
-        id="digits8k",
+        id="digits8k-and-texture",
     ),
     pytest.param(
         [
