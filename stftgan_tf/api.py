@@ -112,8 +112,8 @@ def build(config: Config, data: str | Path | None = None) -> "WGAN":
     Args:
       config: networks, loss and optimizers.
       data: the data set to learn. Without it the model cannot be conditional
-        and does not know the level of silence; nor can it have the parts of the
-        critics that depend on levels (mel bands, texture).
+        and does not know the level of silence, its critic has no mel bands, and
+        there is no texture critic.
 
     Raises:
       UserError: if the data set cannot be read or does not match the config.

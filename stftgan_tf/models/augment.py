@@ -16,9 +16,8 @@ from stftgan_tf.dsp.moments import CLIP_SIGMAS, Moments
 # Uniform random numbers that the changes of one window need.
 DRAWS = 9
 
-# While each change is not more likely than this, it hardly leaks into what is
-# generated: the critic sees enough windows without it (Karras et al. 2020,
-# section 2.2).
+# Up to this probability, a change hardly leaks into what is generated, because
+# the critic sees enough windows without it (Karras et al. 2020, section 2.2).
 _MAX_PROBABILITY = 0.8
 
 

@@ -74,8 +74,8 @@ def log_start(
             "evaluated or blessed; change `split` in the config and "
             "preprocess again"
         )
-    networks_of = model.generator, model.critic, model.texture_critic
-    for network in filter(None, networks_of):
+    learning = model.generator, model.critic, model.texture_critic
+    for network in filter(None, learning):
         _LOG.info(
             "%s: %s parameters, %s multiply-adds per window",
             network.name,
